@@ -1,0 +1,52 @@
+# Everything a reader needs: `make book` and `make test`.
+# Needs Python 3.11 to 3.13 and make; the rest is installed into .venv on first use.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+LOGS := _build/logs
+HTML := _build/html
+
+.PHONY: help book execute html test smoke clean
+
+help:
+	@echo "make book    execute every notebook and build the book into $(HTML)"
+	@echo "make test    run the tests"
+	@echo "make smoke   execute every notebook on tiny data, without building the book"
+	@echo "make clean   remove everything that make built, except the environment .venv"
+	@echo "Another Python: make book PYTHON=python3.12"
+
+book: execute html
+
+execute: .venv/installed
+	@$(BIN)/python book/execute.py --profile miniature
+
+html: .venv/installed
+	@$(BIN)/python book/build.py
+
+test: .venv/installed
+	@mkdir -p $(LOGS)
+	@echo "Running the tests. The full log goes to $(LOGS)/test.log."
+	@$(BIN)/python -m pytest -q 2>&1 | tee $(LOGS)/test.log
+
+smoke: .venv/installed
+	@$(BIN)/python book/execute.py --profile smoke --output _build/smoke
+
+clean:
+	@rm -rf _build executed
+	@echo "Removed _build and executed. The environment .venv stays; remove it with: rm -r .venv"
+
+# The stamp is newer than both files as long as the environment holds what they ask for.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed; $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12" % v[:2])'
+	@mkdir -p $(LOGS)
+	@echo "Installing dclib and its tools into .venv (several GB with torch; a few minutes the first time)."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+	  || { rm -rf .venv; echo "Python could not make a virtual environment; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --no-input --progress-bar off -c constraints.txt -e '.[book,test]' > $(LOGS)/install.log 2>&1 \
+	  || { grep -E '^ *(ERROR|error)' $(LOGS)/install.log >&2; echo "The installation failed; the full log is $(LOGS)/install.log." >&2; exit 1; }
+	@touch $@
