@@ -7,26 +7,30 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+PROFILE ?= miniature
 BIN := .venv/bin
 LOGS := _build/logs
 HTML := _build/html
 
-.PHONY: help book execute html test smoke clean
+.PHONY: help book test smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
 	@echo "make test    run the tests"
 	@echo "make smoke   execute every notebook on tiny data, without building the book"
 	@echo "make clean   remove everything that make built, except the environment .venv"
-	@echo "Another Python: make book PYTHON=python3.12"
+	@echo "Another Python:  make book PYTHON=python3.12"
+	@echo "Another profile: make book PROFILE=small"
 
-book: execute html
-
-execute: .venv/installed
-	@$(BIN)/python book/execute.py --profile miniature
-
-html: .venv/installed
-	@$(BIN)/python book/build.py
+book: .venv/installed
+	@mkdir -p $(LOGS)
+	@$(BIN)/python book/execute.py --profile $(PROFILE)
+	@echo "Building the book."
+	@rm -rf $(HTML)
+	@NO_COLOR=1 $(BIN)/jupyter-book build . --all -W --keep-going -q > $(LOGS)/book.log 2>&1 \
+	  || { rm -rf $(HTML); grep -E 'WARNING|ERROR|Error' $(LOGS)/book.log >&2 || true; \
+	       echo "The book was not built; the full log is $(LOGS)/book.log." >&2; exit 1; }
+	@echo "The book is in $(HTML); open $(CURDIR)/$(HTML)/index.html in a browser."
 
 test: .venv/installed
 	@mkdir -p $(LOGS)

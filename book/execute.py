@@ -1,0 +1,246 @@
+"""Execute the notebooks behind the book's pages: notebooks/<name>.md -> executed/<name>.ipynb.
+
+The pages are the `executed/` entries of `_toc.yml`. A notebook runs again only when its source, dclib, the
+records or the parameters changed since its last run; what it was made from stands in its metadata. A notebook
+that fails leaves no page behind. `executed/status.md` says how each page was made.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import traceback
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+METADATA_KEY = "dclib"  # where a page keeps what it was made from
+INPUTS = {  # what every page depends on, besides its own source
+    "dclib": ["dclib/**/*.py", "book/execute.py", "constraints.txt"],
+    "records": ["data/paper/**/*", "data/results/**/*", "data/weights/**/*"],
+}
+
+
+class Failed(Exception):
+    """A page that cannot be made, said in one sentence."""
+
+
+def page_names():
+    """The names of the notebooks that `_toc.yml` lists, in the book's order."""
+    import yaml
+
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    entries = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    names = [Path(entry).stem for entry in entries if entry.startswith("executed/")]
+    names.remove("status")
+    for name in names:
+        if not (ROOT / f"notebooks/{name}.md").is_file():
+            raise Failed(f"_toc.yml lists executed/{name}, but there is no notebooks/{name}.md: "
+                         "add the notebook or remove the entry.")
+    return names
+
+
+def digest(patterns):
+    """SHA-256 over the paths and contents of all files that match `patterns` below the project's root."""
+    total = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}):
+        total.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def changed_inputs(page, inputs):
+    """What changed since the executed notebook `page` was made; None when there is no such page."""
+    try:
+        made_from = json.loads(page.read_text(encoding="utf-8"))["metadata"][METADATA_KEY]["inputs"]
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
+    return [key for key, value in inputs.items() if made_from.get(key) != value]
+
+
+def read_source(name):
+    """The text notebook `name` as an nbformat notebook; it must have one cell tagged `parameters`."""
+    import jupytext
+
+    notebook = jupytext.read(ROOT / f"notebooks/{name}.md")
+    if sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) != 1:
+        raise Failed(f"notebooks/{name}.md: expected one code cell tagged `parameters`, which sets profile, "
+                     "device, recompute and seed.")
+    return notebook
+
+
+def execute(name, inputs, output, threads, device):
+    """Execute one notebook in this process' kernel; returns what its metadata says about the run.
+
+    Everything is written to a temporary file first, which becomes `output`/`name`.ipynb only on success.
+    """
+    import nbformat
+    import papermill
+
+    logs = ROOT / "_build/logs"
+    page, partial = output / f"{name}.ipynb", output / f".{name}.partial.ipynb"
+    source = logs / f"{name}.ipynb"
+    os.dup2(os.open(logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    os.environ.update(kernel_environment(threads))
+    page.unlink(missing_ok=True)
+    try:
+        nbformat.write(read_source(name), source)
+        notebook = papermill.execute_notebook(
+            source, partial, inputs["parameters"], kernel_name="python3", language="python", cwd=ROOT, progress_bar=False)
+        for cell in notebook.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.metadata.tags.append("remove-cell")
+        notebook.metadata[METADATA_KEY] = run = describe_run(notebook, inputs, device)
+        nbformat.write(notebook, partial)
+        partial.replace(page)
+    except papermill.PapermillExecutionError as error:
+        print(error, file=sys.stderr)
+        raise Failed(f"notebooks/{name}.md failed in code cell {error.exec_count} "
+                     f"({first_line(error.source)}): {error.ename}: {error.evalue}") from None
+    except Failed:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise Failed(f"notebooks/{name}.md could not be executed: {type(error).__name__}: {error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return run
+
+
+def first_line(code):
+    """The first line of code in a cell, to find it by."""
+    return next((line.strip() for line in code.splitlines() if line.strip() and not line.startswith("#")), "empty")
+
+
+def kernel_environment(threads):
+    """The environment of a kernel: its share of the cores, no progress bars, and glibc keeping freed memory.
+
+    Without the MALLOC settings glibc gives every freed tensor back to the system, and the page faults of
+    fetching it again make training on small CPUs several times slower.
+    """
+    return {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1", "MALLOC_MMAP_MAX_": "0",
+            "MALLOC_TRIM_THRESHOLD_": str(2**34), "MALLOC_TOP_PAD_": str(2**26)}
+
+
+def describe_run(notebook, inputs, device):
+    """What a page says about its own making; peak memory is that of the kernel, the only child of this process."""
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, kilobytes on Linux
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    return {
+        "inputs": inputs,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seconds": round(notebook.metadata.papermill["duration"], 1),
+        "peak_memory_mb": round(peak / 2**20),
+        "device": device,
+        "versions": {"Python": platform.python_version(), "torch": version("torch"), "dclib": version("dclib")},
+    }
+
+
+def device_name(device):
+    """The hardware behind the parameter `device`: the GPU's name, or the processor's with its cores."""
+    import torch
+
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return torch.cuda.get_device_name(None if device == "auto" else device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def execute_all(names, inputs, output, jobs, device):
+    """Execute `names`, `jobs` at a time, each in a fresh process; returns the sentences of those that failed."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")
+    failures = []
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        running = {pool.submit(execute, name, inputs[name], output, threads, device): name for name in names}
+        for future in as_completed(running):
+            try:
+                run = future.result()
+                print(f"  {running[future]}: {run['seconds']:.0f} s, {run['peak_memory_mb']} MB", flush=True)
+            except Failed as failure:
+                failures.append(str(failure))
+                print(f"  {running[future]}: failed", flush=True)
+    return failures
+
+
+def write_status(names, inputs, output):
+    """Write `status.md`: how each page was made, and whether it is older than what it was made from."""
+    lines = ["# Status of the pages", "",
+             "Each page of results was executed by papermill. A page is *current* when its source, dclib and the",
+             "records are still those that it was made from.", "",
+             "| page | state | seconds | peak memory | device | versions | executed |",
+             "|---|---|---:|---:|---|---|---|"]
+    for name in names:
+        changed = changed_inputs(output / f"{name}.ipynb", inputs[name])
+        if changed is None:
+            lines.append(f"| {name} | not executed yet | | | | | |")
+            continue
+        run = json.loads((output / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"][METADATA_KEY]
+        state = f"older than its {' and '.join(changed)}" if changed else "current"
+        versions = ", ".join(f"{package} {number}" for package, number in run["versions"].items())
+        lines.append(f"| {{doc}}`{name}` | {state} | {run['seconds']:.0f} | {run['peak_memory_mb']} MB "
+                     f"| {run['device']} | {versions} | {run['date']} |")
+    text = "\n".join(lines) + "\n"
+    status = output / "status.md"
+    if not status.exists() or status.read_text(encoding="utf-8") != text:
+        status.write_text(text, encoding="utf-8")
+
+
+def parse_arguments(arguments):
+    """The command line; a parameter that is not given keeps the notebook's own default."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="notebooks to execute, e.g. section3_setup (default: all)")
+    parser.add_argument("--profile", default="miniature", choices=["smoke", "miniature", "small", "paper"])
+    parser.add_argument("--device", help="cpu, cuda or auto")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--recompute", action="store_true", help="make the runs again, even where records exist")
+    parser.add_argument("--output", type=Path, default=Path("executed"), help="folder of the executed notebooks")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
+                        help="notebooks executed at the same time")
+    parser.add_argument("--status-only", action="store_true", help="execute nothing, only write status.md")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Execute what changed and write the status page; returns the exit code."""
+    options = parse_arguments(arguments)
+    given = {"profile": options.profile, "device": options.device, "seed": options.seed,
+             "recompute": options.recompute or None}
+    parameters = {key: value for key, value in given.items() if value is not None}
+    output = ROOT / options.output
+    for folder in (output, ROOT / "_build/logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        pages = page_names()
+        if unknown := sorted(set(options.names) - set(pages)):
+            raise Failed(f"no such page: {', '.join(unknown)}; _toc.yml lists {', '.join(pages)}.")
+    except Failed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    shared = {key: digest(patterns) for key, patterns in INPUTS.items()}
+    inputs = {name: {"source": digest([f"notebooks/{name}.md"]), "parameters": parameters} | shared for name in pages}
+    due = [] if options.status_only else [
+        name for name in options.names or pages
+        if options.recompute or changed_inputs(output / f"{name}.ipynb", inputs[name]) != []]
+    print(f"Executing {len(due)} of {len(pages)} notebooks with the profile {options.profile} "
+          f"(the others are unchanged)." if due else f"All {len(pages)} notebooks are executed and unchanged.",
+          flush=True)
+    failures = execute_all(due, inputs, output, options.jobs, device_name(options.device or "auto")) if due else []
+    write_status(pages, inputs, output)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    if failures:
+        print("The full logs are in _build/logs.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
