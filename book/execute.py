@@ -6,6 +6,7 @@ that fails leaves no page behind. `executed/status.md` says how each page was ma
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import multiprocessing
@@ -55,13 +56,17 @@ def digest(patterns):
     return total.hexdigest()
 
 
-def changed_inputs(page, inputs):
-    """What changed since the executed notebook `page` was made; None when there is no such page."""
+def read_run(page):
+    """What the executed notebook `page` says about its own making; None when there is no such page."""
     try:
-        made_from = json.loads(page.read_text(encoding="utf-8"))["metadata"][METADATA_KEY]["inputs"]
+        return json.loads(page.read_text(encoding="utf-8"))["metadata"][METADATA_KEY]
     except (FileNotFoundError, KeyError, ValueError):
         return None
-    return [key for key, value in inputs.items() if made_from.get(key) != value]
+
+
+def changed_inputs(run, inputs):
+    """Which of `inputs` changed since `run`; all of them when there was no run."""
+    return [key for key, value in inputs.items() if run is None or run["inputs"].get(key) != value]
 
 
 def read_source(name):
@@ -72,6 +77,7 @@ def read_source(name):
     if sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) != 1:
         raise Failed(f"notebooks/{name}.md: expected one code cell tagged `parameters`, which sets profile, "
                      "device, recompute and seed.")
+    notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     return notebook
 
 
@@ -92,10 +98,8 @@ def execute(name, inputs, output, threads, device):
     try:
         nbformat.write(read_source(name), source)
         notebook = papermill.execute_notebook(
-            source, partial, inputs["parameters"], kernel_name="python3", language="python", cwd=ROOT, progress_bar=False)
-        for cell in notebook.cells:
-            if "injected-parameters" in cell.metadata.get("tags", []):
-                cell.metadata.tags.append("remove-cell")
+            source, partial, inputs["parameters"], cwd=ROOT, progress_bar=False)
+        hide_untrue_parameters(notebook, inputs["parameters"], papermill.inspect_notebook(str(source)))
         notebook.metadata[METADATA_KEY] = run = describe_run(notebook, inputs, device)
         nbformat.write(notebook, partial)
         partial.replace(page)
@@ -111,6 +115,15 @@ def execute(name, inputs, output, threads, device):
     finally:
         partial.unlink(missing_ok=True)
     return run
+
+
+def hide_untrue_parameters(notebook, given, defaults):
+    """Leave one of the two parameter cells on the page: papermill's, or the notebook's own if it says the same."""
+    same = all(ast.literal_eval(defaults[key]["default"]) == value for key, value in given.items())
+    hidden = "injected-parameters" if same else "parameters"
+    for cell in notebook.cells:
+        if hidden in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-cell")
 
 
 def first_line(code):
@@ -134,7 +147,7 @@ def describe_run(notebook, inputs, device):
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     return {
         "inputs": inputs,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "seconds": round(notebook.metadata.papermill["duration"], 1),
         "peak_memory_mb": round(peak / 2**20),
         "device": device,
@@ -151,7 +164,8 @@ def device_name(device):
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    model = models[0].replace("(R)", "") if models else platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
 
 
 def execute_all(names, inputs, output, jobs, device):
@@ -173,25 +187,38 @@ def execute_all(names, inputs, output, jobs, device):
 
 def write_status(names, inputs, output):
     """Write `status.md`: how each page was made, and whether it is older than what it was made from."""
-    lines = ["# Status of the pages", "",
-             "Each page of results was executed by papermill. A page is *current* when its source, dclib and the",
-             "records are still those that it was made from.", "",
-             "| page | state | seconds | peak memory | device | versions | executed |",
-             "|---|---|---:|---:|---|---|---|"]
-    for name in names:
-        changed = changed_inputs(output / f"{name}.ipynb", inputs[name])
-        if changed is None:
-            lines.append(f"| {name} | not executed yet | | | | | |")
-            continue
-        run = json.loads((output / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"][METADATA_KEY]
-        state = f"older than its {' and '.join(changed)}" if changed else "current"
-        versions = ", ".join(f"{package} {number}" for package, number in run["versions"].items())
-        lines.append(f"| {{doc}}`{name}` | {state} | {run['seconds']:.0f} | {run['peak_memory_mb']} MB "
-                     f"| {run['device']} | {versions} | {run['date']} |")
-    text = "\n".join(lines) + "\n"
+    runs = {name: read_run(output / f"{name}.ipynb") for name in names}
+    text = "\n".join([
+        "# Status of the pages", "",
+        "Each page of results was executed by papermill. A page is *current* when its source, dclib and the records",
+        "are still those that it was made from. Times are UTC.", "",
+        "| page | state | profile | seconds | memory | executed |", "|---|---|---|---:|---:|---|",
+        *(status_row(name, run, inputs[name]) for name, run in runs.items()), "",
+        "Made with", "", *environments(runs), ""])
     status = output / "status.md"
     if not status.exists() or status.read_text(encoding="utf-8") != text:
         status.write_text(text, encoding="utf-8")
+
+
+def status_row(name, run, inputs):
+    """The row of the status table for one page."""
+    if run is None:
+        return f"| {name} | not executed yet | | | | |"
+    changed = changed_inputs(run, inputs)
+    state = f"older than its {' and '.join(changed)}" if changed else "current"
+    return (f"| {{doc}}`{name}` | {state} | {run['inputs']['parameters']['profile']} | {run['seconds']:.0f} "
+            f"| {run['peak_memory_mb']} MB | {run['date']} |")
+
+
+def environments(runs):
+    """A list item for each device and set of versions, with its pages if they differ."""
+    pages = {}
+    for name, run in runs.items():
+        if run is not None:
+            versions = [f"{package} {number}" for package, number in run["versions"].items()]
+            pages.setdefault(", ".join([run["device"], *versions]), []).append(f"{{doc}}`{name}`")
+    return [f"- {made_with}" + (f" ({', '.join(names)})" if len(pages) > 1 else "")
+            for made_with, names in pages.items()]
 
 
 def parse_arguments(arguments):
@@ -229,7 +256,7 @@ def main(arguments=None):
     inputs = {name: {"source": digest([f"notebooks/{name}.md"]), "parameters": parameters} | shared for name in pages}
     due = [] if options.status_only else [
         name for name in options.names or pages
-        if options.recompute or changed_inputs(output / f"{name}.ipynb", inputs[name]) != []]
+        if options.recompute or changed_inputs(read_run(output / f"{name}.ipynb"), inputs[name])]
     print(f"Executing {len(due)} of {len(pages)} notebooks with the profile {options.profile} "
           f"(the others are unchanged)." if due else f"All {len(pages)} notebooks are executed and unchanged.",
           flush=True)
