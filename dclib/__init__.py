@@ -1,0 +1,9 @@
+"""dclib: the library behind the re-executable companion to DeepCorrect.
+
+Borkar and Karam, "DeepCorrect: Correcting DNN Models against Image Distortions" (arXiv:1705.02406).
+The modules in reading order: ``distortions``, ``datasets``, ``models``, ``ranking``, ``correction``,
+``training``, ``evaluation``, ``experiments``, ``results``, ``tables``, ``figures``. Each imports only from
+those before it.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,226 @@
+"""Correction units (Section 4.2, Figure 7, Table 10) and the networks that carry them."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from dclib.errors import InputError
+from dclib.models import AllConvNet, batchnorm_behind, named_conv, replace_module, trainable_copy
+
+
+@dataclass(frozen=True)
+class UnitDesign:
+    """The design of a correction unit for n filters; the last convolution always has n outputs.
+
+    Args:
+        width: filters of the inner convolutions (D_i in Figure 7); n when None ("critically wide").
+        kernels: odd kernel sizes of all convolutions, first to last.
+        dilations: one per kernel; all 1 when empty.
+        input_batchnorm: BatchNorm on the unit's input.
+        batchnorm: BatchNorm after every convolution but the last.
+    """
+
+    width: int | None = None
+    kernels: tuple[int, ...] = (1, 3, 3, 1)
+    dilations: tuple[int, ...] = ()
+    input_batchnorm: bool = False
+    batchnorm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width is not None and self.width < 1:
+            raise InputError(f"width: expected a positive number of filters or None, got {self.width}.")
+        if len(self.kernels) < 2 or any(k < 1 or k % 2 == 0 for k in self.kernels):
+            raise InputError(f"kernels: expected two or more odd sizes, got {self.kernels}.")
+        if self.dilations and len(self.dilations) != len(self.kernels):
+            raise InputError(f"dilations: expected {len(self.kernels)} numbers, one per kernel, "
+                             f"got {self.dilations}.")
+
+
+#: The released CIFAR-100 unit: only with width 64 do the parameter counts of Tables 3 and 4 come out.
+RELEASED_CIFAR100 = UnitDesign(width=64, input_batchnorm=True)
+#: The unit of the paper's text (Figure 7): as wide as it has filters.
+CRITICALLY_WIDE = UnitDesign()
+
+
+class CorrectionUnit(nn.Module):
+    """x + stack of convolutions of x: the residual block of Figure 7 for `channels` filters (Eq. 2).
+
+    Input and output [N, channels, H, W]: outputs of the filters to correct, before BatchNorm and ReLU.
+    """
+
+    def __init__(self, channels: int, design: UnitDesign = CRITICALLY_WIDE) -> None:
+        super().__init__()
+        width = design.width or channels
+        dilations = design.dilations or (1,) * len(design.kernels)
+        stack: list[nn.Module] = [nn.BatchNorm2d(channels, eps=1e-3)] if design.input_batchnorm else []
+        inputs = channels
+        for i, (kernel, dilation) in enumerate(zip(design.kernels, dilations), start=1):
+            last = i == len(design.kernels)
+            outputs = channels if last else width
+            conv = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+            nn.init.xavier_uniform_(conv.weight)  # Keras 1's default, as released
+            nn.init.zeros_(conv.bias)
+            stack.append(conv)
+            if not last:
+                stack += [nn.BatchNorm2d(width, eps=1e-3)] if design.batchnorm else []
+                stack.append(nn.ReLU())
+            inputs = outputs
+        self.residual = nn.Sequential(*stack)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.residual(x)
+
+
+class CorrectedConv2d(nn.Module):
+    """A frozen convolution with a `CorrectionUnit` behind some of its filters (Eq. 4); the others pass."""
+
+    def __init__(self, conv: nn.Conv2d, index: torch.Tensor, design: UnitDesign) -> None:
+        super().__init__()
+        self.conv = conv
+        self.unit = CorrectionUnit(len(index), design)
+        self.register_buffer("index", index)
+        self.register_buffer("order", _merge_order(index, conv.out_channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        corrected = self.unit(y.index_select(1, self.index))
+        return torch.cat([y, corrected], 1).index_select(1, self.order)
+
+
+class PartialBatchNorm2d(nn.Module):
+    """BatchNorm whose selected channels are trained while the others stay frozen.
+
+    This is the "+100" in Table 3's 80,954 parameters: scale and shift of the 50 corrected channels.
+    """
+
+    def __init__(self, frozen: nn.BatchNorm2d, index: torch.Tensor) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.selected = nn.BatchNorm2d(len(index), frozen.eps, frozen.momentum)
+        for name, value in frozen.state_dict().items():
+            target = self.selected.state_dict()[name]
+            target.copy_(value if value.ndim == 0 else value[index])
+        self.register_buffer("index", index)
+        self.register_buffer("order", _merge_order(index, frozen.num_features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        selected = self.selected(x.index_select(1, self.index))
+        return torch.cat([self.frozen(x), selected], 1).index_select(1, self.order)
+
+
+def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign | dict[str, UnitDesign] | None = None,
+            *, train_batchnorm: bool = True, also_train: list[str] | tuple[str, ...] = (),
+            seed: int = 0) -> nn.Module:
+    """A new network with a `CorrectionUnit` behind each named layer; `model` is not changed (Section 4.2).
+
+    Args:
+        model: any torch model whose named layers are `nn.Conv2d`.
+        filters: {layer name: indices of the filters to correct}, as `ranking.select_local` gives them.
+        design: the unit, for all layers or per layer. Default: the released layout (`RELEASED_CIFAR100`) for an
+            `AllConvNet`, else critically wide units without a BatchNorm at the input.
+        train_batchnorm: train scale, shift and statistics of the corrected channels of a BatchNorm that
+            directly follows the layer, as released for CIFAR-100.
+        also_train: further layers to train whole, with the BatchNorm behind them: the -c variants.
+        seed: of the units' initial weights.
+
+    Returns:
+        A copy in which only units, those BatchNorm channels and `also_train` require gradients. It can be
+        saved (`save`), copied, compiled and exported.
+
+    Raises:
+        InputError: a layer that is unknown or no convolution; a filter that the layer does not have.
+    """
+    if not filters:
+        raise InputError("filters: expected at least one layer with filters to correct, got none.")
+    indices = {layer: _check_filters(named_conv(model, layer), layer, chosen) for layer, chosen in filters.items()}
+    if design is None:
+        design = RELEASED_CIFAR100 if isinstance(model, AllConvNet) else CRITICALLY_WIDE
+    designs = design if isinstance(design, dict) else dict.fromkeys(indices, design)
+    if missing := set(indices) - set(designs):
+        raise InputError(f"design: expected one entry per corrected layer, got none for {', '.join(sorted(missing))}.")
+    behind = batchnorm_behind(model, tuple(indices)) if train_batchnorm else {}
+    corrected = trainable_copy(model, also_train)
+    device_state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    for layer, index in indices.items():
+        conv = corrected.get_submodule(layer)
+        index = index.to(conv.weight.device)
+        new = CorrectedConv2d(conv, index, designs[layer])
+        replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
+        if layer in behind and behind[layer] not in also_train:
+            batchnorm = corrected.get_submodule(behind[layer])
+            partial = PartialBatchNorm2d(batchnorm, index)
+            replace_module(corrected, behind[layer], partial.to(conv.weight.device, conv.weight.dtype))
+    torch.random.set_rng_state(device_state)
+    corrected.correction = {"filters": {k: v.tolist() for k, v in indices.items()},
+                            "design": {k: asdict(designs[k]) for k in indices},
+                            "train_batchnorm": train_batchnorm, "also_train": list(also_train)}
+    return corrected.train(model.training)
+
+
+def save(network: nn.Module, path: str | Path) -> Path:
+    """Write a corrected network as one safetensors file: all weights, and how it was corrected.
+
+    The file is written whole or not at all. Returns its path.
+    """
+    plan = getattr(network, "correction", None)
+    if plan is None:
+        raise InputError(f"save: expected a network made by correct(), got {type(network).__name__}.")
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary,
+                  metadata={"correction": json.dumps(plan)})
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"save: expected a folder that can be written, got {error} for {path}.") from error
+    return path
+
+
+def load(model: nn.Module, path: str | Path) -> nn.Module:
+    """The corrected network that `save` wrote, rebuilt around `model` (the same architecture as then)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            plan = json.loads((file.metadata() or {}).get("correction", "null"))
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"load: expected a safetensors file at {path}, got {error}; save the network again.") from error
+    if plan is None:
+        raise InputError(f"load: expected a file written by correction.save, got {path} without its description.")
+    designs = {layer: UnitDesign(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+               for layer, d in plan["design"].items()}
+    network = correct(model, plan["filters"], designs, train_batchnorm=plan["train_batchnorm"],
+                      also_train=plan["also_train"])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"load: expected weights for {type(model).__name__}, got others in {path} "
+                         f"({str(error).splitlines()[-1].strip()}).") from error
+    return network
+
+
+def _check_filters(conv: nn.Conv2d, layer: str, chosen: list[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
+    index = torch.as_tensor(chosen)
+    count = conv.out_channels
+    if index.ndim != 1 or len(index) == 0 or index.is_floating_point() or index.dtype == torch.bool:
+        raise InputError(f"filters of {layer!r}: expected a non-empty list of whole numbers, got {chosen!r}.")
+    if int(index.min()) < 0 or int(index.max()) >= count:
+        raise InputError(f"filters of {layer!r}: expected indices in 0..{count - 1}, "
+                         f"got {int(index.min())}..{int(index.max())}.")
+    if len(index.unique()) != len(index):
+        raise InputError(f"filters of {layer!r}: expected distinct indices, got some twice.")
+    return index.long()
+
+
+def _merge_order(index: torch.Tensor, channels: int) -> torch.Tensor:
+    """Positions in [all channels, corrected channels] that give every channel its corrected version."""
+    order = torch.arange(channels)
+    order[index.cpu()] = channels + torch.arange(len(index))
+    return order.to(index.device)

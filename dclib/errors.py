@@ -1,0 +1,42 @@
+"""The one exception type for input that a user can mend, and the checks that several modules share."""
+
+import torch
+
+
+class InputError(ValueError):
+    """Bad input, said in one sentence: what was expected, what came, what to do.
+
+    The command line prints the sentence and exits with code 2, without a traceback.
+    """
+
+
+def check_images(images: torch.Tensor, name: str = "images") -> None:
+    """Raise `InputError` unless `images` is a non-empty floating-point tensor [N, C, H, W]."""
+    if not isinstance(images, torch.Tensor):
+        raise InputError(f"{name}: expected a torch tensor [N, C, H, W], got {type(images).__name__}; "
+                         "convert it with torch.as_tensor.")
+    if images.ndim != 4 or 0 in images.shape:
+        raise InputError(f"{name}: expected a non-empty tensor [N, C, H, W], got shape {list(images.shape)}; "
+                         "add the missing axes with unsqueeze or pass some images.")
+    if not images.is_floating_point():
+        raise InputError(f"{name}: expected floating-point values in 0..255, got {images.dtype}; "
+                         "convert with images.float().")
+
+
+def check_pixel_range(images: torch.Tensor, name: str = "images") -> None:
+    """Raise `InputError` for NaN, infinities, or values scaled to 0..1 or -1..1 instead of 0..255.
+
+    Values a little outside 0..255 pass: noise is not clipped (Section 3.2 and the released code). Reading
+    the extremes waits for the device, so the training step calls the unchecked kernels instead.
+    """
+    low, high = (float(v) for v in torch.aminmax(images.detach()))
+    if not (abs(low) < float("inf") and abs(high) < float("inf")):
+        raise InputError(f"{name}: expected finite values in 0..255, got NaN or infinity; "
+                         "repair or drop those images.")
+    largest = max(abs(low), abs(high))
+    if 0 < largest <= 1:
+        raise InputError(f"{name}: expected values in 0..255, got {low:.3g}..{high:.3g}; "
+                         "multiply by 255 (sigma is given on the 0..255 scale).")
+    if low < 0 and largest < 5:
+        raise InputError(f"{name}: expected values in 0..255, got {low:.3g}..{high:.3g}, which looks "
+                         "normalised; distort first, normalise afterwards.")

@@ -1,0 +1,74 @@
+"""Top-1 accuracy per distortion level, with the correctness of every single image."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from dclib.datasets import Split
+from dclib.distortions import blur_matrices, blur_with
+from dclib.errors import InputError
+
+#: Noise is drawn in chunks of so many images, so that it does not depend on the batch size.
+_NOISE_CHUNK = 250
+
+
+def correct_predictions(model: nn.Module, split: Split, distortion: str | None, sigmas: tuple[float, ...] = (),
+                        *, seed: int = 0, batch_size: int = 1000) -> torch.Tensor:
+    """Which images `model` classifies correctly: bool [1 + len(sigmas), N] on the CPU, level 0 clean.
+
+    Args:
+        model: takes images in 0..255 on the device of its parameters; used in evaluation mode.
+        split: the images; uint8 [N, C, H, W].
+        distortion: "blur" or "awgn"; None for the clean level only.
+        sigmas: physical sigma of levels 1, 2, ...
+        seed: of the noise. Equal seeds give equal noisy images on every device and for every model, so that
+            comparisons are paired.
+    """
+    if batch_size % _NOISE_CHUNK:
+        raise InputError(f"batch_size: expected a multiple of {_NOISE_CHUNK}, got {batch_size}.")
+    parameter = next(model.parameters())
+    levels = [0.0, *sigmas] if distortion else [0.0]
+    correct = torch.empty(len(levels), len(split), dtype=torch.bool)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(split), batch_size):
+            rows = slice(start, min(start + batch_size, len(split)))
+            images = split.images[rows].to(parameter.device, parameter.dtype)
+            labels = split.labels[rows].to(parameter.device)
+            for level, distorted in enumerate(_levels(images, distortion, levels, seed, start)):
+                correct[level, rows] = (model(distorted).argmax(1) == labels).cpu()
+    model.train(was_training)
+    return correct
+
+
+def distorted_copies(split: Split, distortion: str, sigmas: tuple[float, ...], *, seed: int = 0,
+                     device: torch.device | str = "cpu") -> torch.Tensor:
+    """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, with `correct_predictions`' noise."""
+    images = split.images.to(device, torch.float32)
+    return torch.stack(list(_levels(images, distortion, list(sigmas), seed, 0)))
+
+
+def _levels(images: torch.Tensor, distortion: str | None, sigmas: list[float], seed: int,
+            start: int) -> Iterator[torch.Tensor]:
+    for sigma in sigmas:
+        if sigma == 0:
+            yield images
+        elif distortion == "blur":
+            yield blur_with(images, *blur_matrices(images, sigma))
+        elif distortion == "awgn":
+            yield images + sigma * _noise(images, seed, sigma, start)
+        else:
+            raise InputError(f"distortion: expected blur or awgn, got {distortion!r}.")
+
+
+def _noise(images: torch.Tensor, seed: int, sigma: float, start: int) -> torch.Tensor:
+    chunks = []
+    for offset in range(0, len(images), _NOISE_CHUNK):
+        # One stream per (seed, level, chunk): drawn on the CPU, the one generator that all machines share.
+        stream = ((seed * 1000 + round(10 * sigma)) * 10_000 + (start + offset) // _NOISE_CHUNK) % 2**63
+        shape = (_NOISE_CHUNK, *images.shape[1:])
+        chunk = torch.randn(shape, generator=torch.Generator().manual_seed(stream))
+        chunks.append(chunk[:len(images) - offset])
+    return torch.cat(chunks).to(images.device, images.dtype)

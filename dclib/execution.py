@@ -1,0 +1,256 @@
+"""Making runs: each is found in the records, or made from what it needs, and recorded."""
+
+import datetime
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+import dclib
+from dclib import correction, datasets, ranking
+from dclib.datasets import Dataset, Split
+from dclib.errors import InputError
+from dclib.evaluation import correct_predictions, distorted_copies
+from dclib.models import AllConvNet, count_parameters, trainable_copy
+from dclib.results import Record, Store, pack_bits, write_whole
+from dclib.runs import Run
+from dclib.training import train
+
+Report = Callable[[int, float], None]
+
+
+def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = False, deadline: float | None = None,
+           report: Report | None = None) -> Record:
+    """The record of `run`: read if it is there, else made, with all that it needs, and written.
+
+    Args:
+        recompute: make this run again although its record is there (what it needs is still read).
+        deadline: `time.monotonic()` at which a training writes its checkpoint and stops.
+
+    Raises:
+        training.OutOfTime: at the deadline.
+        InputError: another process is making this run; data, weights or records that cannot be used.
+    """
+    if not recompute and (record := store.get(run)) and (run.kind != "train" or run.base or _has_weights(run, store)):
+        return record
+    for needed in run.needs:
+        obtain(needed, store, device=device, deadline=deadline, report=report)
+    with _claim(run, store):
+        outcome, seconds = _MAKERS[run.kind](run, store, torch.device(device), deadline, report)
+        record = Record(run.description, outcome, {"seconds": round(seconds, 2), "peak_bytes": _peak_bytes(device)},
+                        environment(device))
+        store.put(record)
+        store.checkpoint(run).unlink(missing_ok=True)
+    return record
+
+
+def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
+    """The trained network of a run of kind "train", in evaluation mode."""
+    model = _untrained(run, store)
+    path = store.weights(run)
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; make them with "
+                         "dclib run.") from error
+    return model.to(device).eval()
+
+
+def data_for(run: Run) -> Dataset:
+    """The run's data set, checked against the fingerprint in its description."""
+    data = _load(run.dataset, run.seed, run.photographs)
+    if data.fingerprint != run.fingerprint:
+        raise InputError(f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got "
+                         f"{data.fingerprint[:12]}..; the run was described for other data.")
+    return data
+
+
+def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
+    """Which filters a Deepcorr run corrects, from its selection and its ranking's record."""
+    selection, counts = run.selection, dict(run.selection.counts)
+    if selection.order == "random":
+        rng = np.random.RandomState([run.seed, selection.draw, *counts.values()])
+        sizes = {name: conv.out_channels for name, conv in _empty(run).named_modules() if name in counts}
+        return {layer: rng.permutation(sizes[layer])[:count].tolist() for layer, count in counts.items()}
+    record = store.get(run.ranking)
+    if record is None:
+        raise InputError(f"{run}: expected the record of its ranking, got none; make it with dclib run.")
+    priorities = priorities_of(record, selection.score, tuple(counts))
+    if selection.scope == "global":
+        return ranking.select_global(priorities, sum(counts.values()))
+    if selection.order == "least":
+        priorities = {layer: -values for layer, values in priorities.items()}
+    chosen = ranking.select_local(priorities, {n: c / len(priorities[n]) for n, c in counts.items()})
+    return {layer: index.tolist() for layer, index in chosen.items()}
+
+
+def priorities_of(record: Record, score: str, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Correction priorities per layer [filters], from a record of Algorithm 1."""
+    baseline = np.array(record.outcome["distorted_accuracy"])
+    return {layer: ranking.correction_priority(np.array(record.outcome["swap_accuracy"][layer]), baseline, score=score)
+            for layer in layers}
+
+
+def environment(device: str = "cpu") -> dict:
+    """What the outcome may depend on besides the description."""
+    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+            "python": platform.python_version(), "dclib": dclib.__version__, "commit": commit(),
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+@lru_cache
+def commit() -> str:
+    """The checkout's commit, with "+" behind it if dclib was changed since; "unknown" outside of a checkout."""
+    root = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True)
+        changed = subprocess.run(["git", "status", "--porcelain", "."], cwd=root, capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "") if head.returncode == 0 else "unknown"
+
+
+def check_device(device: str) -> None:
+    """`InputError` unless torch can compute on `device` ("cpu", "cuda", "cuda:1")."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device: expected one that this machine has, got {device!r} "
+                         f"({str(error).splitlines()[0]}); use cpu.") from error
+
+
+def _make_training(run: Run, store: Store, device: torch.device, deadline: float | None,
+                   report: Report | None) -> tuple[dict, float]:
+    data = data_for(run)
+    validation = data.validation.take(torch.arange(run.validation_images)) if run.validation_images else data.validation
+    model = _untrained(run, store).to(device)
+    progress = train(model, data.train, validation, run.schedule, seed=run.seed, distortion=run.distortion,
+                     sigmas=run.sigmas, precision=run.precision, checkpoint=store.checkpoint(run), deadline=deadline,
+                     report=report)
+    started = time.monotonic()
+    correct = correct_predictions(model, data.test, run.distortion, run.sigmas)
+    write_whole(store.weights(run), save({k: v.contiguous() for k, v in model.state_dict().items()}))
+    outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
+               "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model),
+               "curve": progress.curve, "best_iteration": progress.best_iteration}
+    if run.selection:
+        outcome["filters"] = filters_of(run, store)
+    return outcome, progress.seconds + time.monotonic() - started
+
+
+def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
+    started = time.monotonic()
+    model = network(run.base, store, device)
+    correct = correct_predictions(model, data_for(run).test, run.distortion, run.sigmas)
+    return {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
+            "accuracy": correct.double().mean(1).tolist(),
+            "parameters_trained": count_parameters(model)}, time.monotonic() - started
+
+
+def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float | None,
+                  report: Report | None) -> tuple[dict, float]:
+    started = time.monotonic()
+    model, images = network(run.base, store, device), _ranking_images(run)
+    clean, distorted = _pairs(run, images, device)
+    swapped = ranking.swap_accuracy(model, run.layers, clean, distorted, images.labels.to(device))
+    before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
+    return {"swap_accuracy": {layer: values.round(6).tolist() for layer, values in swapped.items()},
+            "clean_accuracy": before[0].item(), "distorted_accuracy": before[1:].round(6).tolist(),
+            "images": len(images)}, time.monotonic() - started
+
+
+def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
+    started = time.monotonic()
+    model, images = network(run.base, store, device), _ranking_images(run)
+    clean, distorted = _pairs(run, images, device)
+    priorities = priorities_of(store.get(run.ranking), run.selection.score, run.layers)
+    accuracy = {}
+    for layer in run.layers:
+        chosen = [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
+        accuracy[layer] = [ranking.joint_swap_accuracy(model, layer, index, clean, distorted,
+                                                       images.labels.to(device)).round(6).tolist() for index in chosen]
+    before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
+    return {"accuracy": accuracy, "clean_accuracy": before[0].item(),
+            "distorted_accuracy": before[1:].round(6).tolist(), "images": len(images)}, time.monotonic() - started
+
+
+_MAKERS = {"train": _make_training, "evaluate": _make_evaluation, "rank": _make_ranking, "swap": _make_swaps}
+
+
+def _ranking_images(run: Run) -> Split:
+    data = data_for(run)
+    split = {"train": data.train, "validation": data.validation}[run.ranking_split]
+    return split.take(datasets.per_class_sample(split.labels, run.ranking_images, run.seed))
+
+
+def _pairs(run: Run, images: Split, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return (images.images.to(device, torch.float32),
+            distorted_copies(images, run.distortion, run.sigmas, device=device))
+
+
+@lru_cache(maxsize=2)
+def _load(dataset: str, seed: int, photographs: tuple[int, ...]) -> Dataset:
+    return datasets.photographs(*photographs) if photographs else datasets.load(dataset, seed)
+
+
+def _empty(run: Run) -> AllConvNet:
+    torch.manual_seed(run.seed)
+    return AllConvNet(run.classes, run.width, batchnorm_momentum=run.batchnorm_momentum)
+
+
+def _untrained(run: Run, store: Store) -> nn.Module:
+    """The network of `run` before its training: the baseline's weights with what the method adds."""
+    if run.base is None:
+        return _empty(run)
+    base = network(run.base, store)
+    if run.selection is None:
+        return trainable_copy(base, run.layers)
+    return correction.correct(base, filters_of(run, store), run.design, also_train=run.also_train, seed=run.seed)
+
+
+def _has_weights(run: Run, store: Store) -> bool:
+    return store.weights(run).exists()
+
+
+def _claim(run: Run, store: Store) -> FileLock:
+    """A lock that ends with its process, so that two sweeps share the work and a killed one leaves none behind."""
+    path = store.checkpoint(run).with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BusyError(f"{run}: another process is making it; wait for it or choose other runs.") from error
+    except OSError as error:
+        raise InputError(f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
+                         "DCLIB_RESULTS or --results.") from error
+    return lock
+
+
+class BusyError(InputError):
+    """Another process is making the same run."""
+
+
+def _peak_bytes(device: str) -> int:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

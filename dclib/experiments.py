@@ -1,0 +1,227 @@
+"""Which runs make which table or figure, in each profile. Nothing is computed here."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from dclib import datasets
+from dclib.correction import RELEASED_CIFAR100, UnitDesign
+from dclib.distortions import DISTORTIONS, levels
+from dclib.errors import InputError
+from dclib.runs import Run, Schedule, Selection
+
+CONV = tuple(f"conv{i}" for i in range(1, 10))
+TOP = CONV[6:]
+#: l2 coefficients of the released baseline; fine-tuned layers keep theirs.
+RELEASED_L2 = tuple((layer, 3e-4 if layer in CONV[:6] else 1e-4) for layer in CONV)
+FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One scale at which the paper's runs are made.
+
+    `narrow` and `wide` are the corrected filters of conv1..3 and conv4..6. `stand_in` says in a few words how the
+    profile differs from the paper; empty where it does not.
+    """
+
+    name: str
+    dataset: str
+    classes: int
+    width: int
+    narrow: int
+    wide: int
+    design: UnitDesign
+    baseline: Schedule
+    finetune: Schedule
+    deepcorrect: Schedule
+    deep_warm_up: int
+    ranking_images: int
+    ranking_split: str
+    seeds: tuple[int, ...]
+    photographs: tuple[int, ...] = ()
+    validation_images: int | None = None
+    batchnorm_momentum: float = 0.01
+    precision: str = "float32"
+    stand_in: str = ""
+
+
+def _schedules(iterations: int, batch: int, evaluate_every: int, **common) -> tuple[Schedule, Schedule]:
+    """Finetune-k's and Deepcorr-k's schedule: four equal parts, the rate x0.1 after each (Section 5.1.1)."""
+    quarters = tuple(iterations * part // 4 for part in (1, 2, 3))
+    finetune = Schedule(iterations, batch, 0.01, quarters, evaluate_every, decay=1e-5, l2=RELEASED_L2, **common)
+    return finetune, replace(finetune, learning_rate=0.1, l1=1e-5)
+
+
+def _paper() -> Profile:
+    per_epoch = 176  # 45,000 images in batches of 256
+    baseline = Schedule(110 * per_epoch, 256, 0.1, tuple(per_epoch * e for e in (30, 60, 90)), per_epoch,
+                        augmentation="rotate-shift-flip", l2=RELEASED_L2)
+    # 40 "epochs" of 90,000 samples, as released: twice the passes that the text names.
+    finetune, deepcorrect = _schedules(40 * 360, 250, 360, augmentation="rotate-shift-flip")
+    return Profile("paper", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect, 360,
+                   10, "train", (0, 1, 2))
+
+
+def _small() -> Profile:
+    baseline = Schedule(1400, 256, 0.1, (840, 1190), 175, l2=RELEASED_L2)
+    finetune, deepcorrect = _schedules(500, 250, 125)
+    return Profile("small", "cifar100", 100, 32, 16, 32, UnitDesign(width=16, input_batchnorm=True), baseline,
+                   finetune, deepcorrect, 12, 10, "train", (0,), validation_images=2000,
+                   stand_in="CIFAR-100 at a third of the width (32, 64 channels), units of width 16 on half the "
+                            "filters, 500 iterations a run")
+
+
+def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: int, retrain: int, batch: int,
+                 per_class: int, seeds: tuple[int, ...]) -> Profile:
+    schedule = Schedule(baseline, batch, 0.1, (baseline * 3 // 5, baseline * 17 // 20), -(-baseline // 4),
+                        l2=RELEASED_L2)
+    finetune, deepcorrect = _schedules(retrain, batch, -(-retrain // 4))
+    return Profile(name, "photographs", len(datasets.PHOTOGRAPHS), width, width // 2, width,
+                   UnitDesign(width=16, input_batchnorm=True), schedule, finetune, deepcorrect, retrain // 40,
+                   per_class, "train", seeds, photographs=counts, batchnorm_momentum=0.1,
+                   stand_in=f"{len(datasets.PHOTOGRAPHS)} classes of patches from photographs, {width} and "
+                            f"{2 * width} channels, {retrain} iterations a run")
+
+
+PROFILES = {
+    "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 50, 1, (0,)),
+    "miniature": lambda: _photographs("miniature", (250, 50, 100), 24, 240, 120, 128, 10, (0,)),
+    "small": _small,
+    "paper": _paper,
+}
+
+
+@lru_cache
+def profile(name: str) -> Profile:
+    """The profile called `name`: smoke, miniature, small or paper."""
+    if name not in PROFILES:
+        raise InputError(f"profile: expected one of {', '.join(PROFILES)}, got {name!r}.")
+    return PROFILES[name]()
+
+
+def _common(p: Profile, seed: int) -> dict:
+    return {"dataset": p.dataset, "fingerprint": fingerprint(p), "classes": p.classes, "width": p.width, "seed": seed,
+            "photographs": p.photographs, "batchnorm_momentum": p.batchnorm_momentum, "precision": p.precision}
+
+
+@lru_cache
+def _photographs_fingerprint(counts: tuple[int, ...]) -> str:
+    return datasets.photographs(*counts).fingerprint
+
+
+def fingerprint(p: Profile) -> str:
+    """The fingerprint of the profile's data set."""
+    return _photographs_fingerprint(p.photographs) if p.photographs else datasets.fingerprint_of(p.dataset)
+
+
+def _levels(distortion: str) -> dict:
+    if distortion not in DISTORTIONS:
+        raise InputError(f"distortion: expected one of {', '.join(DISTORTIONS)}, got {distortion!r}.")
+    return {"distortion": distortion, "sigmas": levels("cifar100", distortion)}
+
+
+def baseline(p: Profile, seed: int = 0) -> Run:
+    """The network trained on clean images."""
+    return Run("train", "Baseline", **_common(p, seed), schedule=p.baseline, validation_images=p.validation_images)
+
+
+def baseline_under(p: Profile, distortion: str, seed: int = 0) -> Run:
+    """The baseline's accuracy per level of a distortion (Tables 1 and 2)."""
+    return Run("evaluate", "Baseline", **_common(p, seed), **_levels(distortion), base=baseline(p, seed))
+
+
+def finetune(p: Profile, k: int, distortion: str, seed: int = 0) -> Run:
+    """Finetune-k: the first k convolutions and their BatchNorm trained on (Section 5.1.1)."""
+    return Run("train", f"Finetune-{k}", **_common(p, seed), **_levels(distortion), layers=CONV[:k],
+               schedule=p.finetune, base=baseline(p, seed), validation_images=p.validation_images)
+
+
+def ranking(p: Profile, distortion: str, seed: int = 0) -> Run:
+    """Algorithm 1 over conv1..conv6: accuracy after each filter's swap, per level."""
+    return Run("rank", "Algorithm 1", **_common(p, seed), **_levels(distortion), layers=CONV[:6],
+               ranking_images=p.ranking_images, ranking_split=p.ranking_split, base=baseline(p, seed))
+
+
+def swaps(p: Profile, distortion: str, seed: int = 0, score: str = "relative_error") -> Run:
+    """Top fractions of one layer's filters swapped together (Figures 4 and 5)."""
+    return Run("swap", "Figures 4 and 5", **_common(p, seed), **_levels(distortion), layers=CONV[:6],
+               ranking_images=p.ranking_images, ranking_split=p.ranking_split, fractions=FRACTIONS,
+               selection=Selection("ranked", "local", score, ()), base=baseline(p, seed),
+               ranking=ranking(p, distortion, seed))
+
+
+def deepcorrect(p: Profile, k: int, distortion: str, seed: int = 0, *, also_top: bool = False,
+                score: str = "relative_error", scope: str = "local") -> Run:
+    """Deepcorr-k, or Deepcorr-kc with `also_top` (Section 5.1.2)."""
+    layers = CONV[:k]
+    counts = tuple((layer, p.narrow if i < 3 else p.wide) for i, layer in enumerate(layers))
+    selection = Selection("ranked", scope, score, counts)
+    return replace(_corrected(p, f"Deepcorr-{k}{'c' if also_top else ''}", distortion, seed, selection),
+                   also_train=TOP if also_top else ())
+
+
+def first_layer(p: Profile, order: str, count: int, distortion: str, seed: int = 0, draw: int = 0) -> Run:
+    """`count` filters of conv1 corrected, chosen by rank, least rank or chance (Figure 9, Table 6)."""
+    name = {"ranked": f"ranked_{count}", "random": f"random_{count}", "least": f"ranked_{count}_least"}[order]
+    selection = Selection(order, "local", "relative_error", ((CONV[0], count),), draw)
+    return _corrected(p, name, distortion, seed, selection)
+
+
+def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: Selection) -> Run:
+    layers = tuple(layer for layer, _ in selection.counts)
+    schedule = p.deepcorrect
+    if len(layers) > 4:  # released: with more than four corrected layers the first epoch runs at 0.01
+        schedule = replace(schedule, warm_up=p.deep_warm_up, warm_up_rate=0.01)
+    return Run("train", method, **_common(p, seed), **_levels(distortion), layers=layers, design=p.design,
+               selection=selection, schedule=schedule, base=baseline(p, seed),
+               ranking=ranking(p, distortion, seed) if selection.order != "random" else None,
+               validation_images=p.validation_images)
+
+
+def method_run(p: Profile, method: str, distortion: str, seed: int = 0) -> Run:
+    """The run behind a row of Tables 3 and 4, by the paper's name for it."""
+    name, _, rest = method.partition("-")
+    k, also_top = rest.removesuffix("c"), rest.endswith("c")
+    if method == "Baseline":
+        return baseline_under(p, distortion, seed)
+    if k.isdigit() and name == "Finetune" and not also_top and 1 <= int(k) <= 9:
+        return finetune(p, int(k), distortion, seed)
+    if k.isdigit() and name == "Deepcorr" and 1 <= int(k) <= 6:
+        return deepcorrect(p, int(k), distortion, seed, also_top=also_top)
+    raise InputError(f"method: expected Baseline, Finetune-1..9 or Deepcorr-1..6 with or without c, got {method!r}.")
+
+
+METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "Deepcorr-1", "Deepcorr-3",
+           "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
+TARGETS = ("table1", "table2", "table3", "table4", "figure4", "figure5")
+
+
+def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[str, list[Run]]:
+    """The rows of one table or figure: {label: one run per seed}."""
+    seeds = p.seeds if seeds is None else seeds
+    if target in ("table1", "table2"):
+        distortion = DISTORTIONS[int(target[-1]) - 1]
+        return {"Baseline": [baseline_under(p, distortion, s) for s in seeds]}
+    if target in ("table3", "table4"):
+        distortion = DISTORTIONS[int(target[-1]) - 3]
+        return {m: [method_run(p, m, distortion, s) for s in seeds] for m in METHODS}
+    if target in ("figure4", "figure5"):
+        return {d: [swaps(p, d, s) for s in seeds] for d in DISTORTIONS}
+    raise InputError(f"target: expected one of {', '.join(TARGETS)}, got {target!r}.")
+
+
+def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:
+    """All runs of `targets` in the order of their value, each after the runs that it needs."""
+    ordered: dict[str, Run] = {}
+
+    def add(run: Run) -> None:
+        for needed in run.needs:
+            add(needed)
+        ordered.setdefault(run.id, run)
+
+    for seed in p.seeds if seeds is None else seeds:  # a whole first seed before the second
+        for target in targets:
+            for runs in rows(target, p, (seed,)).values():
+                for run in runs:
+                    add(run)
+    return list(ordered.values())

@@ -1,0 +1,175 @@
+"""The networks as plain modules with named layers: AllConvNet (Figure 3a).
+
+They take images in 0..255 and normalise inside, so that everything outside of a network speaks one scale.
+"""
+
+import copy
+
+import torch
+import torch.fx
+from torch import nn
+
+from dclib.errors import InputError
+
+#: Mean and standard deviation per RGB channel of the 50,000 CIFAR-100 training images, on the 0..255 scale.
+CIFAR100_MEAN = (129.3, 124.1, 112.4)
+CIFAR100_STD = (68.2, 65.4, 70.4)
+
+
+class Normalize(nn.Module):
+    """(images - mean) / std per channel; both are constants of the network, not parameters.
+
+    Input and output [N, C, H, W]; mean and std on the scale of the input.
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images - self.mean) / self.std
+
+
+class AllConvNet(nn.Module):
+    """The fully convolutional CIFAR-100 network of Figure 3a: nine convolutions, each with BatchNorm and ReLU.
+
+    Layers ``conv1``..``conv9`` have width, width, width, then five times 2 width, then `num_classes` filters;
+    kernels are 3x3 except 1x1 in conv8 and conv9; conv3 and conv6 halve the resolution; conv7 has no padding
+    (8x8 to 6x6), as in the released code. BatchNorm's epsilon and momentum are Keras 1's defaults.
+
+    Args:
+        num_classes: outputs; 100 in the paper.
+        width: filters of the first three layers; 96 in the paper (1,389,804 trainable parameters), 32 in the
+            `small` profile.
+        mean, std: normalisation constants per channel on the 0..255 scale.
+        batchnorm_momentum: weight of a new batch in the running statistics. Keras's 0.01 needs some hundred
+            iterations to settle; very short schedules take more.
+
+    Input [N, 3, 32, 32] in 0..255; output logits [N, num_classes].
+    """
+
+    #: The layers that the paper ranks and corrects (Section 5.1.2).
+    correctable = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6")
+
+    def __init__(self, num_classes: int = 100, width: int = 96, mean: tuple[float, ...] = CIFAR100_MEAN,
+                 std: tuple[float, ...] = CIFAR100_STD, batchnorm_momentum: float = 0.01) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        narrow, wide = width, 2 * width
+        plan = [(narrow, 3, 1, 1), (narrow, 3, 1, 1), (narrow, 3, 2, 1), (wide, 3, 1, 1), (wide, 3, 1, 1),
+                (wide, 3, 2, 1), (wide, 3, 1, 0), (wide, 1, 1, 0), (num_classes, 1, 1, 0)]
+        channels = 3
+        for i, (filters, kernel, stride, padding) in enumerate(plan, start=1):
+            conv = nn.Conv2d(channels, filters, kernel, stride, padding)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.bias)
+            setattr(self, f"conv{i}", conv)
+            setattr(self, f"bn{i}", nn.BatchNorm2d(filters, eps=1e-3, momentum=batchnorm_momentum))
+            channels = filters
+        self.depth = len(plan)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Activations after conv9's ReLU: [N, num_classes, 6, 6] for 32x32 images."""
+        x = self.normalize(images)
+        for i in range(1, self.depth + 1):
+            x = torch.relu_(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x)))
+        return x
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images).mean(dim=(2, 3))
+
+
+def count_parameters(model: nn.Module, trainable: bool = True) -> int:
+    """How many parameters `model` has; only those that require a gradient when `trainable`."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that always normalises with its running statistics and never updates them.
+
+    A frozen filter keeps its output only if the statistics behind it stay too; ``train()`` does not undo that.
+    """
+
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
+        return super().train(False)
+
+
+def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
+    """The convolution called `layer` in `model`, or `InputError` naming what is there instead."""
+    modules = dict(model.named_modules())
+    convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
+    if layer not in modules:
+        raise InputError(f"layer {layer!r}: expected the name of a convolution of {type(model).__name__}, "
+                         f"which has {', '.join(convolutions) or 'none'}.")
+    if not isinstance(modules[layer], nn.Conv2d):
+        raise InputError(f"layer {layer!r}: expected an nn.Conv2d, got {type(modules[layer]).__name__}; "
+                         f"the convolutions are {', '.join(convolutions) or 'none'}.")
+    return modules[layer]
+
+
+def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """Which BatchNorm2d directly follows each of `layers`: {conv name: BatchNorm name}, without the others.
+
+    Read off the traced graph, so it does not depend on names. A model that torch.fx cannot trace has to be
+    wrapped so that it can.
+    """
+    modules = dict(model.named_modules())
+    found = {}
+    for node in trace(model).nodes:
+        if node.op == "call_module" and isinstance(modules.get(node.target), nn.BatchNorm2d):
+            source = node.args[0]
+            if source.op == "call_module" and source.target in layers and len(source.users) == 1:
+                found[source.target] = node.target
+    return found
+
+
+def trace(model: nn.Module) -> torch.fx.Graph:
+    """The torch.fx graph of `model` in evaluation, its nn modules as leaves."""
+    try:
+        return LeafTracer().trace(model)
+    except Exception as error:  # whatever the model's own code raises under tracing
+        raise InputError(f"{type(model).__name__}: expected a model that torch.fx can trace, got "
+                         f"{type(error).__name__} ({error}); take data-dependent branches out of forward.") from error
+
+
+class LeafTracer(torch.fx.Tracer):
+    """Keeps every module without children whole, so that each convolution stays one node of the graph."""
+
+    def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
+        return not any(True for _ in m.children()) or super().is_leaf_module(m, qualified_name)
+
+
+def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...]) -> nn.Module:
+    """A copy of `model` in which only `layers` and the BatchNorm behind them require gradients.
+
+    This is Finetune-k when `layers` are the first k convolutions (Section 5.1.1). Every other BatchNorm is
+    replaced by a `FrozenBatchNorm2d`.
+    """
+    for layer in layers:
+        if not isinstance(dict(model.named_modules()).get(layer), nn.Linear):
+            named_conv(model, layer)
+    behind = batchnorm_behind(model, layers) if layers else {}
+    trained = {*layers, *behind.values()}
+    copied = copy.deepcopy(model)
+    for name, module in list(copied.named_modules()):
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(name in trained)
+        if type(module) is nn.BatchNorm2d and name not in trained:
+            replace_module(copied, name, frozen_batchnorm(module))
+    return copied
+
+
+def frozen_batchnorm(batchnorm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
+    """A `FrozenBatchNorm2d` with the state of `batchnorm`, none of it trainable."""
+    frozen = FrozenBatchNorm2d(batchnorm.num_features, batchnorm.eps, batchnorm.momentum, batchnorm.affine,
+                               batchnorm.track_running_stats)
+    frozen.load_state_dict(batchnorm.state_dict())
+    example = next(batchnorm.buffers())
+    return frozen.to(example.device, example.dtype).requires_grad_(False).eval()
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `model` has the submodule `name`."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)

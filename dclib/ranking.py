@@ -1,0 +1,1 @@
+def swap_accuracy(*a): raise NotImplementedError

@@ -1,0 +1,199 @@
+"""The records: one JSON file per run, written whole or not at all, checked when read.
+
+A record holds the run's description, its outcome, its cost and the environment. Tables, figures and verdicts are
+functions of records; nothing else carries a result.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import uuid
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dclib.errors import InputError
+from dclib.runs import Run
+
+SCHEMA = 1
+_KEYS = {"schema", "id", "description", "outcome", "cost", "environment", "checksum"}
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run and what came of it.
+
+    `outcome` depends on the description alone; `cost` (seconds, peak bytes) and `environment` (device, versions,
+    commit, date) do not, so two records of one run agree when their descriptions and outcomes agree.
+    """
+
+    description: dict
+    outcome: dict
+    cost: dict
+    environment: dict
+
+    @property
+    def id(self) -> str:
+        canonical = json.dumps(self.description, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def seed(self) -> int:
+        return self.description["seed"]
+
+    @cached_property
+    def accuracy(self) -> np.ndarray:
+        """Top-1 accuracy per level [levels], level 0 clean."""
+        return self.correct.mean(axis=1)
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Which test images are classified correctly: bool [levels, images]."""
+        return unpack_bits(self.outcome["correct"])
+
+    def to_json(self) -> str:
+        body = {"schema": SCHEMA, "id": self.id, "description": self.description, "outcome": self.outcome,
+                "cost": self.cost, "environment": self.environment}
+        return json.dumps(body | {"checksum": _checksum(body)}, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "record") -> "Record":
+        """Parse and check a record; `InputError` when it is truncated, altered or of another schema."""
+        try:
+            body = json.loads(text)
+            keys = set(body)
+        except (json.JSONDecodeError, TypeError) as error:
+            raise InputError(f"{name}: expected a whole JSON record, got {error}; delete it and run it again.") from error
+        if keys != _KEYS or body["schema"] != SCHEMA:
+            raise InputError(f"{name}: expected a record of schema {SCHEMA}, got one with {', '.join(sorted(keys))}; "
+                             "update dclib or run it again.")
+        checksum = body.pop("checksum")
+        record = cls(*(body[k] for k in ("description", "outcome", "cost", "environment")))
+        if checksum != _checksum(body) or record.id != body["id"]:
+            raise InputError(f"{name}: expected checksum {checksum[:12]}.., got {_checksum(body)[:12]}..: the record was "
+                             "altered; delete it and run it again.")
+        return record
+
+
+class Store:
+    """A folder of records, weights and checkpoints; several processes may write to it at once."""
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else results_folder()
+
+    def path(self, run: Run) -> Path:
+        return self.folder / f"{run.id}.json"
+
+    def weights(self, run: Run) -> Path:
+        """Where the trained network of `run` lies or will lie; published ones are in data/weights."""
+        published = _ROOT / "data" / "weights" / f"{run.id}.safetensors"
+        return published if published.exists() else self.folder / "weights" / f"{run.id}.safetensors"
+
+    def checkpoint(self, run: Run) -> Path:
+        return self.folder / "checkpoints" / f"{run.id}.safetensors"
+
+    def get(self, run: Run) -> Record | None:
+        """The record of `run`, or None when it was not run yet."""
+        path = self.path(run)
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{path}: expected a readable record, got {error}.") from error
+        return Record.from_json(text, str(path))
+
+    def put(self, record: Record) -> Path:
+        """Write a record whole or not at all; the last of several writers wins."""
+        path = self.folder / f"{record.id}.json"
+        write_whole(path, record.to_json().encode())
+        return path
+
+    def records(self) -> list[Record]:
+        """All records in the folder, sorted by id; a bad one is an error."""
+        return [Record.from_json(p.read_text(), str(p)) for p in sorted(self.folder.glob("*.json"))]
+
+    def export(self, archive: str | Path, weights: bool = True) -> int:
+        """Put all records (and weights) into one zip file; returns how many records."""
+        archive = Path(archive)
+        temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex}")
+        records = self.records()
+        try:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
+                for record in records:
+                    file.writestr(f"{record.id}.json", record.to_json())
+                for path in sorted((self.folder / "weights").glob("*.safetensors")) if weights else []:
+                    file.write(path, f"weights/{path.name}")
+            temporary.replace(archive)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"export: expected a place that can be written, got {error} for {archive}.") from error
+        return len(records)
+
+    def import_(self, archive: str | Path) -> int:
+        """Bring in an exported archive. Every record is checked before the first is written."""
+        try:
+            with zipfile.ZipFile(archive) as file:
+                if broken := file.testzip():
+                    raise InputError(f"{archive}: expected a whole archive, got a damaged {broken}; export it again.")
+                names = [n for n in file.namelist() if n.endswith(".json")]
+                records = [Record.from_json(file.read(n).decode(), f"{archive}:{n}") for n in names]
+                weights = {n: file.read(n) for n in file.namelist() if n.endswith(".safetensors")}
+        except (OSError, zipfile.BadZipFile, UnicodeDecodeError, zlib.error) as error:
+            raise InputError(f"{archive}: expected an archive made by dclib results export, got {error}.") from error
+        for name, content in weights.items():
+            write_whole(self.folder / "weights" / Path(name).name, content)
+        for record in records:
+            self.put(record)
+        return len(records)
+
+
+def results_folder() -> Path:
+    """Where records lie: the environment variable DCLIB_RESULTS, else data/results of this checkout."""
+    if folder := os.environ.get("DCLIB_RESULTS"):
+        return Path(folder).expanduser()
+    if (_ROOT / "pyproject.toml").exists():
+        return _ROOT / "data" / "results"
+    return Path.home() / ".cache" / "dclib" / "results"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` in one step, so that no reader ever sees a part of it."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass  # the folder itself is the trouble; the first error says so
+        raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
+                         "with DCLIB_RESULTS or --results.") from error
+
+
+def pack_bits(correct: np.ndarray) -> dict:
+    """Correctness bits [levels, images] as a JSON-ready, compressed value."""
+    packed = zlib.compress(np.packbits(np.asarray(correct, dtype=bool), axis=None).tobytes(), 9)
+    return {"shape": list(correct.shape), "zlib_base64": base64.b64encode(packed).decode()}
+
+
+def unpack_bits(packed: dict) -> np.ndarray:
+    """The inverse of `pack_bits`: bool [levels, images]."""
+    count = int(np.prod(packed["shape"]))
+    raw = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib_base64"])), dtype=np.uint8)
+    return np.unpackbits(raw, count=count).astype(bool).reshape(packed["shape"])
+
+
+def _checksum(body: dict) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,138 @@
+"""Descriptions of runs: frozen, complete, and hashed into an identity."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+
+from dclib.correction import UnitDesign
+from dclib.errors import InputError
+
+AUGMENTATIONS = ("none", "pad-crop-flip", "rotate-shift-flip")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a network is trained: SGD with Nesterov momentum 0.9 and a stepwise learning rate.
+
+    Args:
+        iterations, batch_size: length of the training and images per iteration.
+        learning_rate: at the start; multiplied by 0.1 at every iteration in `drops`.
+        drops: iterations at which the learning rate falls.
+        warm_up, warm_up_rate: the first `warm_up` iterations run at `warm_up_rate`.
+        decay: Keras's decay: the rate is divided by 1 + decay * iteration.
+        evaluate_every: iterations between two looks at the validation images.
+        augmentation: "none", "pad-crop-flip" (He et al.) or "rotate-shift-flip" (the released code).
+        l2: (layer, coefficient) pairs, each adding coefficient * sum of squared weights to the loss.
+        l1: coefficient of the sum of absolute weights of the correction units' convolutions (Eq. 5).
+    """
+
+    iterations: int
+    batch_size: int
+    learning_rate: float
+    drops: tuple[int, ...]
+    evaluate_every: int
+    warm_up: int = 0
+    warm_up_rate: float = 0.0
+    decay: float = 0.0
+    augmentation: str = "pad-crop-flip"
+    l2: tuple[tuple[str, float], ...] = ()
+    l1: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.augmentation not in AUGMENTATIONS:
+            raise InputError(f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {self.augmentation!r}.")
+        if min(self.iterations, self.batch_size, self.evaluate_every) < 1 or self.learning_rate <= 0:
+            raise InputError("schedule: expected positive iterations, batch size, evaluation interval and learning "
+                             f"rate, got {self}.")
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of one iteration, counted from 0."""
+        if iteration < self.warm_up:
+            return self.warm_up_rate / (1 + self.decay * iteration)
+        dropped = sum(iteration >= drop for drop in self.drops)
+        return self.learning_rate * 0.1**dropped / (1 + self.decay * iteration)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which filters of which layers are corrected.
+
+    Args:
+        order: "ranked" (most susceptible first), "least" (least susceptible) or "random".
+        scope: "local" takes counts[i] filters of layer i; "global" takes sum(counts) filters over all layers.
+        score: "priority" (Eq. 1) or "relative_error" (the released code).
+        counts: (layer, number of filters) pairs.
+        draw: which random draw, for order "random".
+    """
+
+    order: str
+    scope: str
+    score: str
+    counts: tuple[tuple[str, int], ...]
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, fully specified. `id` is a hash of this description and of nothing else.
+
+    Kinds: "train" (a baseline when `base` is None), "rank" (Algorithm 1), "swap" (Figures 4 and 5: the top
+    fractions of one layer swapped together). `base` is the run whose network this one starts from, `ranking` the
+    run of Algorithm 1 that chose its filters; in the description they stand as their ids.
+    """
+
+    kind: str
+    method: str
+    dataset: str
+    fingerprint: str
+    classes: int
+    width: int
+    seed: int
+    distortion: str | None = None
+    sigmas: tuple[float, ...] = ()
+    photographs: tuple[int, ...] = ()
+    batchnorm_momentum: float = 0.01
+    precision: str = "float32"
+    validation_images: int | None = None
+    layers: tuple[str, ...] = ()
+    also_train: tuple[str, ...] = ()
+    design: UnitDesign | None = None
+    selection: Selection | None = None
+    schedule: Schedule | None = None
+    ranking_images: int = 0
+    ranking_split: str = ""
+    fractions: tuple[float, ...] = ()
+    base: "Run | None" = field(default=None)
+    ranking: "Run | None" = field(default=None)
+
+    @cached_property
+    def description(self) -> dict:
+        """This run as JSON-ready data; fields at their defaults are left out, so that new fields keep old ids."""
+        described = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value == f.default:
+                continue
+            if isinstance(value, Run):
+                value = value.id
+            elif isinstance(value, (Schedule, Selection, UnitDesign)):
+                value = {k: v for k, v in asdict(value).items()
+                         if v != type(value).__dataclass_fields__[k].default}
+            described[f.name] = value
+        return json.loads(json.dumps(described))
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits."""
+        canonical = json.dumps(self.description, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def needs(self) -> tuple["Run", ...]:
+        """The runs that have to be there first."""
+        return tuple(run for run in (self.base, self.ranking) if run is not None)
+
+    def __str__(self) -> str:
+        condition = f" {self.distortion}" if self.distortion else ""
+        return f"{self.method}{condition} ({self.dataset}, width {self.width}, seed {self.seed})"

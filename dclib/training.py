@@ -1,0 +1,271 @@
+"""The one training loop: baseline, Finetune-k, Deepcorr-k and Deepcorr-kc (Sections 4.2, 5.1).
+
+Everything random in an iteration is drawn from (seed, iteration), so a run that was stopped and goes on from its
+checkpoint takes the very steps that it would have taken.
+"""
+
+import ctypes
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from dclib.correction import CorrectionUnit
+from dclib.datasets import Split
+from dclib.distortions import blur_matrices, blur_with
+from dclib.errors import InputError
+from dclib.evaluation import correct_predictions
+from dclib.runs import Schedule
+
+#: A later network replaces the best one only if its validation accuracy is higher by this much (released code).
+TOLERANCE = 0.001
+
+
+class OutOfTime(Exception):
+    """The time budget ended; the checkpoint holds what was done."""
+
+
+@dataclass
+class Progress:
+    """Where a training stands: `curve` has one entry per look at the validation images."""
+
+    iteration: int = 0
+    best_iteration: int = -1
+    best_accuracy: float = -1.0
+    seconds: float = 0.0
+    curve: list[dict] = field(default_factory=list)
+
+
+def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, *, seed: int,
+          distortion: str | None = None, sigmas: tuple[float, ...] = (), precision: str = "float32",
+          checkpoint: Path | None = None, deadline: float | None = None,
+          report: Callable[[int, float], None] | None = None) -> Progress:
+    """Train what requires a gradient in `model`; it ends as the best network on the validation images.
+
+    Args:
+        model: takes images in 0..255; trained in place, on the device of its parameters.
+        data, validation: uint8 images; validation accuracy is the mean over the clean level and all `sigmas`.
+        distortion, sigmas: exactly half of every mini-batch is distorted, the level drawn uniformly; None trains
+            on clean images.
+        precision: "float32", or "bfloat16" autocast.
+        checkpoint: safetensors file to go on from, rewritten at every evaluation and when time runs out.
+        deadline: `time.monotonic()` at which to stop.
+        report: called with (iteration, loss) now and then.
+
+    Raises:
+        OutOfTime: at the deadline, after the checkpoint was written.
+        InputError: an unreadable checkpoint, fewer images than a mini-batch.
+    """
+    if len(data) < schedule.batch_size:
+        raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
+    keep_freed_memory()
+    device = next(model.parameters()).device
+    batches = _Batches(data.to(device), schedule, seed, distortion, sigmas)
+    optimiser = _optimiser(model, schedule)
+    progress, best, losses = _resume(checkpoint, model, optimiser)
+    started = time.monotonic()
+    model.train()
+    while progress.iteration < schedule.iterations:
+        losses.append(_step(model, optimiser, schedule, precision, *batches.draw(progress.iteration),
+                            rate=schedule.rate(progress.iteration)))
+        progress.iteration += 1
+        if report and progress.iteration % 10 == 0:
+            report(progress.iteration, losses[-1].item())
+        evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
+        if evaluated:
+            best = _look(model, validation, distortion, sigmas, precision, progress, losses, best)
+        late = deadline is not None and time.monotonic() > deadline and progress.iteration < schedule.iterations
+        if checkpoint and (evaluated or late) and progress.iteration < schedule.iterations:
+            progress.seconds += time.monotonic() - started
+            started = time.monotonic()
+            _save_checkpoint(checkpoint, model, optimiser, progress, best, losses)
+        if late:
+            raise OutOfTime
+    progress.seconds += time.monotonic() - started
+    model.load_state_dict(best)
+    model.eval()
+    return progress
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory: on small CPUs page faults make training up to twice as slow."""
+    if sys.platform.startswith("linux"):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt:
+            trim_threshold, top_pad, mmap_max = -1, -2, -4
+            mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 2**28)
+
+
+class _Batches:
+    """Mini-batches by iteration number: augmented, half distorted, in 0..255, on the device of the data."""
+
+    def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | None,
+                 sigmas: tuple[float, ...]) -> None:
+        self.data, self.schedule, self.seed, self.distortion = data, schedule, seed, distortion
+        self.device = data.images.device
+        self.sigmas = torch.tensor(sigmas, device=self.device)
+        self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
+        if distortion == "blur":
+            like = torch.empty((1, *data.images.shape[1:]), device=self.device)
+            pairs = [blur_matrices(like, sigma) for sigma in sigmas]
+            self.rows, self.columns = (torch.stack(m).unsqueeze(1) for m in zip(*pairs))
+
+    def draw(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images float [B, C, H, W] and labels [B] of one iteration."""
+        index = self._sample(iteration).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(_stream(self.seed, iteration))
+        images = self.data.images[index].float()
+        images = augment(images, self.schedule.augmentation, generator)
+        if self.distortion:
+            half = len(images) // 2
+            images = torch.cat([self._distort(images[:half], generator), images[half:]])
+        return images, self.data.labels[index]
+
+    def _sample(self, iteration: int) -> torch.Tensor:
+        """Indices without replacement: pass after pass over the data, each in its own order."""
+        size, count = self.schedule.batch_size, len(self.data)
+        positions = torch.arange(iteration * size, (iteration + 1) * size)
+        parts = []
+        for number in torch.unique(positions // count).tolist():
+            if number != self._pass:
+                generator = torch.Generator().manual_seed(_stream(self.seed, -1 - number))
+                self._pass, self._order = number, torch.randperm(count, generator=generator)
+            parts.append(self._order[positions[positions // count == number] % count])
+        return torch.cat(parts)
+
+    def _distort(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        level = torch.randint(len(self.sigmas), (len(images),), generator=generator, device=self.device)
+        if self.distortion == "blur":
+            return blur_with(images, self.rows[level], self.columns[level])
+        noise = torch.randn(images.shape, generator=generator, device=self.device)
+        return images + noise * self.sigmas[level].view(-1, 1, 1, 1)
+
+
+def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator | None = None) -> torch.Tensor:
+    """Random geometry per image, batched on the device: float [N, C, H, W] to the same shape.
+
+    "pad-crop-flip": 4 pixels of zero padding, a random crop, a flip (He et al., cited in Section 5.1.1).
+    "rotate-shift-flip": up to 20 degrees, up to 15 % either way, a flip, nearest pixels outside (released code).
+    """
+    if augmentation == "none":
+        return images
+    n, _, height, width = images.shape
+    uniform = torch.rand(4, n, generator=generator, device=images.device)
+    flip = torch.where(uniform[0] < 0.5, -1.0, 1.0)
+    if augmentation == "pad-crop-flip":
+        shift = torch.floor(uniform[1:3] * 9).long() - 4
+        padded = F.pad(images, (4, 4, 4, 4))
+        rows = torch.arange(height, device=images.device) + 4 + shift[0, :, None]
+        columns = torch.arange(width, device=images.device).expand(n, width)
+        columns = torch.where(flip[:, None] < 0, width - 1 - columns, columns) + 4 + shift[1, :, None]
+        image = torch.arange(n, device=images.device)[:, None, None]
+        return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if augmentation != "rotate-shift-flip":
+        raise InputError(f"augment: expected none, pad-crop-flip or rotate-shift-flip, got {augmentation!r}.")
+    angle = torch.deg2rad((uniform[1] * 2 - 1) * 20)
+    shift = (uniform[2:4] * 2 - 1) * 0.15 * 2  # affine_grid's axes run from -1 to 1
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    theta = torch.stack([torch.stack([flip * cos, -sin, shift[0]], -1),
+                         torch.stack([flip * sin, cos, shift[1]], -1)], 1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
+    return F.grid_sample(images, grid, mode="nearest", padding_mode="border", align_corners=False)
+
+
+def _stream(seed: int, number: int) -> int:
+    """A generator seed for one iteration (number >= 0) or one pass over the data (number < 0)."""
+    return (seed * 2_000_003 + number + 1_000_000) % 2**63
+
+
+def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+    coefficient = {f"{layer}.weight": value for layer, value in schedule.l2}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            # SGD's weight decay is the gradient of coefficient * w^2, which is twice the coefficient.
+            groups.setdefault(2 * coefficient.get(name, 0.0), []).append(parameter)
+    if not groups:
+        raise InputError("train: expected a network with something to train, got none that requires gradients.")
+    return torch.optim.SGD([{"params": p, "weight_decay": d} for d, p in groups.items()],
+                           lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
+
+
+def unit_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of the convolutions inside all correction units: what Eq. 5's regulariser acts on."""
+    return [m.weight for unit in model.modules() if isinstance(unit, CorrectionUnit)
+            for m in unit.modules() if isinstance(m, nn.Conv2d)]
+
+
+def _step(model: nn.Module, optimiser: torch.optim.SGD, schedule: Schedule, precision: str, images: torch.Tensor,
+          labels: torch.Tensor, *, rate: float) -> torch.Tensor:
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = model(images)
+    loss = F.cross_entropy(logits.float(), labels)
+    if schedule.l1 and (weights := unit_weights(model)):
+        loss = loss + schedule.l1 * sum(w.abs().sum() for w in weights)
+    loss.backward()
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
+def _look(model: nn.Module, validation: Split, distortion: str | None, sigmas: tuple[float, ...], precision: str,
+          progress: Progress, losses: list[torch.Tensor], best: dict) -> dict:
+    """Evaluate, extend the curve, and return the best state so far."""
+    with torch.autocast(losses[-1].device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        correct = correct_predictions(model, validation, distortion, sigmas)
+    accuracy = correct.double().mean(1)
+    progress.curve.append({"iteration": progress.iteration, "loss": torch.stack(losses).mean().item(),
+                           "validation": accuracy.tolist()})
+    losses.clear()
+    if accuracy.mean().item() > progress.best_accuracy + TOLERANCE:
+        progress.best_accuracy, progress.best_iteration = accuracy.mean().item(), progress.iteration
+        return {k: v.clone() for k, v in model.state_dict().items()}
+    return best
+
+
+def _save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress, best: dict,
+                     losses: list[torch.Tensor]) -> None:
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in best.items()}
+    for i, parameter in enumerate(_parameters(optimiser)):
+        tensors[f"momentum.{i}"] = optimiser.state[parameter]["momentum_buffer"]
+    if losses:
+        tensors["losses"] = torch.stack(losses)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary,
+              metadata={"progress": json.dumps(progress.__dict__)})
+    temporary.replace(path)
+
+
+def _resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD
+            ) -> tuple[Progress, dict, list[torch.Tensor]]:
+    """Progress, best state and the losses since the last look, from the checkpoint if there is one."""
+    if path is None or not path.exists():
+        return Progress(), {}, []
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: expected a checkpoint of this run, got {error}; delete the file to start the run "
+                         "anew.") from error
+    for i, parameter in enumerate(_parameters(optimiser)):
+        optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum.{i}"].to(parameter.device)
+    best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
+    return progress, best, list(tensors.get("losses", torch.empty(0)))
+
+
+def _parameters(optimiser: torch.optim.SGD) -> list[nn.Parameter]:
+    return [p for group in optimiser.param_groups for p in group["params"]]
