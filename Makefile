@@ -28,7 +28,7 @@ book: .venv/installed
 	@echo "Building the book."
 	@rm -rf $(HTML)
 	@NO_COLOR=1 $(BIN)/jupyter-book build . --all -W --keep-going -q > $(LOGS)/book.log 2>&1 \
-	  || { rm -rf $(HTML); grep -E 'WARNING|ERROR|Error' $(LOGS)/book.log >&2 || true; \
+	  || { rm -rf $(HTML); grep -E 'WARNING|ERROR' $(LOGS)/book.log >&2 || tail -n 3 $(LOGS)/book.log >&2; \
 	       echo "The book was not built; the full log is $(LOGS)/book.log." >&2; exit 1; }
 	@echo "The book is in $(HTML); open $(CURDIR)/$(HTML)/index.html in a browser."
 
@@ -52,5 +52,6 @@ clean:
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "Python could not make a virtual environment; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --no-input --progress-bar off -c constraints.txt -e '.[book,test]' > $(LOGS)/install.log 2>&1 \
-	  || { grep -E '^ *(ERROR|error)' $(LOGS)/install.log >&2; echo "The installation failed; the full log is $(LOGS)/install.log." >&2; exit 1; }
+	  || { grep -E '^ *(ERROR|error)' $(LOGS)/install.log >&2 || tail -n 3 $(LOGS)/install.log >&2; \
+         echo "The installation failed; the full log is $(LOGS)/install.log." >&2; exit 1; }
 	@touch $@

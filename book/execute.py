@@ -105,8 +105,8 @@ def execute(name, inputs, output, threads, device):
         partial.replace(page)
     except papermill.PapermillExecutionError as error:
         print(error, file=sys.stderr)
-        raise Failed(f"notebooks/{name}.md failed in code cell {error.exec_count} "
-                     f"({first_line(error.source)}): {error.ename}: {error.evalue}") from None
+        raise Failed(f"notebooks/{name}.md failed in the cell that begins with "
+                     f"{first_line(error.source)!r}: {error.ename}: {error.evalue}") from None
     except Failed:
         raise
     except Exception as error:
@@ -257,9 +257,11 @@ def main(arguments=None):
     due = [] if options.status_only else [
         name for name in options.names or pages
         if options.recompute or changed_inputs(read_run(output / f"{name}.ipynb"), inputs[name])]
-    print(f"Executing {len(due)} of {len(pages)} notebooks with the profile {options.profile} "
-          f"(the others are unchanged)." if due else f"All {len(pages)} notebooks are executed and unchanged.",
-          flush=True)
+    if due:
+        others = " The others are unchanged." if len(due) < len(pages) else ""
+        print(f"Executing {len(due)} of {len(pages)} notebooks with the profile {options.profile}.{others}", flush=True)
+    else:
+        print("All notebooks are executed and unchanged.")
     failures = execute_all(due, inputs, output, options.jobs, device_name(options.device or "auto")) if due else []
     write_status(pages, inputs, output)
     for failure in failures:
