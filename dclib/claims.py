@@ -1,0 +1,319 @@
+"""The kinds of claim in data/paper/claims.json, and what each comes to when records are at hand.
+
+A kind is a function (claim, evidence) -> Finding. The rule that they share stands in dclib.verdicts.
+
+| kind | fields of the test | our value |
+|---|---|---|
+| accuracy | table, method, level? | mean accuracy |
+| relative_improvement, ratio, relative_drop | table, a, b | a/b - 1, a/b, 1 - a/b |
+| recovered_loss | table, method, baseline, at_least | share of the accuracy lost to distortion won back |
+| drop | table, method, level | fall from clean to that level |
+| order | table, better, worse (one or a list), over: average, each level, or a level | smallest difference |
+| similar | table, a, b, margin, level? | difference |
+| significant, not_significant | table, pairs | p of the t-test, the levels of all pairs together |
+| count | table, method, unit | trained parameters |
+| fewer_parameters | table, fewer, than | share of parameters saved |
+| arithmetic | operation, terms | the paper's own numbers, combined |
+| recovered_share | dataset, distortion, layer, fraction, at_least | share of the way from 10 % swapped to the ceiling |
+| recovered_less | distortion, layer, fraction, less, more (data sets) | by how much that share is smaller |
+| largest_step | dataset, distortion, layer, step | lead of one step between fractions over the next best |
+| largest_layer | dataset, distortion, fraction, layer | lead of one layer over the next best |
+| declines_with_depth | dataset, distortion, fraction, first, quantity: accuracy or recovered_share | rank correlation |
+| measure | name, what, above, tolerance? | a number that a figure's own notebook measures |
+
+An operand is a method of the test's table, or {"table", "method"}. No level means the mean over all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
+
+import numpy as np
+from scipy import stats
+
+from dclib import paper, statistics
+from dclib.evidence import POINT, Evidence, compare, compare_all, interval, paired_tests
+from dclib.statistics import Outcome
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a claim comes to: our value, its interval, the outcome and why."""
+
+    ours: float | None
+    interval: tuple[float, float] | None
+    outcome: Outcome
+    explanation: str  # one sentence without its full stop
+    pvalues: Mapping[str, float | list[float]] = field(default_factory=dict)
+
+
+# A number
+
+
+def _number(value: float, ours: float, bounds, spread: float, null: float | None) -> Finding:
+    """The rule for a number: value is the paper's, null what no effect would give."""
+    low, high = bounds or (ours - spread, ours + spread)
+    known = f"Ours is {_show(ours, bounds)}, the paper's {value:g}"
+    side = 0 if null is None else np.sign(value - null) * (int(low > null) - int(high < null))
+    if side >= 0 and (low <= value <= high or abs(ours - value) <= spread):
+        return Finding(ours, bounds, Outcome.HOLDS, f"{known}: equal within interval or spread")
+    if side > 0:
+        return Finding(ours, bounds, Outcome.DIRECTION, f"{known}: the same sign, another size")
+    return Finding(ours, bounds, Outcome.FAILS, known)
+
+
+def _quantity(claim, samples, formula, null=None) -> Finding:
+    means = [s.mean() for s in samples]
+    ours = formula(*means)
+    spread = abs(formula(means[0] + POINT, *means[1:]) - ours)
+    found = _number(claim["paper"], ours, interval(samples, formula), spread, null)
+    return replace(found, explanation=found.explanation + _seeds(samples, formula))
+
+
+def _accuracy(claim: dict, evidence: Evidence) -> Finding:
+    sample = evidence.sample(evidence.test["method"], evidence.test.get("level"))
+    return _quantity(claim, [sample], lambda a: a)
+
+
+def _two(formula, null: float):
+    """A formula of the mean accuracies of two methods, a and b."""
+
+    def kind(claim: dict, evidence: Evidence) -> Finding:
+        a, b = evidence.sample(evidence.test["a"]), evidence.sample(evidence.test["b"])
+        return replace(_quantity(claim, [a, b], formula, null), pvalues=paired_tests(a, b))
+
+    return kind
+
+
+def _at_least(ours: float, bounds, spread: float, bound: float) -> Finding:
+    """The rule for "most" and "a large part": a share above a bound, in direction if above zero."""
+    low = bounds[0] if bounds else ours - spread
+    outcome = Outcome.HOLDS if low >= bound else Outcome.DIRECTION if low > 0 else Outcome.FAILS
+    return Finding(ours, bounds, outcome, f"The share is {_show(ours, bounds)}, {bound:g} is asked for")
+
+
+def _recovered_loss(claim: dict, evidence: Evidence) -> Finding:
+    def formula(method, baseline, clean):
+        return (method - baseline) / (clean - baseline)
+
+    baseline = evidence.sample(evidence.test["baseline"])
+    samples = [evidence.sample(evidence.test["method"]), baseline, baseline.at(0)]
+    means = [s.mean() for s in samples]
+    spread = POINT / (means[2] - means[1])
+    found = _at_least(formula(*means), interval(samples, formula), spread, evidence.test["at_least"])
+    return replace(found, explanation=found.explanation + _seeds(samples, formula))
+
+
+# Order, likeness, significance
+
+
+def _order(claim: dict, evidence: Evidence) -> Finding:
+    test = evidence.test
+    worse = test["worse"] if isinstance(test["worse"], list) else [test["worse"]]
+    better, others = evidence.sample(test["better"]), [evidence.sample(w) for w in worse]
+    names = {"average": [None], "each level": range(len(better.levels()))}
+    levels = names.get(test["over"], [test["over"]])
+    parts, shown, pvalues = compare_all([(better.at(k), o.at(k)) for o, k in product(others, levels)])
+    wholes = [compare(better, o) for o in others] if test["over"] == "each level" else parts
+    if len(others) == 1 and test["over"] in names:
+        pvalues = paired_tests(better, others[0]) | pvalues
+    if all(s > 0 for s in shown):
+        outcome = Outcome.HOLDS
+    elif all(c.shown() > 0 for c in wholes) and -1 not in shown:
+        outcome = Outcome.DIRECTION
+    else:
+        outcome = Outcome.FAILS
+    closest = min(range(len(others)), key=lambda i: wholes[i].difference)
+    least, pair = wholes[closest], [better, others[closest]]
+    pair = [s.at(levels[0]) for s in pair] if len(levels) == 1 else pair
+    text = (
+        f"The difference is {_show(least.difference, least.interval)}, better in {shown.count(1)} of {len(shown)} "
+        f"comparisons, worse in {shown.count(-1)}{_seeds(pair)}"
+    )
+    return Finding(least.difference, least.interval, outcome, text, pvalues)
+
+
+def _drop(claim: dict, evidence: Evidence) -> Finding:
+    sample = evidence.sample(evidence.test["method"])
+    fall = compare(sample.at(0), sample.at(evidence.test["level"]))
+    outcome = Outcome.HOLDS if fall.shown() > 0 else Outcome.FAILS
+    return Finding(fall.difference, fall.interval, outcome, f"The fall is {_show(fall.difference, fall.interval)}")
+
+
+def _similar(claim: dict, evidence: Evidence) -> Finding:
+    test, level = evidence.test, evidence.test.get("level")
+    pair, margin = [evidence.sample(test["a"], level), evidence.sample(test["b"], level)], test["margin"]
+    found = compare(*pair)
+    outcome = Outcome.FAILS
+    if abs(found.difference) <= margin:
+        outcome = Outcome.HOLDS if -margin <= found.low and found.high <= margin else Outcome.DIRECTION
+    text = f"The difference is {_show(found.difference, found.interval)}, the margin {margin:g}{_seeds(pair)}"
+    return Finding(found.difference, found.interval, outcome, text)
+
+
+def _significance(claimed: bool):
+    def kind(claim: dict, evidence: Evidence) -> Finding:
+        pairs = [(evidence.sample(a), evidence.sample(b)) for a, b in evidence.test["pairs"]]
+        over_levels = statistics.paired_t_test(*(np.concatenate([s.levels() for s in side]) for side in zip(*pairs)))
+        _, shown, pvalues = compare_all(pairs)
+        small = over_levels.pvalue < statistics.SIGNIFICANCE
+        agree = [small and over_levels.difference > 0, all(s > 0 for s in shown)]
+        if claimed:
+            outcome = Outcome.HOLDS if all(agree) else Outcome.DIRECTION if any(agree) else Outcome.FAILS
+        else:
+            outcome = Outcome.FAILS if small else Outcome.DIRECTION if any(shown) else Outcome.HOLDS
+        text = (
+            f"p = {over_levels.pvalue:.2g} over {over_levels.degrees_of_freedom + 1} pairs of levels, mean difference "
+            f"{over_levels.difference:.4f}; over images {sum(map(abs, shown))} of {len(shown)} differences exclude zero"
+        )
+        pvalues = {"paired t-test over levels": over_levels.pvalue} | pvalues
+        return Finding(over_levels.pvalue, None, outcome, text, pvalues)
+
+    return kind
+
+
+# Counts and sums
+
+
+def _count(claim: dict, evidence: Evidence) -> Finding:
+    ours, unit = evidence.parameters(evidence.test["method"]), evidence.test["unit"]
+    outcome = Outcome.HOLDS if round(ours / unit) == round(claim["paper"] / unit) else Outcome.FAILS
+    return Finding(ours, None, outcome, f"Ours is {ours:,}, the paper's {claim['paper']:,}")
+
+
+def _fewer_parameters(claim: dict, evidence: Evidence) -> Finding:
+    fewer, than = evidence.parameters(evidence.test["fewer"]), evidence.parameters(evidence.test["than"])
+    saved, value, text = 1 - fewer / than, claim["paper"], f"{fewer:,} parameters instead of {than:,}"
+    if saved <= 0:
+        return Finding(saved, None, Outcome.FAILS, text)
+    same = value is None or _rounds_to(saved, claim)
+    return Finding(saved, None, Outcome.HOLDS if same else Outcome.DIRECTION, text)
+
+
+OPERATIONS = {
+    "sum": sum,
+    "product": prod,
+    "share": lambda terms: terms[0] / terms[1],
+    "passes": lambda terms: terms[0] * terms[1] / terms[2],  # iterations, batch, images
+    "chance_of_overlap": lambda terms: float(1 - stats.hypergeom.pmf(0, *terms)),  # of all, marked, drawn
+}
+
+
+def _arithmetic(claim: dict, evidence: Evidence) -> Finding:
+    ours = OPERATIONS[evidence.test["operation"]](evidence.test["terms"])
+    outcome = Outcome.HOLDS if _rounds_to(ours, claim) else Outcome.FAILS
+    return Finding(ours, None, outcome, f"The paper's own numbers give {ours:g}, the text {claim['paper']:g}; no run")
+
+
+def _rounds_to(ours: float, claim: dict) -> bool:
+    """Whether our value gives the paper's number at the digits that the paper prints."""
+    return abs(ours - claim["paper"]) <= 0.5 * 10.0 ** -claim["digits"] + 1e-9
+
+
+# Figures 4 and 5: accuracies averaged over levels, no bits, so 1 point decides
+
+
+def _recovered(curve: np.ndarray, fraction: float) -> float:
+    """Share of the way from the smallest fraction swapped to the layer's best, reached at fraction.
+
+    The figures do not show the accuracy without any swap, so the share is a lower bound.
+    """
+    return float((curve[_index(fraction)] - curve[0]) / (curve.max() - curve[0]))
+
+
+def _index(fraction: float) -> int:
+    return paper.swap_data()["fractions"].index(fraction)
+
+
+def _recovered_share(claim: dict, evidence: Evidence) -> Finding:
+    test = evidence.test
+    curve = evidence.swaps(test["dataset"], test["distortion"])[test["layer"]]
+    spread = POINT / np.ptp(curve)
+    return _at_least(_recovered(curve, test["fraction"]), None, spread, test["at_least"])
+
+
+def _recovered_less(claim: dict, evidence: Evidence) -> Finding:
+    test = evidence.test
+    curves = [evidence.swaps(test[side], test["distortion"])[test["layer"]] for side in ("less", "more")]
+    less, more = (_recovered(curve, test["fraction"]) for curve in curves)
+    spread = POINT / min(np.ptp(curve) for curve in curves)
+    outcome = Outcome.HOLDS if more - less > spread else Outcome.FAILS
+    return Finding(more - less, None, outcome, f"Shares {less:.2f} and {more:.2f}")
+
+
+def _largest_step(claim: dict, evidence: Evidence) -> Finding:
+    test = evidence.test
+    steps = np.diff(evidence.swaps(test["dataset"], test["distortion"])[test["layer"]])
+    return _lead(steps, _index(test["step"][1]) - 1, "step")
+
+
+def _largest_layer(claim: dict, evidence: Evidence) -> Finding:
+    test = evidence.test
+    curves = evidence.swaps(test["dataset"], test["distortion"])
+    values = np.array([curve[_index(test["fraction"])] for curve in curves.values()])
+    return _lead(values, list(curves).index(test["layer"]), "layer")
+
+
+def _lead(values: np.ndarray, chosen: int, what: str) -> Finding:
+    """How far one value leads the others; a tie within 1 point holds in direction."""
+    lead = values[chosen] - np.delete(values, chosen).max()
+    outcome = Outcome.HOLDS if lead > 0 else Outcome.DIRECTION if lead > -POINT else Outcome.FAILS
+    return Finding(lead, None, outcome, f"The {what} leads the next best by {lead:.4f}")
+
+
+def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
+    test = evidence.test
+    curves = evidence.swaps(test["dataset"], test["distortion"])
+    deep = list(curves.values())[list(curves).index(test["first"]) :]
+    shares = test["quantity"] == "recovered_share"
+    values = [_recovered(c, test["fraction"]) if shares else c[_index(test["fraction"])] for c in deep]
+    correlation = float(stats.spearmanr(range(len(values)), values).statistic)
+    outcome = Outcome.FAILS
+    if values[-1] < values[0] and correlation < 0:
+        outcome = Outcome.HOLDS if np.all(np.diff(values) < 0) else Outcome.DIRECTION
+    return Finding(correlation, None, outcome, f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}")
+
+
+def _measure(claim: dict, evidence: Evidence) -> Finding:
+    test = evidence.test
+    found = evidence.measure(test["name"])
+    ours, bounds = found["value"], found.get("interval")
+    if claim["paper"] is None:
+        low = bounds[0] if bounds else ours
+        outcome = Outcome.HOLDS if low > test["above"] else Outcome.FAILS
+        return Finding(ours, bounds, outcome, f"Ours is {_show(ours, bounds)}, above {test['above']:g} is claimed")
+    return _number(claim["paper"], ours, bounds, test["tolerance"], test["above"])
+
+
+def _seeds(samples, formula=lambda a, b: a - b) -> str:
+    """What single seeds give: intervals over images say nothing about training anew."""
+    values = [formula(*v) for v in zip(*(s.per_seed() for s in samples))]
+    return f"; {len(values)} seeds give {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
+
+
+def _show(value: float, bounds) -> str:
+    return f"{value:.4f} (no interval)" if bounds is None else f"{value:.4f} [{bounds[0]:.4f}, {bounds[1]:.4f}]"
+
+
+KINDS = {
+    "accuracy": _accuracy,
+    "relative_improvement": _two(lambda a, b: a / b - 1, null=0),
+    "ratio": _two(lambda a, b: a / b, null=1),
+    "relative_drop": _two(lambda a, b: 1 - a / b, null=0),
+    "recovered_loss": _recovered_loss,
+    "order": _order,
+    "drop": _drop,
+    "similar": _similar,
+    "significant": _significance(True),
+    "not_significant": _significance(False),
+    "count": _count,
+    "fewer_parameters": _fewer_parameters,
+    "arithmetic": _arithmetic,
+    "recovered_share": _recovered_share,
+    "recovered_less": _recovered_less,
+    "largest_step": _largest_step,
+    "largest_layer": _largest_layer,
+    "declines_with_depth": _declines_with_depth,
+    "measure": _measure,
+}

@@ -1,0 +1,92 @@
+"""The paper's published numbers, read from data/paper beside the package.
+
+Borkar and Karam, "DeepCorrect: Correcting DNN models against Image Distortions", 2017. One JSON file per
+table, one for Figures 4 and 5, one with every claim of the text and one with the places where the paper
+disagrees with itself. Nothing is computed here.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parent.parent / "data" / "paper"
+TABLES = range(1, 16)
+
+
+def table(number: int) -> dict:
+    """One of Tables 1-15: title, data set, distortion, sigma per level, metric and rows.
+
+    Rows of accuracy tables have method, accuracy [7] (clean, then levels 1..6) and average. Tables 1 and 2
+    name the data set in each row, Tables 5 and 9 the distortion, Tables 13-15 the data set.
+    Raises ValueError for another number.
+    """
+    if number not in TABLES:
+        raise ValueError(f"Expected a table number from 1 to 15, got {number!r}; the paper has no other tables.")
+    return _read(f"table{number:02}.json")
+
+
+def row(number: int, method: str, *, dataset: str | None = None, distortion: str | None = None) -> dict:
+    """The one row of a table with this method, such as row(3, "Deepcorr-1").
+
+    dataset and distortion choose among rows of one method: row(1, "Baseline", dataset="cifar100"),
+    row(5, "global", distortion="awgn"), row(14, "Deepcorr-5", dataset="sun397").
+    Raises ValueError if no row fits or several do.
+    """
+    rows = table(number)["rows"]
+    found = [
+        r
+        for r in rows
+        if r["method"] == method
+        and (dataset is None or r.get("dataset") == dataset)
+        and (distortion is None or r.get("distortion") == distortion)
+    ]
+    if len(found) == 1:
+        return found[0]
+    asked = ", ".join(repr(a) for a in (method, dataset, distortion) if a is not None)
+    keys = [" ".join(filter(None, (r["method"], r.get("dataset"), r.get("distortion")))) for r in rows]
+    raise ValueError(
+        f"Expected one row of Table {number}, got {len(found)} for {asked}; "
+        f"name the method, and dataset or distortion where needed, from: {', '.join(keys)}."
+    )
+
+
+def swap_data() -> dict:
+    """Figures 4 and 5 whole: fractions, sigma, clean accuracy and accuracy[dataset][distortion][layer]."""
+    return _read("figure04_05.json")
+
+
+def swap_fractions(dataset: str, distortion: str) -> dict[str, np.ndarray]:
+    """Figures 4 and 5: accuracy [fractions, levels] per layer name, levels 1..6 (no clean level).
+
+    dataset: "cifar100" or "imagenet"; distortion: "blur" or "awgn". Raises ValueError for others.
+    """
+    accuracy = swap_data()["accuracy"]
+    if dataset not in accuracy or distortion not in accuracy[dataset]:
+        raise ValueError(
+            f"Expected cifar100 or imagenet and blur or awgn, got {dataset!r} and {distortion!r}; "
+            "Figures 4 and 5 show no other curves."
+        )
+    return {layer: np.array(rows) for layer, rows in accuracy[dataset][distortion].items()}
+
+
+def claims() -> list[dict]:
+    """Every claim of the text with its place, number, test and, where there is one, its disagreement."""
+    return _read("claims.json")["claims"]
+
+
+def disagreements() -> dict:
+    """Where the paper disagrees with itself or with the released code: keys averages, statements."""
+    return _read("disagreements.json")
+
+
+def _read(name: str) -> dict:
+    path = FOLDER / name
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"Expected the paper's numbers in {path}, found no such file; run from a checkout of the project."
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"Expected JSON in {path}, could not read it ({error}); restore the file with git.") from None

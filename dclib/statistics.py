@@ -1,0 +1,254 @@
+"""Paired tests, intervals and the words for a verdict.
+
+The paper compares two networks with a paired t-test whose pairs are distortion levels (Sections 5.1 and
+5.2): seven pairs, and levels of one network are far from independent. Images are the better unit: both
+networks see the same 10,000 test images, so each image is a pair. Both views are here. SciPy and
+statsmodels do the work; arrays come in, small frozen dataclasses go out.
+
+Shapes: accuracies are float [levels] in 0..1. Correctness bits are bool [images] or [levels, images], true
+where the network named the right class; level 0 is the clean image.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05  # the paper's threshold
+RESAMPLES = 2000
+
+
+class Outcome(StrEnum):
+    """The four verdicts on a claim."""
+
+    HOLDS = "holds"
+    DIRECTION = "holds in direction"
+    FAILS = "does not hold"
+    NOT_RUN = "not run yet"
+
+
+@dataclass(frozen=True)
+class TTest:
+    """Paired t-test: a minus b, with a two-sided p-value and the interval of the mean difference."""
+
+    statistic: float
+    pvalue: float
+    degrees_of_freedom: int
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's test: images that only one of two networks gets right, and the exact p-value."""
+
+    only_a: int
+    only_b: int
+    pvalue: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its percentile bootstrap interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SeedInterval:
+    """Mean and spread (standard deviation, n - 1) over seeds; None where one seed cannot tell."""
+
+    mean: float
+    spread: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    note: str
+
+
+def paired_t_test(a, b) -> TTest:
+    """Compare two networks over levels, as the paper does (Sections 5.1.2, 5.1.3 and 5.2.2).
+
+    a, b: accuracies [levels] in 0..1, the same levels in the same order; two levels at least.
+    Equal differences leave no variance: p is 1 where the networks agree at every level, and 0 where they
+    differ by the same amount at every level; the interval is then that one difference.
+    Raises ValueError for other shapes, unequal lengths, NaN or values outside 0..1.
+    """
+    a, b = _accuracies("a", a), _accuracies("b", b)
+    if len(a) != len(b):
+        raise ValueError(
+            f"Expected as many accuracies in b as in a, got {len(a)} and {len(b)}; give both for the same levels."
+        )
+    if len(a) < 2:
+        raise ValueError(f"Expected at least 2 pairs of accuracies, got {len(a)}; give one pair per level.")
+    difference = a - b
+    mean = float(difference.mean())
+    # Subtracting printed decimals leaves 1e-17 of noise: differences this close are one difference.
+    if np.ptp(difference) < 1e-12:
+        if abs(mean) < 1e-12:
+            return TTest(0.0, 1.0, len(a) - 1, 0.0, 0.0, 0.0)
+        return TTest(float(np.copysign(np.inf, mean)), 0.0, len(a) - 1, mean, mean, mean)
+    result = stats.ttest_rel(a, b)
+    low, high = result.confidence_interval(CONFIDENCE)
+    return TTest(float(result.statistic), float(result.pvalue), int(result.df), mean, float(low), float(high))
+
+
+def mcnemar(correct_a, correct_b) -> McNemar:
+    """Compare two networks on the same images at one level.
+
+    correct_a, correct_b: bits [images]. The p-value is the exact binomial one whatever the number of
+    discordant images: it is as cheap as the chi-square approximation and valid where few are discordant.
+    Raises ValueError for non-boolean bits, other shapes or unequal lengths.
+    """
+    a, b = _bits("correct_a", correct_a), _bits("correct_b", correct_b)
+    if a.ndim != 1 or b.ndim != 1:
+        raise ValueError(
+            f"Expected bits [images], got shapes {list(a.shape)} and {list(b.shape)}; test one level at a time."
+        )
+    _same_shape(a, b)
+    both, only_a, only_b = int((a & b).sum()), int((a & ~b).sum()), int((~a & b).sum())
+    table = [[both, only_a], [only_b, len(a) - both - only_a - only_b]]
+    return McNemar(only_a, only_b, float(statsmodels_mcnemar(table, exact=True).pvalue))
+
+
+def holm(pvalues) -> np.ndarray:
+    """Holm's correction of several p-values, such as one per level: adjusted values [tests], same order.
+
+    Raises ValueError for anything but a non-empty list of numbers in 0..1.
+    """
+    values = np.asarray(pvalues, dtype=float)
+    if values.ndim != 1 or values.size == 0 or not np.all((values >= 0) & (values <= 1)):
+        raise ValueError("Expected a non-empty list of p-values in 0..1, got something else; give one per test.")
+    return multipletests(values, alpha=SIGNIFICANCE, method="holm")[1]
+
+
+def resample_means(values, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Bootstrap means of per-image values, all rows resampled together.
+
+    values: [rows, images], for example the mean correctness of each image in two networks. Returns
+    [resamples, rows]. Equal seeds give equal draws.
+
+    A bootstrap mean depends only on how often each distinct column was drawn, and those counts are
+    multinomial. Correctness averaged over 7 levels takes 8 values, so a resample draws 8 numbers instead of
+    10,000 and has exactly the distribution of drawing images one by one.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2 or values.shape[1] < 2 or not np.isfinite(values).all():
+        raise ValueError(
+            f"Expected finite values [rows, images] with at least 2 images, got shape {list(values.shape)}"
+            f"{'' if np.isfinite(values).all() else ' with NaN or infinity'}; give one column per image."
+        )
+    if resamples < 1:
+        raise ValueError(f"Expected at least 1 resample, got {resamples}; {RESAMPLES} is the default.")
+    images = values.shape[1]
+    distinct, counts = np.unique(values, axis=1, return_counts=True)
+    generator = np.random.default_rng(seed)
+    block = max(1, 4_000_000 // len(counts))  # bounds the weights to 32 MB; blocks do not change the draws
+    means = np.empty((resamples, len(values)))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        weights = generator.multinomial(images, counts / images, size=size)
+        means[start : start + size] = weights @ distinct.T / images
+    return means
+
+
+def bootstrap_interval(correct, other=None, *, confidence=CONFIDENCE, resamples=RESAMPLES, seed=0) -> Interval:
+    """Interval of a mean accuracy, or of the paired difference correct - other, over images.
+
+    correct, other: bits [images] or [levels, images]. An image is drawn with all its levels, because they
+    show the same photograph. Percentile interval; equal seeds give equal intervals.
+    Raises ValueError for non-boolean bits, unequal shapes or a confidence outside 0..1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"Expected a confidence between 0 and 1, got {confidence}; 0.95 is the default.")
+    correct = _bits("correct", correct)
+    per_image = _level_counts(correct)
+    if other is not None:
+        other = _bits("other", other)
+        _same_shape(correct, other)
+        per_image = per_image - _level_counts(other)
+    levels = 1 if correct.ndim == 1 else correct.shape[0]
+    # Whole numbers until here: equal images stay exactly equal, which resample_means relies on for speed.
+    values = per_image[None] / levels
+    means = resample_means(values, resamples, seed)[:, 0]
+    low, high = percentile_interval(means, confidence)
+    return Interval(float(values.mean()), low, high)
+
+
+def percentile_interval(samples, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Low and high end of the central share of bootstrap samples [resamples]."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_pvalue(differences) -> float:
+    """Two-sided p-value that a difference is zero, from its bootstrap samples [resamples].
+
+    Twice the smaller tail share beyond zero. One is added to the count and to the number of resamples, so
+    that 2,000 of them never claim a p-value of zero.
+    """
+    differences = np.asarray(differences)
+    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    return float(min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
+
+
+def seed_interval(values, confidence: float = CONFIDENCE) -> SeedInterval:
+    """Mean, spread and t-interval of one number measured with several seeds [seeds].
+
+    One seed gives its value alone and says so. Raises ValueError for no values, NaN or another shape.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(
+            f"Expected finite values [seeds], got {values.tolist()}; give one number per seed, at least one."
+        )
+    mean, seeds = float(values.mean()), len(values)
+    if seeds == 1:
+        return SeedInterval(mean, None, None, None, 1, "one seed: neither spread nor interval")
+    spread = float(values.std(ddof=1))
+    half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1)) * spread / np.sqrt(seeds)
+    return SeedInterval(mean, spread, mean - half, mean + half, seeds, f"{seeds} seeds")
+
+
+def _accuracies(name, values) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1:
+        raise ValueError(
+            f"Expected accuracies [levels] in {name}, got shape {list(values.shape)}; average over seeds first."
+        )
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError(f"Expected accuracies in 0..1 in {name}, got {values.tolist()}; give shares, not percent.")
+    return values
+
+
+def _bits(name, values) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype != np.bool_:
+        raise ValueError(f"Expected boolean bits in {name}, got {values.dtype}; compare predictions with labels first.")
+    if values.ndim not in (1, 2) or values.shape[-1] < 2 or values.shape[0] < 1:
+        raise ValueError(
+            f"Expected bits [images] or [levels, images] with at least 2 images in {name}, "
+            f"got shape {list(values.shape)}; put images last."
+        )
+    return values
+
+
+def _same_shape(a, b) -> None:
+    if a.shape != b.shape:
+        raise ValueError(
+            f"Expected bits of the same images, got shapes {list(a.shape)} and {list(b.shape)}; "
+            "evaluate both networks on one test set."
+        )
+
+
+def _level_counts(bits) -> np.ndarray:
+    """Number of levels at which each image is right: int [images]."""
+    return bits.astype(int) if bits.ndim == 1 else bits.sum(0)

@@ -1,0 +1,49 @@
+"""The paper's tables dressed as records, so that the paper's text can be judged by its own tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dclib import paper
+
+WORDS = {"cifar100", "imagenet", "caltech101", "caltech256", "sun397", "blur", "awgn"}
+
+
+@dataclass
+class PaperRecord:
+    accuracy: np.ndarray
+    parameters: int | None
+    correct: None = None
+    id: str = "paper"
+    seed: int = 0
+
+
+def lookup(table: int, method: str) -> list[PaperRecord]:
+    """One record per printed row; Table 6 prints p-values only, so its methods have none."""
+    if table == 6:
+        return []
+    name, _, word = method.rpartition(" ")
+    if not name:
+        name, word = method, ""
+    where = {"dataset" if word not in ("blur", "awgn") else "distortion": word} if word in WORDS else {}
+    row = paper.row(table, name, **where)
+    accuracy = np.array(row.get("accuracy", [row["average"]]))
+    millions = row.get("parameters_millions")
+    return [PaperRecord(accuracy, row.get("parameters") or (round(millions * 1e6) if millions else None))]
+
+
+def measure(name: str) -> dict | None:
+    """Numbers of Figure 11 and Table 10 that the paper prints."""
+    counts = {"figure11_net_classes_blur": (865, 121), "figure11_net_classes_awgn": (707, 257)}
+    if name in counts:
+        better, worse = counts[name]
+        return {"value": (better - worse) / 1000}
+    if name.startswith("table10_operations_saved_"):
+        fewer, _, than = name.removeprefix("table10_operations_saved_").partition("_of_")
+        than = f"Deepcorr-5-{than}" if than else "Deepcorr-5"
+        return {"value": 1 - _operations(f"Deepcorr-5-{fewer}") / _operations(than)}
+    return None
+
+
+def _operations(method: str) -> float:
+    return sum(unit["flops"] for unit in paper.row(10, method)["units"])

@@ -1,0 +1,164 @@
+"""The paper's numbers: complete, consistent, and where they are not, listed as such."""
+
+import numpy as np
+import pytest
+from paper_records import lookup, measure
+
+from dclib import claims as kinds
+from dclib import evidence, paper, verdicts
+from dclib.statistics import Outcome
+
+ACCURACY_TABLES = (1, 2, 3, 4, 7, 8, 11, 12)
+# These do not show up when the numbers are computed again: a wrong name in the text, a total that was cut.
+NOT_BY_NUMBERS = {"5.1.3-least-worse-blur", "5.1.3-least-worse-awgn", "5.2.2-deepcorr5-parameters"}
+
+
+def rows(tables):
+    return [(n, r) for n in tables for r in paper.table(n)["rows"]]
+
+
+def test_row_counts():
+    counts = [len(paper.table(n)["rows"]) for n in paper.TABLES]
+    assert counts == [2, 2, 11, 11, 4, 4, 6, 6, 4, 3, 3, 3, 3, 9, 9]
+
+
+def test_accuracy_rows_have_seven_levels_and_sigmas():
+    for n, row in rows(ACCURACY_TABLES):
+        sigma = row.get("sigma") or paper.table(n)["sigma"]
+        assert len(row["accuracy"]) == len(sigma) == 7 and sigma[0] == 0
+        assert all(0 < a < 1 for a in row["accuracy"])
+
+
+def test_averages_are_the_rounded_means_except_where_listed():
+    off = {
+        (n, row["method"], row.get("dataset"))
+        for n, row in rows(ACCURACY_TABLES)
+        if abs(np.mean(row["accuracy"]) - row["average"]) > 0.5e-4 + 1e-9
+    }
+    listed = paper.disagreements()["averages"]
+    assert off == {(a["table"], a["method"], a.get("dataset")) for a in listed}
+    assert all(a["explanation"] for a in listed)
+    for a in listed:  # as the explanation says
+        assert a["printed"] == np.floor(a["mean_of_levels"] * 1e4) / 1e4
+
+
+def test_the_same_network_has_the_same_numbers_in_every_table():
+    for one, other, dataset in ((1, 3, "cifar100"), (2, 4, "cifar100"), (1, 7, "imagenet"), (2, 8, "imagenet")):
+        assert paper.row(one, "Baseline", dataset=dataset)["accuracy"] == paper.row(other, "Baseline")["accuracy"]
+    for one, other in ((7, 11), (8, 12)):
+        assert paper.row(one, "Deepcorr-5")["accuracy"] == paper.row(other, "Deepcorr-5")["accuracy"]
+
+
+def test_parameters_are_equal_under_both_distortions():
+    for row in paper.table(3)["rows"]:
+        assert paper.row(4, row["method"])["parameters"] == row["parameters"]
+
+
+def test_known_parameter_counts():
+    assert paper.row(3, "Deepcorr-1")["parameters"] == 80954
+    assert paper.row(3, "Finetune-9")["parameters"] == 1389804
+
+
+def test_units_of_table_10_have_the_printed_parameters_and_operations():
+    side = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}
+    for row in paper.table(10)["rows"]:
+        for unit in row["units"]:
+            channels, layers = unit["filters"], 0
+            for kernel, width in unit["kernels"]:
+                layers += kernel**2 * channels * width + width
+                channels = width
+            norms = sum(2 * width for _, width in unit["kernels"][:-1])
+            assert layers + norms == unit["parameters"]
+            assert int(unit["parameters_printed"].replace(",", "")) == unit["parameters"]
+            printed = unit["flops_printed"].split(" x 10^")
+            assert float(printed[0]) * 10 ** int(printed[1]) == pytest.approx(unit["flops"])
+            assert layers * side[unit["layer"]] ** 2 == pytest.approx(unit["flops"], rel=0.01)
+            assert len(unit["dilation"]) == len(unit["kernels"]) and channels == unit["filters"]
+
+
+@pytest.mark.parametrize("table, total", [(5, 432), (9, 776)])
+def test_local_and_global_ranking_correct_equally_many_filters(table, total):
+    assert {sum(r["corrected"]) for r in paper.table(table)["rows"]} == {total}
+
+
+def test_swap_fractions():
+    for dataset, layers in (("cifar100", 6), ("imagenet", 5)):
+        for distortion in ("blur", "awgn"):
+            curves = paper.swap_fractions(dataset, distortion)
+            assert list(curves) == [f"conv{i + 1}" for i in range(layers)]
+            assert all(c.shape == (5, 6) and 0 < c.min() and c.max() < 1 for c in curves.values())
+            assert len(paper.swap_data()["sigma"][dataset][distortion]) == 6
+    assert paper.swap_fractions("cifar100", "blur")["conv1"][1, 5] == 0.92
+
+
+def test_unknown_tables_rows_and_curves():
+    for call in (
+        lambda: paper.table(16),
+        lambda: paper.row(3, "Deepcorr-2"),
+        lambda: paper.row(1, "Baseline"),
+        lambda: paper.swap_fractions("cifar10", "blur"),
+        lambda: paper.swap_fractions("cifar100", "jpeg"),
+    ):
+        with pytest.raises(ValueError, match="^Expected .*, got .*; .*[.]$"):
+            call()
+
+
+def test_missing_and_damaged_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match="^Expected the paper's numbers"):
+        paper.table(3)
+    (tmp_path / "table03.json").write_text("{")
+    with pytest.raises(ValueError, match="^Expected JSON"):
+        paper.table(3)
+
+
+@pytest.fixture
+def by_the_tables(monkeypatch):
+    """Judge a claim by the paper's own numbers, without any tolerance."""
+    monkeypatch.setattr(evidence, "POINT", 0.0)
+    monkeypatch.setattr(kinds, "POINT", 0.0)
+    return lambda claim: verdicts.judge(claim, lookup, paper.swap_fractions, measure)
+
+
+def test_claims_are_complete_and_unique():
+    claims = paper.claims()
+    assert len({c["id"] for c in claims}) == len(claims)
+    sections = "Abstract 3.1 4 4.1 5.1.1 5.1.2 5.1.3 5.2.1 5.2.2 5.2.3 5.2.4 5.3 6".split()
+    assert list(dict.fromkeys(c["section"] for c in claims)) == sections  # in the order of the text
+    for claim in claims:
+        assert claim["test"]["kind"] in kinds.KINDS
+        assert (claim["paper"] is None) == (claim["digits"] is None)
+        assert claim["id"].split("-")[0] in (claim["section"], claim["section"].lower())
+
+
+def test_numbers_in_claims_follow_from_the_tables_except_where_said(by_the_tables):
+    for claim in paper.claims():
+        verdict = by_the_tables(claim)
+        if claim["from_tables"] is None:
+            assert verdict.verdict is Outcome.NOT_RUN or "significant" in claim["test"]["kind"], claim["id"]
+            continue
+        assert verdict.ours == pytest.approx(claim["from_tables"], abs=0.51e-4), claim["id"]
+        if claim["paper"] is None:
+            agrees = verdict.verdict is Outcome.HOLDS
+        else:
+            agrees = abs(verdict.ours - claim["paper"]) <= 0.5 * 10.0 ** -claim["digits"] + 1e-9
+        assert agrees == (claim["disagreement"] is None or claim["id"] in NOT_BY_NUMBERS), claim["id"]
+
+
+def test_p_values_of_table_6_are_those_of_the_claims():
+    for row in paper.table(6)["rows"]:
+        claim = next(c for c in paper.claims() if c["id"] == f"5.1.3-significant-{row['filters']}")
+        assert claim["paper"] == row["pvalue"]
+
+
+def test_methods_of_claims_are_rows_of_the_tables():
+    for claim in paper.claims():
+        for table, method in verdicts.required(claim):
+            assert table == 6 or lookup(table, method)
+
+
+def test_disagreements_are_explained():
+    statements = paper.disagreements()["statements"]
+    assert len({s["id"] for s in statements}) == len(statements)
+    for statement in statements:
+        assert all(statement[key] for key in ("place", "states", "finding", "source"))

@@ -1,0 +1,157 @@
+"""Statistics against SciPy, statsmodels' binomial test, and bootstraps written as plain loops."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dclib import statistics
+
+RNG = np.random.default_rng(20)
+A, B = RNG.random(7), RNG.random(7)
+
+
+def bits(levels, images, share=0.6, seed=0):
+    return np.random.default_rng(seed).random((levels, images)) < share
+
+
+def test_paired_t_test_equals_scipy():
+    result, oracle = statistics.paired_t_test(A, B), stats.ttest_rel(A, B)
+    assert result.statistic == pytest.approx(oracle.statistic)
+    assert result.pvalue == pytest.approx(oracle.pvalue)
+    assert result.degrees_of_freedom == 6
+    assert result.difference == pytest.approx(np.mean(A - B))
+    assert (result.low, result.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)))
+
+
+def test_equal_accuracies_give_p_one():
+    assert statistics.paired_t_test(A, A) == statistics.TTest(0.0, 1.0, 6, 0.0, 0.0, 0.0)
+
+
+def test_equal_differences_give_p_zero():
+    # 0.3 - 0.2 and 0.4 - 0.3 differ in the last bit: still one difference.
+    result = statistics.paired_t_test([0.2, 0.3, 0.6], [0.3, 0.4, 0.7])
+    assert (result.statistic, result.pvalue) == (-np.inf, 0.0)
+    assert result.low == result.high == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("images", [12, 400])
+def test_mcnemar_equals_the_binomial_test(images):
+    a, b = bits(2, images, seed=images)
+    result = statistics.mcnemar(a, b)
+    only_a, only_b = np.sum(a & ~b), np.sum(b & ~a)
+    assert (result.only_a, result.only_b) == (only_a, only_b)
+    assert result.pvalue == pytest.approx(stats.binomtest(int(only_a), int(only_a + only_b)).pvalue)
+
+
+def test_mcnemar_of_equal_networks():
+    a = bits(1, 50)[0]
+    assert statistics.mcnemar(a, a) == statistics.McNemar(0, 0, 1.0)
+
+
+def test_holm_by_hand():
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_resample_means_equals_a_loop_with_the_same_draws():
+    values = bits(1, 60, seed=3).astype(float) + bits(2, 60, seed=4)
+    fast = statistics.resample_means(values, resamples=20, seed=5)
+    distinct, counts = np.unique(values, axis=1, return_counts=True)
+    generator = np.random.default_rng(5)
+    for means in fast:
+        drawn = generator.multinomial(60, counts / 60)
+        sample = [distinct[:, k] for k, times in enumerate(drawn) for _ in range(times)]
+        assert len(sample) == 60
+        assert means == pytest.approx(np.mean(sample, axis=0))
+
+
+def test_bootstrap_interval_equals_drawing_images_one_by_one():
+    a, b = bits(7, 300, 0.55, seed=1), bits(7, 300, 0.5, seed=2)
+    result = statistics.bootstrap_interval(a, b, resamples=4000)
+    difference = (a.mean(0) - b.mean(0))
+    generator = np.random.default_rng(9)
+    naive = [difference[generator.integers(300, size=300)].mean() for _ in range(4000)]
+    assert result.estimate == pytest.approx(difference.mean())
+    assert (result.low, result.high) == pytest.approx(np.quantile(naive, [0.025, 0.975]), abs=2e-3)
+    library = stats.bootstrap((difference,), np.mean, method="percentile", n_resamples=4000, rng=1)
+    assert (result.low, result.high) == pytest.approx(tuple(library.confidence_interval), abs=2e-3)
+
+
+def test_bootstrap_keeps_the_levels_of_an_image_together():
+    one = bits(1, 500)
+    assert statistics.bootstrap_interval(np.repeat(one, 7, axis=0)) == statistics.bootstrap_interval(one[0])
+
+
+def test_bootstrap_is_deterministic_and_the_seed_matters():
+    a = bits(7, 200)
+    assert statistics.bootstrap_interval(a, seed=1) == statistics.bootstrap_interval(a, seed=1)
+    assert statistics.bootstrap_interval(a, seed=1) != statistics.bootstrap_interval(a, seed=2)
+
+
+def test_blocks_do_not_change_the_draws():
+    values = RNG.random((1, 5000))  # 5000 distinct columns: three blocks
+    whole = np.random.default_rng(0).multinomial(5000, np.full(5000, 1 / 5000), size=1700)
+    assert statistics.resample_means(values, 1700)[:, 0] == pytest.approx((whole @ np.sort(values[0])) / 5000)
+
+
+def test_bootstrap_of_a_full_test_set_takes_about_a_second():
+    a, b = bits(7, 10_000, seed=1), bits(7, 10_000, seed=2)
+    start = time.perf_counter()
+    statistics.bootstrap_interval(a, b, resamples=2000)
+    assert time.perf_counter() - start < 2
+
+
+def test_bootstrap_pvalue_is_never_zero():
+    assert statistics.bootstrap_pvalue(np.ones(1999)) == pytest.approx(0.001)
+    assert statistics.bootstrap_pvalue(np.zeros(10)) == 1.0
+
+
+def test_seed_interval_equals_scipy():
+    values = [0.49, 0.50, 0.52]
+    result = statistics.seed_interval(values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (result.low, result.high) == pytest.approx((low, high))
+    assert result.spread == pytest.approx(np.std(values, ddof=1))
+    assert result.seeds == 3
+
+
+def test_one_seed_has_no_interval_and_says_so():
+    result = statistics.seed_interval([0.5])
+    assert (result.mean, result.spread, result.low, result.high) == (0.5, None, None, None)
+    assert "one seed" in result.note
+
+
+BAD = {
+    "unequal lengths": (statistics.paired_t_test, ([0.1, 0.2], [0.1, 0.2, 0.3])),
+    "one pair": (statistics.paired_t_test, ([0.1], [0.2])),
+    "nan": (statistics.paired_t_test, ([0.1, np.nan], [0.2, 0.3])),
+    "percent": (statistics.paired_t_test, ([10, 20], [0.2, 0.3])),
+    "two axes": (statistics.paired_t_test, ([[0.1, 0.2]], [[0.2, 0.3]])),
+    "numbers for bits": (statistics.mcnemar, (np.ones(5), np.ones(5))),
+    "all levels at once": (statistics.mcnemar, (bits(7, 5), bits(7, 5))),
+    "other images": (statistics.mcnemar, (bits(1, 5)[0], bits(1, 6)[0])),
+    "p above 1": (statistics.holm, ([0.1, 1.2],)),
+    "p nan": (statistics.holm, ([np.nan],)),
+    "no p": (statistics.holm, ([],)),
+    "one image": (statistics.bootstrap_interval, (bits(7, 1),)),
+    "three axes": (statistics.bootstrap_interval, (bits(7, 5)[None],)),
+    "float bits": (statistics.bootstrap_interval, (bits(7, 5).astype(float),)),
+    "unpaired": (statistics.bootstrap_interval, (bits(7, 5), bits(7, 6))),
+    "nan values": (statistics.resample_means, (np.array([[np.nan, 1.0]]),)),
+    "no resamples": (statistics.resample_means, (np.ones((1, 5)), 0)),
+    "no seeds": (statistics.seed_interval, ([],)),
+    "infinite seed": (statistics.seed_interval, ([np.inf, 1],)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name):
+    function, arguments = BAD[name]
+    with pytest.raises(ValueError, match="^Expected .*, got .*; .*[.]$"):
+        function(*arguments)
+
+
+def test_bad_confidence():
+    with pytest.raises(ValueError, match="confidence"):
+        statistics.bootstrap_interval(bits(7, 5), confidence=95)
