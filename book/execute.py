@@ -11,20 +11,18 @@ import hashlib
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import sys
 import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 METADATA_KEY = "dclib"  # where a page keeps what it was made from
 INPUTS = {  # what every page depends on, besides its own source
     "dclib": ["dclib/**/*.py", "book/execute.py", "constraints.txt"],
-    "records": ["data/paper/**/*", "data/results/**/*", "data/weights/**/*"],
+    "records": ["data/paper/*.json", "data/results/*.json", "data/weights/*"],
 }
 
 
@@ -81,8 +79,8 @@ def read_source(name):
     return notebook
 
 
-def execute(name, inputs, output, threads, device):
-    """Execute one notebook in this process' kernel; returns what its metadata says about the run.
+def execute(name, inputs, output, threads, environment):
+    """Execute one notebook, in a kernel of this process; returns what its metadata says about the run.
 
     Everything is written to a temporary file first, which becomes `output`/`name`.ipynb only on success.
     """
@@ -93,14 +91,14 @@ def execute(name, inputs, output, threads, device):
     page, partial = output / f"{name}.ipynb", output / f".{name}.partial.ipynb"
     source = logs / f"{name}.ipynb"
     os.dup2(os.open(logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
-    os.environ.update(kernel_environment(threads))
+    os.environ.update(OMP_NUM_THREADS=str(threads), TQDM_DISABLE="1")
     page.unlink(missing_ok=True)
     try:
         nbformat.write(read_source(name), source)
         notebook = papermill.execute_notebook(
             source, partial, inputs["parameters"], cwd=ROOT, progress_bar=False)
         hide_untrue_parameters(notebook, inputs["parameters"], papermill.inspect_notebook(str(source)))
-        notebook.metadata[METADATA_KEY] = run = describe_run(notebook, inputs, device)
+        notebook.metadata[METADATA_KEY] = run = describe_run(notebook, inputs, environment)
         nbformat.write(notebook, partial)
         partial.replace(page)
     except papermill.PapermillExecutionError as error:
@@ -131,50 +129,30 @@ def first_line(code):
     return next((line.strip() for line in code.splitlines() if line.strip() and not line.startswith("#")), "empty")
 
 
-def kernel_environment(threads):
-    """The environment of a kernel: its share of the cores, no progress bars, and glibc keeping freed memory.
-
-    Without the MALLOC settings glibc gives every freed tensor back to the system, and the page faults of
-    fetching it again make training on small CPUs several times slower.
-    """
-    return {"OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1", "MALLOC_MMAP_MAX_": "0",
-            "MALLOC_TRIM_THRESHOLD_": str(2**34), "MALLOC_TOP_PAD_": str(2**26)}
-
-
-def describe_run(notebook, inputs, device):
+def describe_run(notebook, inputs, environment):
     """What a page says about its own making; peak memory is that of the kernel, the only child of this process."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, kilobytes on Linux
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    return {
-        "inputs": inputs,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "seconds": round(notebook.metadata.papermill["duration"], 1),
-        "peak_memory_mb": round(peak / 2**20),
-        "device": device,
-        "versions": {"Python": platform.python_version(), "torch": version("torch"), "dclib": version("dclib")},
-    }
+    return {"inputs": inputs, "environment": environment, "peak_memory_mb": round(peak / 2**20),
+            "seconds": round(notebook.metadata.papermill["duration"], 1),
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M")}
 
 
-def device_name(device):
-    """The hardware behind the parameter `device`: the GPU's name, or the processor's with its cores."""
-    import torch
+def made_on(device):
+    """The machine and the versions, as the records name them."""
+    from dclib.execution import environment
 
-    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
-        return torch.cuda.get_device_name(None if device == "auto" else device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    model = models[0].replace("(R)", "") if models else platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"
+    found = environment(device)
+    return f"{found['device']}, Python {found['python']}, torch {found['torch']}, dclib {found['dclib']}"
 
 
-def execute_all(names, inputs, output, jobs, device):
+def execute_all(names, inputs, output, jobs, environment):
     """Execute `names`, `jobs` at a time, each in a fresh process; returns the sentences of those that failed."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")
     failures = []
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        running = {pool.submit(execute, name, inputs[name], output, threads, device): name for name in names}
+        running = {pool.submit(execute, name, inputs[name], output, threads, environment): name for name in names}
         for future in as_completed(running):
             try:
                 run = future.result()
@@ -211,12 +189,11 @@ def status_row(name, run, inputs):
 
 
 def environments(runs):
-    """A list item for each device and set of versions, with its pages if they differ."""
+    """A list item for each machine with its versions, naming its pages if there are several machines."""
     pages = {}
     for name, run in runs.items():
         if run is not None:
-            versions = [f"{package} {number}" for package, number in run["versions"].items()]
-            pages.setdefault(", ".join([run["device"], *versions]), []).append(f"{{doc}}`{name}`")
+            pages.setdefault(run["environment"], []).append(f"{{doc}}`{name}`")
     return [f"- {made_with}" + (f" ({', '.join(names)})" if len(pages) > 1 else "")
             for made_with, names in pages.items()]
 
@@ -226,7 +203,7 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="notebooks to execute, e.g. section3_setup (default: all)")
     parser.add_argument("--profile", default="miniature", choices=["smoke", "miniature", "small", "paper"])
-    parser.add_argument("--device", help="cpu, cuda or auto")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--recompute", action="store_true", help="make the runs again, even where records exist")
     parser.add_argument("--output", type=Path, default=Path("executed"), help="folder of the executed notebooks")
@@ -262,7 +239,7 @@ def main(arguments=None):
         print(f"Executing {len(due)} of {len(pages)} notebooks with the profile {options.profile}.{others}", flush=True)
     else:
         print("All notebooks are executed and unchanged.")
-    failures = execute_all(due, inputs, output, options.jobs, device_name(options.device or "auto")) if due else []
+    failures = execute_all(due, inputs, output, options.jobs, made_on(options.device)) if due else []
     write_status(pages, inputs, output)
     for failure in failures:
         print(failure, file=sys.stderr)
