@@ -1,0 +1,115 @@
+"""`dclib ...`: list, run and show tables and figures; move records between machines."""
+
+import argparse
+import sys
+
+from dclib.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for input that the user can mend, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.act(options)
+    except InputError as error:
+        print(f"dclib: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ndclib: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left early, e.g. `| head`
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dclib", description="Tables and figures of DeepCorrect, made again.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="which tables and figures there are, and how much of each was run")
+    _common(listing)
+    listing.set_defaults(act=_list)
+
+    run = commands.add_parser("run", help="make the runs behind tables and figures that have no record yet")
+    run.add_argument("targets", nargs="*", metavar="TARGET", help="table1 .. figure5; all when none is named")
+    _common(run)
+    run.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
+    run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
+    run.add_argument("--time-budget", metavar="9m", help="stop after this long, with a checkpoint")
+    run.add_argument("--recompute", action="store_true", help="make runs again although they have records")
+    run.add_argument("--quiet", action="store_true", help="no progress bars")
+    run.set_defaults(act=_run)
+
+    show = commands.add_parser("show", help="print a table beside the paper's numbers")
+    show.add_argument("target", metavar="TABLE")
+    _common(show)
+    show.set_defaults(act=_show)
+
+    results = commands.add_parser("results", help="move records between machines")
+    moves = results.add_subparsers(required=True, metavar="DIRECTION")
+    for name, act, text in (("export", _export, "all records and weights into one archive"),
+                            ("import", _import, "the records of an archive into the results folder")):
+        move = moves.add_parser(name, help=text)
+        move.add_argument("archive")
+        move.add_argument("--results", help="results folder")
+        move.set_defaults(act=act)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="small", help="smoke, miniature, small (default) or paper")
+    parser.add_argument("--results", help="results folder (default: DCLIB_RESULTS, else data/results)")
+
+
+def _list(options: argparse.Namespace) -> None:
+    from dclib.experiments import TARGETS, profile, queue
+    from dclib.results import Store
+    p, store = profile(options.profile), Store(options.results)
+    for target in TARGETS:
+        runs = queue((target,), p)
+        there = sum(store.get(run) is not None for run in runs)
+        print(f"{target:10} {there:3} of {len(runs):3} runs recorded")
+
+
+def _run(options: argparse.Namespace) -> None:
+    import torch
+
+    from dclib.experiments import TARGETS, profile, queue
+    from dclib.results import Store
+    from dclib.sweep import parse_duration, sweep
+    if unknown := [t for t in options.targets if t not in TARGETS]:
+        raise InputError(f"target: expected some of {', '.join(TARGETS)}, got {unknown[0]!r}.")
+    budget = parse_duration(options.time_budget) if options.time_budget else None
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    seeds = tuple(options.seeds) if options.seeds else None
+    if seeds and min(seeds) < 0:
+        raise InputError(f"seeds: expected whole numbers >= 0, got {min(seeds)}.")
+    store = Store(options.results)
+    runs = queue(tuple(options.targets) or TARGETS, profile(options.profile), seeds)
+    swept = sweep(runs, store, device=device, time_budget=budget, recompute=options.recompute,
+                  progress=not options.quiet, say=lambda line: print(line, flush=True))
+    ending = "; the time budget ended, the same command goes on" if swept.out_of_time else ""
+    print(f"{swept.done} of {swept.done + swept.left} runs recorded in {store.folder}{ending}.")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from dclib.results import Store
+    from dclib.tables import beside, source_line
+    store = Store(options.results)
+    print(beside(options.target, options.profile, store).to_string())
+    print(source_line(options.target, options.profile, store))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from dclib.results import Store
+    print(f"{Store(options.results).export(options.archive)} records exported to {options.archive}.")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from dclib.results import Store
+    store = Store(options.results)
+    print(f"{store.import_(options.archive)} records imported into {store.folder}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

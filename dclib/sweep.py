@@ -1,0 +1,99 @@
+"""A queue of runs, made one after another; it can be stopped at any moment and shared by several processes."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from dclib.errors import InputError
+from dclib.execution import BusyError, check_device, obtain
+from dclib.results import Store
+from dclib.runs import Run
+from dclib.training import OutOfTime
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How a sweep ended: runs found or made, runs left, and whether the time budget ended it."""
+
+    done: int
+    left: int
+    out_of_time: bool
+
+
+def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget: float | None = None,
+          recompute: bool = False, progress: bool = True, say: Callable[[str], None] = print) -> Swept:
+    """Make every run of `runs` that has no record yet, in order, skipping what another process is making.
+
+    Args:
+        time_budget: seconds; the training under way then writes its checkpoint and the sweep ends.
+        recompute: make runs again although they have records.
+        progress: show a bar per training.
+
+    Killed at any moment, the same call goes on: finished runs are found, a training resumes from its checkpoint.
+    """
+    check_device(device)
+    deadline = None if time_budget is None else time.monotonic() + time_budget
+    waiting, done = list(runs), 0
+    while waiting:
+        busy: list[Run] = []
+        for position, run in enumerate(waiting):
+            try:
+                made = recompute or store.get(run) is None
+                with _Bar(run, progress and made) as bar:
+                    record = obtain(run, store, device=device, recompute=recompute, deadline=deadline,
+                                    report=bar.report)
+                if made:
+                    say(f"{run}: {_summary(record.outcome)}, {record.cost['seconds']:.0f} s, record {run.id}")
+                done += 1
+            except BusyError:
+                busy.append(run)
+            except OutOfTime:
+                return Swept(done, len(busy) + len(waiting) - position, True)
+        if len(busy) == len(waiting):
+            if deadline is not None and time.monotonic() > deadline:
+                return Swept(done, len(busy), True)
+            time.sleep(2)
+        waiting = busy
+    return Swept(done, 0, False)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in "90", "90s", "9m" or "1.5h"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not match:
+        raise InputError(f"time budget: expected a duration such as 90s, 9m or 1.5h, got {text!r}.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+class _Bar:
+    """A progress bar for one training; nothing at all where `shown` is false or the run needs no training."""
+
+    def __init__(self, run: Run, shown: bool) -> None:
+        self.run, self.shown, self.bar = run, shown, None
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def report(self, iteration: int, loss: float) -> None:
+        if not self.shown:
+            return
+        if self.bar is None or iteration < self.bar.n:
+            self.__exit__()
+            self.bar = tqdm(desc=str(self.run), unit="it", leave=False, initial=iteration, dynamic_ncols=True,
+                            total=self.run.schedule.iterations if self.run.schedule else None)
+        self.bar.update(iteration - self.bar.n)
+        self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+
+def _summary(outcome: dict) -> str:
+    if isinstance(outcome.get("accuracy"), list):
+        levels = " ".join(f"{a:.3f}" for a in outcome["accuracy"])
+        return f"accuracy {levels}"
+    return f"{outcome['images']} images, clean accuracy {outcome['clean_accuracy']:.3f}"
