@@ -27,7 +27,7 @@ book: .venv/installed
 	@$(BIN)/python book/execute.py --profile $(PROFILE)
 	@echo "Building the book."
 	@rm -rf $(HTML)
-	@NO_COLOR=1 $(BIN)/jupyter-book build . --all -W --keep-going -q > $(LOGS)/book.log 2>&1 \
+	@$(BIN)/jupyter-book build . --all -W --keep-going -q 2>&1 | sed $$'s/\033\\[[0-9;]*m//g' > $(LOGS)/book.log \
 	  || { rm -rf $(HTML); grep -E 'WARNING|ERROR' $(LOGS)/book.log >&2 || tail -n 3 $(LOGS)/book.log >&2; \
 	       echo "The book was not built; the full log is $(LOGS)/book.log." >&2; exit 1; }
 	@echo "The book is in $(HTML); open $(CURDIR)/$(HTML)/index.html in a browser."
