@@ -92,7 +92,6 @@ def execute(name, inputs, output, threads, environment):
     source = logs / f"{name}.ipynb"
     os.dup2(os.open(logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
     os.environ.update(OMP_NUM_THREADS=str(threads), TQDM_DISABLE="1")
-    page.unlink(missing_ok=True)
     try:
         nbformat.write(read_source(name), source)
         notebook = papermill.execute_notebook(
@@ -149,17 +148,20 @@ def made_on(device):
 def execute_all(names, inputs, output, jobs, environment):
     """Execute `names`, `jobs` at a time, each in a fresh process; returns the sentences of those that failed."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"  # its words after Ctrl-C
     context = multiprocessing.get_context("spawn")
     failures = []
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        running = {pool.submit(execute, name, inputs[name], output, threads, environment): name for name in names}
-        for future in as_completed(running):
-            try:
-                run = future.result()
-                print(f"  {running[future]}: {run['seconds']:.0f} s, {run['peak_memory_mb']} MB", flush=True)
-            except Failed as failure:
-                failures.append(str(failure))
-                print(f"  {running[future]}: failed", flush=True)
+    pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
+    running = {pool.submit(execute, name, inputs[name], output, threads, environment): name for name in names}
+    for future in as_completed(running):
+        try:
+            run = future.result()
+            print(f"  {running[future]}: {run['seconds']:.0f} s, {run['peak_memory_mb']} MB", flush=True)
+        except Failed as failure:
+            (output / f"{running[future]}.ipynb").unlink(missing_ok=True)
+            failures.append(str(failure))
+            print(f"  {running[future]}: failed", flush=True)
+    pool.shutdown()
     return failures
 
 
@@ -249,4 +251,8 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", file=sys.stderr, flush=True)
+        os._exit(130)  # not sys.exit, which would wait for the notebooks that have not begun
