@@ -84,7 +84,7 @@ class CorrectedConv2d(nn.Module):
         super().__init__()
         self.conv = conv
         self.unit = CorrectionUnit(len(index), design)
-        self.register_buffer("index", index)
+        self.register_buffer("index", index.clone())  # safetensors refuses tensors that share memory
         self.register_buffer("order", _merge_order(index, conv.out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ class PartialBatchNorm2d(nn.Module):
         for name, value in frozen.state_dict().items():
             target = self.selected.state_dict()[name]
             target.copy_(value if value.ndim == 0 else value[index])
-        self.register_buffer("index", index)
+        self.register_buffer("index", index.clone())
         self.register_buffer("order", _merge_order(index, frozen.num_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
