@@ -1,9 +1,12 @@
-"""Records beside the paper's numbers, as DataFrames. Nothing is computed here but means over seeds."""
+"""Records beside the paper's numbers, as DataFrames and as styled tables. Nothing is computed here but means."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from dclib import paper
 from dclib.distortions import LEVELS
@@ -50,9 +53,8 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     With several seeds ours is mean ± standard deviation.
     """
     p = profile(profile_name)
-    symbol, distortion = ("σ_b", "blur") if target in ("table1", "table3") else ("σ_n", "awgn")
-    sigmas = LEVELS["cifar100"][distortion]
-    heads = ["clean", *(f"{symbol} = {s:g}" for s in sigmas), "average"]
+    distortion = "blur" if target in ("table1", "table3") else "awgn"
+    heads = _heads(distortion, LEVELS["cifar100"][distortion])
     lines, index = [], []
     for row in collect(target, profile_name, store, seeds):
         index.append((row.method, "paper"))
@@ -79,9 +81,86 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
     seeds = sorted({record.seed for record in records})
     scale = f" ({p.stand_in})" if p.stand_in else ""
     return (f"Profile {profile_name}{scale}; data {p.dataset} {records[0].description['fingerprint'][:8]}; "
-            f"{len(records)} records, seeds {', '.join(map(str, seeds))}; "
+            f"{len(records)} record{'s' * (len(records) > 1)}, seeds {', '.join(map(str, seeds))}; "
             f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
             f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")
+
+
+def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> Styler:
+    """`beside` for a page, as in the paper: per column the best value bold and the second best underlined.
+
+    The paper's lines and ours are marked apart from each other. The caption names the table and the stand-in.
+    """
+    frame, p = beside(target, profile_name, store, seeds), profile(profile_name)
+    gathered = collect(target, profile_name, store, seeds)
+    recorded = [row for row in gathered if row.records]
+    marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    printed = {row.method: [*row.paper_accuracy, row.paper_average] for row in gathered}
+    ours = {row.method: [*row.accuracy.mean(0), row.accuracy.mean()] for row in recorded}
+    for source, values in (("paper", printed), (_label(p), ours)):
+        for method, styles in _best_two(values).items():
+            marks.loc[(method, source), frame.columns[:-1]] = styles
+    for row in gathered:
+        if not row.records:
+            marks.loc[(row.method, _label(p)), :] = "font-style: italic"
+    caption = f"Table {TABLES[target]}. {paper.table(TABLES[target])['title']}."
+    if p.stand_in and recorded:
+        caption += f" Here, {p.name}: {p.stand_in}."
+    return dress(frame.style.apply(lambda _: marks, axis=None), caption, f"{target}_{profile_name}")
+
+
+def of_records(records: dict[str, Record], caption: str) -> Styler:
+    """Accuracies per level of records by name, all under one distortion; best bold, second best underlined."""
+    first = next(iter(records.values())).description
+    values = {name: [*record.accuracy, record.accuracy.mean()] for name, record in records.items()}
+    heads = [*_heads(first["distortion"], first["sigmas"]), "parameters"]
+    cells = {name: [f"{v:.4f}" for v in line] + [_count(records[name].outcome.get("parameters_trained"))]
+             for name, line in values.items()}
+    frame = pd.DataFrame.from_dict(cells, orient="index", columns=heads)
+    marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    for name, styles in _best_two(values).items():
+        marks.loc[name, heads[:-1]] = styles
+    ids = "".join(record.id for record in records.values())
+    return dress(frame.style.apply(lambda _: marks, axis=None), caption, hashlib.sha256(ids.encode()).hexdigest()[:8])
+
+
+def published_scale(target: str, store: Store) -> str:
+    """The profile to show for a table: "paper" as soon as it has a record there, else its stand-in "small"."""
+    return "paper" if any(row.records for row in collect(target, "paper", store)) else "small"
+
+
+def source_lines(target: str, store: Store) -> str:
+    """`source_line` of what a page shows for a table and, while a stand-in is shown, how to make the real one."""
+    name = published_scale(target, store)
+    lines = [source_line(target, name, store)]
+    if name != "paper":
+        lines.append(source_line(target, "paper", store))
+    missing = [row.method for row in collect(target, name, store) if not row.records]
+    if missing and len(missing) < len(collect(target, name, store)):
+        lines.insert(1, f"{NOT_RUN.capitalize()}: {', '.join(missing)}.")
+    return " ".join(lines)
+
+
+def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:
+    """A style per method and column: the best value of a column bold, the second best underlined; ties share."""
+    if len(values) < 2:
+        return {}
+    table = pd.DataFrame(values).T.round(4)
+    ranks = table.rank(method="dense", ascending=False)
+    styles = {1: "font-weight: bold", 2: "text-decoration: underline"}
+    return {method: [styles.get(rank, "") for rank in ranks.loc[method]] for method in table.index}
+
+
+def dress(style: Styler, caption: str, name: str) -> Styler:
+    """The look that all tables of the book share; equal contents give equal HTML."""
+    return (style.set_caption(caption).set_uuid(name).set_table_attributes('class="dataframe dclib-table"')
+            .set_table_styles([{"selector": "caption", "props": "caption-side: top; text-align: left"},
+                               {"selector": "td, th", "props": "padding: 0.2rem 0.5rem; white-space: nowrap"}]))
+
+
+def _heads(distortion: str, sigmas: Sequence[float]) -> list[str]:
+    symbol = "σ_b" if distortion == "blur" else "σ_n"
+    return ["clean", *(f"{symbol} = {s:g}" for s in sigmas), "average"]
 
 
 def _label(p: Profile) -> str:

@@ -1,0 +1,128 @@
+"""Every claim of the paper judged by the records of this project: what `verdicts` needs, found in a `Store`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from dclib import paper, verdicts
+from dclib.experiments import profile, rows
+from dclib.results import Record, Store
+from dclib.runs import Run
+from dclib.statistics import Outcome
+from dclib.tables import TABLES, dress
+from dclib.verdicts import Verdict
+
+#: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
+SCALES = ("paper", "small")
+_SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.NOT_RUN: "…"}
+
+
+@dataclass(frozen=True)
+class JudgedRecord:
+    """A record as verdicts want it: with the parameters that were trained, and with what it stands in for."""
+
+    record: Record
+    stand_in: str
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        return self.record.accuracy
+
+    @property
+    def correct(self) -> np.ndarray:
+        return self.record.correct
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def seed(self) -> int:
+        return self.record.seed
+
+    @property
+    def parameters(self) -> int:
+        return self.record.outcome["parameters_trained"]
+
+
+class Swaps(dict):
+    """{layer: accuracy [fractions, levels]} of Figures 4 and 5, with the runs behind it and what they stand in for."""
+
+    runs: tuple[str, ...] = ()
+    stand_in: str = ""
+    before: np.ndarray | None = None
+
+
+def swap_curves(profile_name: str, distortion: str, store: Store) -> Swaps | None:
+    """Figures 4 and 5 from the records, averaged over seeds; `before` is without any swap. None if there is none."""
+    p = profile(profile_name)
+    records = [record for run in rows("figure4", p)[distortion] if (record := store.get(run))]
+    if not records:
+        return None
+    curves = Swaps({layer: np.mean([r.outcome["accuracy"][layer] for r in records], axis=0)
+                    for layer in records[0].description["layers"]})
+    curves.runs, curves.stand_in = tuple(r.id for r in records), p.stand_in
+    curves.before = np.mean([r.outcome["distorted_accuracy"] for r in records], axis=0)
+    return curves
+
+
+def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
+    """The verdict on a claim, and the profile whose records carry it ("" where none was needed or found).
+
+    A claim is judged by records of one profile alone: the paper's scale if all that it needs is there, else the
+    stand-in.
+    """
+    verdict = None
+    for name in SCALES:
+        verdict = _judge_at(claim, name, store)
+        if verdict.verdict != Outcome.NOT_RUN:
+            return verdict, name if verdict.runs else ""
+    return verdict, ""
+
+
+def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
+    """One line per claim of these sections: claim, place, verdict, the paper's number, why, and the profile."""
+    lines = []
+    for claim in paper.claims():
+        if claim["section"] in sections:
+            verdict, name = judge(claim, store)
+            number = "–" if verdict.paper is None else f"{verdict.paper:g}"
+            lines.append([verdict.text, verdict.place, verdict.verdict, number, verdict.explanation, name or "–"])
+    return pd.DataFrame(lines, columns=["claim", "place", "verdict", "paper", "why", "profile"])
+
+
+def styled_verdicts(sections: Sequence[str], store: Store) -> Styler:
+    """`verdict_frame` for a page; a sign stands before each verdict, so that none depends on colour."""
+    frame = verdict_frame(sections, store)
+    counts = frame["verdict"].value_counts()
+    tally = ", ".join(f"{counts[v]} {v}" for v in Outcome if v in counts)
+    frame["verdict"] = [f"{_SIGNS[v]} {v}" for v in frame["verdict"]]
+    frame["claim"] = frame["claim"] + " (" + frame.pop("place") + ")"
+    style = frame.style.hide(axis="index").set_properties(**{"text-align": "left", "vertical-align": "top"})
+    style = style.set_properties(subset=["claim", "why"], **{"min-width": "14rem", "white-space": "normal"})
+    name = "verdicts_" + "_".join(s.replace(".", "") for s in sections)
+    return dress(style, f"Claims of Section {', '.join(sections)}: {tally}.", name)
+
+
+def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
+    p = profile(name)
+
+    def lookup(table: int, method: str) -> list[JudgedRecord]:
+        runs = _runs(name).get((table, method), ())
+        return [JudgedRecord(record, p.stand_in) for run in runs if (record := store.get(run))]
+
+    def lookup_swaps(dataset: str, distortion: str) -> Swaps | None:
+        return swap_curves(name, distortion, store) if dataset == p.dataset else None
+
+    return verdicts.judge(claim, lookup, lookup_swaps)
+
+
+@lru_cache
+def _runs(name: str) -> dict[tuple[int, str], tuple[Run, ...]]:
+    """The runs behind each (table, method) of Tables 1 to 4."""
+    return {(number, method): tuple(runs) for target, number in TABLES.items()
+            for method, runs in rows(target, profile(name)).items()}

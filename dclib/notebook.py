@@ -1,0 +1,70 @@
+"""What every notebook of the book opens with: where its live runs are kept, how they are made, how text is shown."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dclib.experiments import Profile, profile
+from dclib.results import Record, Store, results_folder
+from dclib.runs import Run
+from dclib.sweep import sweep
+
+
+@dataclass(frozen=True)
+class Live:
+    """The runs that a notebook makes itself, at one scale.
+
+    What is recorded in `store` is read, not made again, unless `recompute`.
+    """
+
+    profile: Profile
+    store: Store
+    device: str
+    recompute: bool
+    seed: int
+
+    def make(self, *runs: Run) -> list[Record]:
+        """The records of `runs`, in that order; missing ones are made, with all that they need.
+
+        Notebooks that are executed at the same time share the work: each waits for what another is making.
+        """
+        sweep(runs, self.store, device=self.device, recompute=self.recompute, progress=False, say=lambda line: None)
+        return [self.store.get(run) for run in runs]
+
+    @property
+    def label(self) -> str:
+        """Whose numbers these are, for captions."""
+        return f"here, {self.profile.name}"
+
+
+def live(profile_name: str, device: str = "cpu", recompute: bool = False, seed: int = 0) -> Live:
+    """The live runs of a notebook with these papermill parameters."""
+    return Live(profile(profile_name), Store(live_folder(profile_name)), device, recompute, seed)
+
+
+def live_folder(profile_name: str) -> Path:
+    """Where live runs are kept: beside the published records, but apart from them; never committed.
+
+    DCLIB_MINIATURE names another folder for `smoke` and `miniature`. The other profiles use the results folder itself.
+    """
+    if profile_name not in ("smoke", "miniature"):
+        return results_folder()
+    if folder := os.environ.get("DCLIB_MINIATURE"):
+        return Path(folder).expanduser()
+    return results_folder().parent / profile_name
+
+
+def text(markdown: str):
+    """Markdown whose numbers were computed in the cell."""
+    from IPython.display import Markdown
+
+    return Markdown(markdown)
+
+
+def table(*styled):
+    """Styled tables as HTML, each scrolling inside itself."""
+    from IPython.display import HTML
+
+    boxes = (f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{s.caption.split(". ")[0]}">'
+             f"{s.to_html()}</div>" for s in styled)
+    return HTML("\n".join(boxes))
