@@ -155,7 +155,7 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
         replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
         if layer in behind and behind[layer] not in also_train:
             batchnorm = corrected.get_submodule(behind[layer])
-            partial = PartialBatchNorm2d(batchnorm, index)
+            partial = PartialBatchNorm2d(batchnorm, index.clone())  # safetensors allows no shared tensors
             replace_module(corrected, behind[layer], partial.to(conv.weight.device, conv.weight.dtype))
     torch.random.set_rng_state(device_state)
     corrected.correction = {"filters": {k: v.tolist() for k, v in indices.items()},
