@@ -147,19 +147,23 @@ def blur_with(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -
 
 @lru_cache(maxsize=256)
 def _banded(size: int, sigma: float) -> torch.Tensor:
-    if sigma == 0:
-        return torch.eye(size, dtype=torch.float64)
-    window = gaussian_window(sigma)
-    radius = len(window) // 2
-    matrix = torch.zeros(size, size, dtype=torch.float64)
-    for offset, tap in zip(range(-radius, radius + 1), window):
-        if abs(offset) < size:
-            matrix.diagonal(offset).fill_(tap)
-    return matrix
+    with torch.inference_mode(False):  # kept for later calls, which may need gradients
+        if sigma == 0:
+            return torch.eye(size, dtype=torch.float64)
+        window = gaussian_window(sigma)
+        radius = len(window) // 2
+        matrix = torch.zeros(size, size, dtype=torch.float64)
+        for offset, tap in zip(range(-radius, radius + 1), window):
+            if abs(offset) < size:
+                matrix.diagonal(offset).fill_(tap)
+        return matrix
 
 
 def _check_sigma(sigma: float | torch.Tensor, count: int) -> torch.Tensor:
-    values = torch.as_tensor(sigma, dtype=torch.float64).detach().cpu()
+    try:
+        values = torch.as_tensor(sigma, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"sigma: expected one number or a tensor of {count} (one per image), got {sigma!r}.") from error
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):
         raise InputError(f"sigma: expected one number or a tensor of {count} (one per image), "
                          f"got shape {list(values.shape)}.")

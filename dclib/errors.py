@@ -9,6 +9,9 @@ class InputError(ValueError):
     The command line prints the sentence and exits with code 2, without a traceback.
     """
 
+    def __init__(self, sentence: str) -> None:
+        super().__init__(" ".join(sentence.split()))  # one line, also when it quotes an error of several
+
 
 def check_images(images: torch.Tensor, name: str = "images") -> None:
     """Raise `InputError` unless `images` is a non-empty floating-point tensor [N, C, H, W]."""
