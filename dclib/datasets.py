@@ -6,7 +6,7 @@ that equal seeds give equal runs whatever the source of the files.
 
 import hashlib
 import os
-import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -96,11 +96,7 @@ def cifar100(folder: str | Path | None = None, seed: int = 0, validation: int = 
     folder = Path(folder) if folder is not None else data_folder()
     archive = folder / "cifar100.npz"
     arrays = _read_npz(archive) if archive.exists() else _read_torchvision(folder)
-    for split, digest in CIFAR100_SHA256.items():
-        found = hashlib.sha256(arrays[f"{split}_images"].tobytes()).hexdigest()
-        if found != digest:
-            raise InputError(f"CIFAR-100 {split} images: expected SHA-256 {digest[:12]}.., got {found[:12]}..; "
-                             f"delete the files in {folder} and fetch them again.")
+    _check_cifar100(arrays, folder)
     everything = _split(arrays["train_images"], arrays["train_labels"])
     if not 0 < validation < len(everything):
         raise InputError(f"validation: expected 1..{len(everything) - 1} images, got {validation}.")
@@ -147,8 +143,10 @@ def per_class_sample(labels: torch.Tensor, count: int, seed: int) -> torch.Tenso
     """Indices of `count` random images of every class, sorted by class; deterministic by `seed`.
 
     Raises:
-        InputError: a class has fewer than `count` images.
+        InputError: a class has fewer than `count` images, or `count` is not positive.
     """
+    if count < 1:
+        raise InputError(f"count: expected at least one image per class, got {count}.")
     rng = np.random.RandomState(seed)
     chosen = []
     for label in range(int(labels.max()) + 1):
@@ -171,15 +169,34 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     names = ("train_images", "train_labels", "test_images", "test_labels", "classes")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected an array file with {', '.join(names)}, got {error}; "
+    except Exception as error:  # a damaged file makes NumPy and zipfile raise almost anything
+        raise InputError(f"{path}: expected an array file with {', '.join(names)}, got {type(error).__name__} ({error}); "
                          "make it again.") from error
+
+
+def _check_cifar100(arrays: dict[str, np.ndarray], folder: Path) -> None:
+    """The published pixels, and the labels that canonical order gives them."""
+    again = f"delete the files in {folder} and fetch them again."
+    classes = len(arrays["classes"]) if arrays["classes"].ndim else 0
+    for split, digest in CIFAR100_SHA256.items():
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3):
+            raise InputError(f"CIFAR-100 {split} images: expected uint8 [N, 32, 32, 3], got {images.dtype} "
+                             f"{list(images.shape)}; {again}")
+        found = hashlib.sha256(images.tobytes()).hexdigest()
+        if found != digest:
+            raise InputError(f"CIFAR-100 {split} images: expected SHA-256 {digest[:12]}.., got {found[:12]}..; {again}")
+        if classes != 100 or not np.array_equal(labels, np.repeat(np.arange(100), len(images) // 100)):
+            raise InputError(f"CIFAR-100 {split} labels: expected 0..99 in this order, {len(images) // 100} of each, got "
+                             f"others; {again}")
 
 
 def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
     """Images of torchvision's CIFAR100; the archive is checked before anything in it is opened."""
+    from http.client import HTTPException
+
     from torchvision.datasets import CIFAR100
     from torchvision.datasets.utils import check_integrity, download_url
     try:
@@ -190,7 +207,11 @@ def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
             download_url(CIFAR100.url, str(folder), CIFAR100.filename, CIFAR100.tgz_md5)
             _check_file(folder / CIFAR100.filename, CIFAR100_ARCHIVE_SHA256)
         train, test = (CIFAR100(str(folder), train=flag, download=True) for flag in (True, False))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
+        archive = folder / CIFAR100.filename
+        with suppress(OSError):
+            if not check_integrity(str(archive), CIFAR100.tgz_md5):
+                archive.unlink(missing_ok=True)  # torchvision leaves what came before the connection broke
         raise InputError(f"CIFAR-100: expected cifar100.npz in {folder} or a network to download it, got "
                          f"{type(error).__name__} ({error}); set DCLIB_DATA to the folder that has it.") from error
     arrays = {"classes": np.array(train.classes)}
