@@ -85,14 +85,20 @@ def count_parameters(model: nn.Module, trainable: bool = True) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
 
 
-class FrozenBatchNorm2d(nn.BatchNorm2d):
+class _Frozen:
+    def train(self, mode: bool = True) -> nn.Module:
+        return super().train(False)
+
+
+class FrozenBatchNorm2d(_Frozen, nn.BatchNorm2d):
     """BatchNorm that always normalises with its running statistics and never updates them.
 
     A frozen filter keeps its output only if the statistics behind it stay too; ``train()`` does not undo that.
     """
 
-    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
-        return super().train(False)
+
+class FrozenBatchNorm1d(_Frozen, nn.BatchNorm1d):
+    """`FrozenBatchNorm2d` for the dense layers of a classifier."""
 
 
 def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
@@ -109,7 +115,7 @@ def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
 
 
 def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> dict[str, str]:
-    """Which BatchNorm2d directly follows each of `layers`: {conv name: BatchNorm name}, without the others.
+    """Which BatchNorm directly follows each of `layers`: {layer name: BatchNorm name}, without the others.
 
     Read off the traced graph, so it does not depend on names. A model that torch.fx cannot trace has to be
     wrapped so that it can.
@@ -117,8 +123,8 @@ def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> d
     modules = dict(model.named_modules())
     found = {}
     for node in trace(model).nodes:
-        if node.op == "call_module" and isinstance(modules.get(node.target), nn.BatchNorm2d):
-            source = node.args[0]
+        if node.op == "call_module" and isinstance(modules.get(node.target), (nn.BatchNorm1d, nn.BatchNorm2d)):
+            source = node.all_input_nodes[0]
             if source.op == "call_module" and source.target in layers and len(source.users) == 1:
                 found[source.target] = node.target
     return found
@@ -144,7 +150,7 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...]) -> nn.
     """A copy of `model` in which only `layers` and the BatchNorm behind them require gradients.
 
     This is Finetune-k when `layers` are the first k convolutions (Section 5.1.1). Every other BatchNorm is
-    replaced by a `FrozenBatchNorm2d`.
+    replaced by a `FrozenBatchNorm2d` (`FrozenBatchNorm1d` behind dense layers).
     """
     for layer in layers:
         if not isinstance(dict(model.named_modules()).get(layer), nn.Linear):
@@ -155,17 +161,19 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...]) -> nn.
     for name, module in list(copied.named_modules()):
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(name in trained)
-        if type(module) is nn.BatchNorm2d and name not in trained:
+        if type(module) in _FROZEN and name not in trained and module.track_running_stats:
             replace_module(copied, name, frozen_batchnorm(module))
     return copied
 
 
-def frozen_batchnorm(batchnorm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
-    """A `FrozenBatchNorm2d` with the state of `batchnorm`, none of it trainable."""
-    frozen = FrozenBatchNorm2d(batchnorm.num_features, batchnorm.eps, batchnorm.momentum, batchnorm.affine,
-                               batchnorm.track_running_stats)
+_FROZEN = {nn.BatchNorm1d: FrozenBatchNorm1d, nn.BatchNorm2d: FrozenBatchNorm2d}
+
+
+def frozen_batchnorm(batchnorm: nn.BatchNorm1d | nn.BatchNorm2d) -> FrozenBatchNorm1d | FrozenBatchNorm2d:
+    """The frozen twin of `batchnorm` with its state, none of it trainable."""
+    frozen = _FROZEN[type(batchnorm)](batchnorm.num_features, batchnorm.eps, batchnorm.momentum, batchnorm.affine)
     frozen.load_state_dict(batchnorm.state_dict())
-    example = next(batchnorm.buffers())
+    example = batchnorm.running_mean
     return frozen.to(example.device, example.dtype).requires_grad_(False).eval()
 
 
