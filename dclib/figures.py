@@ -27,6 +27,7 @@ DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 
 NAMES = {"blur": "Gaussian blur", "awgn": "noise (AWGN)"}
 SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
 UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
+DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
 GREY, WIDTH, SVG_LIMIT = "0.45", 4.3, 150_000
 STYLE = {"font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
          "legend.fontsize": 9, "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False,
@@ -46,20 +47,19 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
     """
     _not_empty(curves)
     figure, axes = _panel(f"{NAMES[distortion]}: {source}")
-    depths = sorted({k for method in curves if (k := _depth(method))})
-    for method, accuracy in curves.items():
-        look = {"color": GREY, "linestyle": ":", "marker": "x"}
+    for i, (method, accuracy) in enumerate(curves.items()):
+        look = {"color": GREY, "linestyle": ":", "marker": "x"} if method == "Baseline" else _look(i)
         if k := _depth(method):
-            i = depths.index(k)
             dash = "--" if method.startswith("Finetune") else "-." if method.endswith("c") else "-"
-            look = {"color": COLOURS[i], "linestyle": dash, "marker": MARKERS[i]}
+            look = _look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
         axes.plot([0, *sigmas], accuracy, label=method, **look)
     _over_sigma(axes, figure, [0, *sigmas], distortion, top=None)
     means = {method: float(np.mean(a)) for method, a in curves.items()}
     best = max(means, key=means.get)
     lines = "; ".join(f"{m} {_course(a)}, mean {means[m]:.3f}" for m, a in curves.items())
-    return _with_alt(figure, f"Line chart, {source}: accuracy from clean images to {_strongest(distortion, sigmas)}. "
-                             f"{lines}. The highest mean is that of {best}.")
+    leader = f" The highest mean is that of {best}." if len(curves) > 1 else ""
+    return _with_alt(figure, f"Line chart, {source}: accuracy from clean images to {NAMES[distortion]} of σ = "
+                             f"{sigmas[-1]:g}. {lines}.{leader}")
 
 
 def swap_fractions(accuracy: np.ndarray, fractions: Sequence[float], distortion: str, sigmas: Sequence[float],
@@ -264,10 +264,6 @@ def _course(values: Sequence[float], form: str = ".3f") -> str:
     if first == last:
         return f"ends where it starts, at {first}"
     return f"{'rises' if float(values[-1]) > float(values[0]) else 'falls'} from {first} to {last}"
-
-
-def _strongest(distortion: str, sigmas: Sequence[float]) -> str:
-    return f"{NAMES[distortion]} of σ = {sigmas[-1]:g}"
 
 
 def _depth(method: str) -> int | None:

@@ -9,11 +9,11 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dclib import paper, verdicts
-from dclib.experiments import profile, rows
+from dclib.experiments import TARGETS, profile, rows
 from dclib.results import Record, Store
 from dclib.runs import Run
 from dclib.statistics import Outcome
-from dclib.tables import TABLES, dress
+from dclib.tables import dress
 from dclib.verdicts import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
@@ -123,6 +123,6 @@ def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
 
 @lru_cache
 def _runs(name: str) -> dict[tuple[int, str], tuple[Run, ...]]:
-    """The runs behind each (table, method) of Tables 1 to 4."""
-    return {(number, method): tuple(runs) for target, number in TABLES.items()
+    """The runs behind each (table, method) of Tables 1 to 6."""
+    return {(int(target.removeprefix("table")), method): tuple(runs) for target in TARGETS if target.startswith("table")
             for method, runs in rows(target, profile(name)).items()}
