@@ -274,11 +274,11 @@ def _depth(method: str) -> int | None:
 
 def _record_name(record: Record, records: Sequence[Record]) -> str:
     """The method, with what tells the record from the others."""
-    name = record.description["method"]
-    for key in ("distortion", "seed"):
-        if len({r.description.get(key) for r in records}) > 1:
-            name += f", {key if key == 'seed' else ''} {record.description.get(key) or 'clean'}".replace("  ", " ")
-    return name
+    def differ(key: str) -> bool:
+        return len({r.description.get(key) for r in records}) > 1
+
+    distortion = f", {record.description.get('distortion') or 'clean'}" if differ("distortion") else ""
+    return record.description["method"] + distortion + (f", seed {record.seed}" if differ("seed") else "")
 
 
 def _not_empty(curves: Mapping | Sequence) -> None:

@@ -1,0 +1,142 @@
+"""Figures and diagrams on small made-up data: each draws what it was given and says so in its alt text."""
+
+import base64
+import re
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from dclib import diagrams, figures
+from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
+from dclib.models import AllConvNet
+from dclib.results import Record
+from support import refused
+
+SIGMAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+FALLING = np.linspace(0.625, 0.125, 6)
+
+
+def strips(size=8):
+    return np.random.default_rng(0).uniform(-20, 275, (7, 3, size, size))
+
+
+def curve_record(method, seed, *accuracies):
+    curve = [{"iteration": 10 * i, "loss": 1.0, "validation": [a, a]} for i, a in enumerate(accuracies, start=1)]
+    return Record({"method": method, "seed": seed, "distortion": "blur"}, {"curve": curve}, {}, {})
+
+
+DRAWN = {
+    "accuracy": (lambda: figures.accuracy_over_levels(
+        {"Baseline": [0.75, *FALLING], "Finetune-1": [0.7, *FALLING], "Deepcorr-1c": [0.8] * 7},
+        "blur", SIGMAS, "here"),
+        ["0.750", "0.125", "falls", "0.800", "highest mean is that of Deepcorr-1c"]),
+    "swap fractions": (lambda: figures.swap_fractions(
+        np.stack([FALLING, FALLING[::-1]]), (0.1, 0.9), "awgn", (5, 10, 15, 20, 25, 30), "the paper", before=FALLING),
+        ["10%", "90%", "rises from 0.125 to 0.625", "falls from 0.625 to 0.125", "Without a swap", "conv1"]),
+    "swap layers": (lambda: figures.swap_layers(
+        {"conv1": FALLING + 0.25, "conv2": FALLING}, 0.5, "blur", SIGMAS, "here", before=FALLING),
+        ["conv1 0.625", "conv2 0.375", "conv1 helps most, conv2 least"]),
+    "priorities": (lambda: figures.priorities({"conv1": np.array([0.125, -0.5, 0.75])}, "blur", "here"),
+                   ["0.7500", "-0.5000"]),
+    "learning curves": (lambda: figures.learning_curves(
+        [curve_record("Finetune-1", 0, 0.25, 0.5, 0.375), curve_record("Finetune-1", 3, 0.125)], "here"),
+        ["seed 0", "seed 3", "0.250", "0.375", "at best 0.500", "30"]),
+    "strip": (lambda: figures.distortion_strip({"blur": strips(), "awgn": strips()},
+                                               {"blur": SIGMAS, "awgn": (5, 10, 15, 20, 25, 30)}, "A patch"),
+              ["A patch", "7 levels", "σ = 3", "σ = 30"]),
+    "gallery": (lambda: figures.gallery(strips()[:6].clip(0, 255), [f"class_{i}" for i in range(6)]),
+                ["6 small patches", "class_5"]),
+    "windows": (lambda: figures.blur_windows(SIGMAS), ["3, 5, 7, 9, 11, 13", "falls", "0.14"]),
+    "architecture": (diagrams.architecture,
+                     ["9 convolutions", "conv3: 3×3-conv-96-2 to 16×16", "to 6×6", "100 classes"]),
+    "narrow architecture": (lambda: diagrams.architecture(AllConvNet(10, 8)), ["3×3-conv-8-1", "10 classes"]),
+    "unit of the text": (lambda: diagrams.correction_unit(CRITICALLY_WIDE), ["n filters", "4 steps", "skip"]),
+    "unit as released": (lambda: diagrams.correction_unit(RELEASED_CIFAR100, 50),
+                         ["50 filters", "conv-64-1", "5 steps"]),
+    "dilated unit": (lambda: diagrams.correction_unit(UnitDesign(8, (3, 3), (2, 1), batchnorm=False), 4),
+                     ["dilation 2"]),
+    "Deepcorr-3": (lambda: diagrams.deepcorrect_architecture(3, dict.fromkeys(("conv1", "conv2", "conv3"), 50)),
+                   ["Deepcorr-3", "frozen", "50 of 96 filters behind conv3"]),
+}
+
+
+@pytest.fixture(params=DRAWN, scope="module")
+def drawn(request):
+    draw, said = DRAWN[request.param]
+    return draw(), said
+
+
+def test_alt_text_says_what_the_data_say(drawn):
+    figure, said = drawn
+    for words in said:
+        assert words in figure.alt_text
+
+
+def test_alt_text_is_made_of_sentences(drawn):
+    figure, _ = drawn
+    assert figure.alt_text.endswith(".") and ".." not in figure.alt_text and "\n" not in figure.alt_text
+
+
+def test_print_is_large_enough_on_white(drawn):
+    figure, _ = drawn
+    sizes = [text.get_fontsize() for text in figure.findobj(mpl.text.Text) if text.get_text().strip()]
+    assert min(sizes) >= 9
+    assert figure.get_facecolor() == (1, 1, 1, 1)
+    assert figure.get_figwidth() <= 5.5  # one panel: 300 of a telephone's 360 pixels still show it at 60 %
+
+
+def test_shown_with_its_alt_text_as_one_image(drawn):
+    figure, _ = drawn
+    shown = figures.show(figure, caption="A caption.").data
+    images = re.findall(r'<img src="data:image/(svg\+xml|png);base64,([^"]+)" alt="([^"]+)"', shown)
+    assert len(images) == 1 and shown.count("<img") == 1 and "<figcaption>A caption.</figcaption>" in shown
+    kind, content, _ = images[0]
+    content = base64.b64decode(content)
+    if kind == "png":
+        assert content.startswith(b"\x89PNG")
+    else:
+        assert ElementTree.fromstring(content).tag.endswith("svg") and len(content) <= figures.SVG_LIMIT
+
+
+def test_every_line_differs_by_more_than_colour():
+    accuracy = np.linspace(0, 1, 9)[:, None] * FALLING
+    figure = figures.swap_fractions(accuracy, np.linspace(0.1, 0.9, 9), "blur", SIGMAS, "here")
+    assert len({line.get_marker() for line in figure.axes[0].lines}) == 9
+
+
+def test_methods_keep_their_colours_whatever_else_is_drawn():
+    curves = {"Finetune-1": [0.5] * 7, "Finetune-3": [0.4] * 7, "Deepcorr-3": [0.6] * 7}
+    lines = {line.get_label(): line for line in figures.accuracy_over_levels(curves, "blur", SIGMAS, "").axes[0].lines}
+    alone = figures.accuracy_over_levels({"Deepcorr-3": [0.6] * 7}, "blur", SIGMAS, "").axes[0].lines[0]
+    assert lines["Finetune-3"].get_color() == lines["Deepcorr-3"].get_color() == alone.get_color()
+    assert (lines["Finetune-3"].get_linestyle(), lines["Deepcorr-3"].get_linestyle()) == ("--", "-")
+
+
+def test_the_same_data_give_the_same_bytes():
+    first, second = (figures.show(figures.blur_windows(SIGMAS)).data for _ in range(2))
+    assert first == second
+
+
+def test_one_changed_number_changes_the_alt_text():
+    before, after = (figures.swap_layers({"conv1": FALLING, "conv2": values}, 0.5, "blur", SIGMAS, "here").alt_text
+                     for values in (FALLING - 0.01, FALLING + 0.01))
+    assert "conv1 helps most" in before and "conv2 helps most" in after
+
+
+def test_html_in_an_alt_text_is_escaped():
+    figure = figures.gallery(strips()[:1].clip(0, 255), ['a "quoted" <name>'])
+    assert "&quot;quoted&quot; &lt;name&gt;" in figures.show(figure).data
+
+
+def test_nothing_to_draw_is_refused():
+    with refused("at least one curve"):
+        figures.accuracy_over_levels({}, "blur", SIGMAS, "here")
+    with refused("at least one curve"):
+        figures.learning_curves([], "here")
+
+
+def test_figure_without_alt_text_is_refused():
+    with refused("alt text"):
+        figures.show(mpl.figure.Figure())
