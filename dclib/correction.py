@@ -1,6 +1,7 @@
 """Correction units (Section 4.2, Figure 7, Table 10) and the networks that carry them."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dclib.errors import InputError
-from dclib.models import AllConvNet, batchnorm_behind, named_conv, replace_module, trainable_copy
+from dclib.models import (
+    AllConvNet,
+    FrozenBatchNorm2d,
+    batchnorm_behind,
+    named_conv,
+    replace_module,
+    trainable_copy,
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class UnitDesign:
         if self.dilations and len(self.dilations) != len(self.kernels):
             raise InputError(f"dilations: expected {len(self.kernels)} numbers, one per kernel, "
                              f"got {self.dilations}.")
+        if any(d < 1 for d in self.dilations):
+            raise InputError(f"dilations: expected positive numbers, got {self.dilations}.")
 
 
 #: The released CIFAR-100 unit: only with width 64 do the parameter counts of Tables 3 and 4 come out.
@@ -121,7 +131,8 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
 
     Args:
         model: any torch model whose named layers are `nn.Conv2d`.
-        filters: {layer name: indices of the filters to correct}, as `ranking.select_local` gives them.
+        filters: {layer name: indices of the filters to correct}, as `ranking.select_local` and `select_global` give
+            them; a layer without any gets no unit.
         design: the unit, for all layers or per layer. Default: the released layout (`RELEASED_CIFAR100`) for an
             `AllConvNet`, else critically wide units without a BatchNorm at the input.
         train_batchnorm: train scale, shift and statistics of the corrected channels of a BatchNorm that
@@ -136,9 +147,12 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
     Raises:
         InputError: a layer that is unknown or no convolution; a filter that the layer does not have.
     """
-    if not filters:
-        raise InputError("filters: expected at least one layer with filters to correct, got none.")
+    if not isinstance(filters, dict):
+        raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
     indices = {layer: _check_filters(named_conv(model, layer), layer, chosen) for layer, chosen in filters.items()}
+    indices = {layer: index for layer, index in indices.items() if len(index)}
+    if not indices:
+        raise InputError("filters: expected at least one filter to correct, got none.")
     if design is None:
         design = RELEASED_CIFAR100 if isinstance(model, AllConvNet) else CRITICALLY_WIDE
     designs = design if isinstance(design, dict) else dict.fromkeys(indices, design)
@@ -146,18 +160,17 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
         raise InputError(f"design: expected one entry per corrected layer, got none for {', '.join(sorted(missing))}.")
     behind = batchnorm_behind(model, tuple(indices)) if train_batchnorm else {}
     corrected = trainable_copy(model, also_train)
-    device_state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    for layer, index in indices.items():
-        conv = corrected.get_submodule(layer)
-        index = index.to(conv.weight.device)
-        new = CorrectedConv2d(conv, index, designs[layer])
-        replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
-        if layer in behind and behind[layer] not in also_train:
-            batchnorm = corrected.get_submodule(behind[layer])
-            partial = PartialBatchNorm2d(batchnorm, index.clone())  # safetensors allows no shared tensors
-            replace_module(corrected, behind[layer], partial.to(conv.weight.device, conv.weight.dtype))
-    torch.random.set_rng_state(device_state)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # units are made on the CPU: equal weights on every device
+        for layer, index in indices.items():
+            conv = corrected.get_submodule(layer)
+            index = index.to(conv.weight.device)
+            new = CorrectedConv2d(conv, index, designs[layer])
+            replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
+            batchnorm = corrected.get_submodule(behind[layer]) if layer in behind else None
+            if isinstance(batchnorm, FrozenBatchNorm2d):  # in `also_train` it trains as a whole
+                partial = PartialBatchNorm2d(batchnorm, index)
+                replace_module(corrected, behind[layer], partial.to(conv.weight.device, conv.weight.dtype))
     corrected.correction = {"filters": {k: v.tolist() for k, v in indices.items()},
                             "design": {k: asdict(designs[k]) for k in indices},
                             "train_batchnorm": train_batchnorm, "also_train": list(also_train)}
@@ -169,6 +182,7 @@ def save(network: nn.Module, path: str | Path) -> Path:
 
     The file is written whole or not at all. Returns its path.
     """
+    network = getattr(network, "_orig_mod", network)  # behind torch.compile
     plan = getattr(network, "correction", None)
     if plan is None:
         raise InputError(f"save: expected a network made by correct(), got {type(network).__name__}.")
@@ -178,8 +192,9 @@ def save(network: nn.Module, path: str | Path) -> Path:
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary,
                   metadata={"correction": json.dumps(plan)})
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise InputError(f"save: expected a folder that can be written, got {error} for {path}.") from error
     return path
 
@@ -190,14 +205,18 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
         with safe_open(path, framework="pt") as file:
             plan = json.loads((file.metadata() or {}).get("correction", "null"))
             state = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"load: expected a safetensors file at {path}, got {error}; save the network again.") from error
     if plan is None:
         raise InputError(f"load: expected a file written by correction.save, got {path} without its description.")
-    designs = {layer: UnitDesign(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
-               for layer, d in plan["design"].items()}
-    network = correct(model, plan["filters"], designs, train_batchnorm=plan["train_batchnorm"],
-                      also_train=plan["also_train"])
+    try:
+        designs = {layer: UnitDesign(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+                   for layer, d in plan["design"].items()}
+        options = {name: plan[name] for name in ("filters", "train_batchnorm", "also_train")}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"load: expected a file written by correction.save, got {path} with a description that lacks "
+                         f"something ({error}).") from error
+    network = correct(model, design=designs, **options)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -207,10 +226,15 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
 
 
 def _check_filters(conv: nn.Conv2d, layer: str, chosen: list[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-    index = torch.as_tensor(chosen)
+    try:
+        index = torch.as_tensor(chosen)
+    except (TypeError, ValueError, RuntimeError):
+        index = torch.empty(0, 0)
+    if index.ndim == 1 and len(index) == 0:
+        return torch.empty(0, dtype=torch.int64)
     count = conv.out_channels
-    if index.ndim != 1 or len(index) == 0 or index.is_floating_point() or index.dtype == torch.bool:
-        raise InputError(f"filters of {layer!r}: expected a non-empty list of whole numbers, got {chosen!r}.")
+    if index.ndim != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise InputError(f"filters of {layer!r}: expected a list of whole numbers, got {chosen!r}.")
     if int(index.min()) < 0 or int(index.max()) >= count:
         raise InputError(f"filters of {layer!r}: expected indices in 0..{count - 1}, "
                          f"got {int(index.min())}..{int(index.max())}.")
