@@ -1,0 +1,511 @@
+"""Correction units: the paper's parameter counts, a network assembled by hand, and all that must not change."""
+
+import copy
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import refused, settled
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+from dclib import correction
+from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, CorrectionUnit, UnitDesign, correct
+from dclib.models import AllConvNet, count_parameters
+from dclib.ranking import select_global, select_local
+
+CONV = [f"conv{i}" for i in range(1, 10)]
+SMALL = UnitDesign(width=3, input_batchnorm=True)
+CHOSEN = {"conv1": [5, 0, 3], "conv3": [7, 2], "conv5": [1, 15, 4, 9]}
+
+
+@pytest.fixture(scope="module")
+def full():
+    return AllConvNet().eval()
+
+
+@pytest.fixture
+def net():
+    return settled(AllConvNet(num_classes=10, width=8))
+
+
+@pytest.fixture
+def corrected(net):
+    network = correct(net, CHOSEN, SMALL)
+    for i, layer in enumerate(CHOSEN):  # only what is new: the rest has the statistics of `net`
+        settled(network.get_submodule(layer).unit, seed=i)
+        settled(network.get_submodule(layer.replace("conv", "bn")).selected, seed=i)
+    return network
+
+
+def images(count=4, size=32, seed=0):
+    return 255 * torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def first(k, narrow, wide):
+    return {layer: list(range(narrow if i < 3 else wide)) for i, layer in enumerate(CONV[:k])}
+
+
+# ---------------------------------------------------------------- parameters
+
+@pytest.mark.parametrize("k, top, count", [(1, False, 80_954), (3, False, 242_862), (6, False, 505_674),
+                                           (1, True, 470_246), (3, True, 632_154), (6, True, 894_966)])
+def test_deepcorrect_counts_of_table_3(full, k, top, count):
+    network = correct(full, first(k, 50, 100), also_train=CONV[6:] if top else ())
+    assert count_parameters(network) == count
+
+
+def unit_parameters(n, width, kernels, batchnorms, input_batchnorm=False):
+    """Counted by hand: weights and biases, and two numbers per channel of a BatchNorm."""
+    widths = [n] + [width] * (len(kernels) - 1) + [n]
+    convolutions = sum(k * k * a * b + b for k, a, b in zip(kernels, widths, widths[1:]))
+    return convolutions + 2 * width * batchnorms + (2 * n if input_batchnorm else 0)
+
+
+def test_counts_of_the_papers_text(full):
+    network = correct(full, first(6, 48, 96), CRITICALLY_WIDE)
+    narrow, wide = (unit_parameters(n, n, (1, 3, 3, 1), 3) + 2 * n for n in (48, 96))
+    assert count_parameters(network) == 3 * narrow + 3 * wide
+    assert network.conv1.unit.residual[0].weight.shape == (48, 48, 1, 1)
+    assert network(images(2)).shape == (2, 100)
+
+
+TABLE_10 = [
+    (72, UnitDesign(kernels=(1, 5, 5, 1)), 270_288), (192, UnitDesign(), 739_200), (128, UnitDesign(), 328_960),
+    (72, UnitDesign(128, dilations=(1, 1, 2, 1)), 314_568), (192, UnitDesign(128), 345_408),
+    (128, UnitDesign(128), 328_960),
+    (72, UnitDesign(36, (1, 3, 3, 3, 1), (1, 1, 1, 2, 1)), 40_680), (192, UnitDesign(96, (1, 3, 3, 3, 1)), 287_040),
+    (128, UnitDesign(64, (1, 3, 3, 3, 1)), 127_872),
+]
+
+
+@pytest.mark.parametrize("filters, design, count", TABLE_10)
+def test_unit_counts_of_table_10(filters, design, count):
+    unit = CorrectionUnit(filters, design)
+    assert count_parameters(unit) == count
+    width, batchnorms = design.width or filters, len(design.kernels) - 1
+    assert count == unit_parameters(filters, width, design.kernels, batchnorms)
+    x = torch.randn(2, filters, 13, 13)
+    assert unit(x).shape == x.shape
+
+
+def test_dilations_reach_as_far_as_they_should():
+    unit = CorrectionUnit(1, UnitDesign(1, (1, 3, 3, 1), (1, 1, 2, 1), batchnorm=False))
+    for conv in unit.residual:
+        if isinstance(conv, nn.Conv2d):
+            nn.init.ones_(conv.weight)
+    x = torch.zeros(1, 1, 15, 15)
+    x[0, 0, 7, 7] = 1
+    reached = (unit(x)[0, 0] > 0).nonzero()
+    assert reached.min() == 4 and reached.max() == 10  # 1 + 2 pixels either way
+
+
+def test_initial_weights_are_keras_defaults():
+    unit = CorrectionUnit(40, UnitDesign(width=50, input_batchnorm=True))
+    convolutions = [m for m in unit.residual if isinstance(m, nn.Conv2d)]
+    for conv in convolutions:
+        fan = sum(conv.weight.shape[:2]) * conv.weight[0, 0].numel()
+        limit = math.sqrt(6 / fan)
+        assert not conv.bias.any() and conv.weight.abs().max() <= limit < 1.2 * conv.weight.abs().max()
+    assert [type(m).__name__ for m in unit.residual] == [
+        "BatchNorm2d", "Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d",
+        "ReLU", "Conv2d"]
+
+
+# ---------------------------------------------------------------- the corrected network
+
+def batchnorm(x, state, name, eps=1e-3):
+    mean, variance, weight, bias = (state[f"{name}.{part}"].view(-1, 1, 1)
+                                    for part in ("running_mean", "running_var", "weight", "bias"))
+    return (x - mean) / (variance + eps).sqrt() * weight + bias
+
+
+def conv(x, state, name, **options):
+    return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], **options)
+
+
+def assembled_by_hand(net, network, x):
+    """Section 4.2 step by step: the baseline's layers, each chosen filter's output corrected on its own."""
+    base, state = net.state_dict(), network.state_dict()
+    x = (x - base["normalize.mean"]) / base["normalize.std"]
+    strides, paddings = [1, 1, 2, 1, 1, 2, 1, 1, 1], [1] * 6 + [0] * 3
+    for i, (stride, padding) in enumerate(zip(strides, paddings), start=1):
+        y = conv(x, base, f"conv{i}", stride=stride, padding=padding)
+        chosen = CHOSEN.get(f"conv{i}", [])
+        z = y.clone()
+        if chosen:
+            stack = f"conv{i}.unit.residual"
+            r = batchnorm(y[:, chosen], state, f"{stack}.0")
+            for step, pad in ((1, 0), (4, 1), (7, 1)):
+                r = batchnorm(conv(r, state, f"{stack}.{step}", padding=pad), state, f"{stack}.{step + 1}").clamp(min=0)
+            z[:, chosen] = y[:, chosen] + conv(r, state, f"{stack}.10")
+        normal = batchnorm(z, base, f"bn{i}")
+        if chosen:
+            normal[:, chosen] = batchnorm(z[:, chosen], state, f"bn{i}.selected")
+        x = normal.clamp(min=0)
+    return x.mean((2, 3))
+
+
+def test_equal_to_a_network_assembled_by_hand(net, corrected):
+    net, corrected, x = net.double(), corrected.double(), images().double()
+    with torch.inference_mode():
+        expected = assembled_by_hand(net, corrected, x)
+        assert torch.allclose(corrected(x), expected, rtol=1e-10, atol=1e-10)
+        assert not torch.allclose(net(x), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_unit_of_zeros_changes_nothing(net):
+    network = correct(net, CHOSEN, SMALL)
+    for layer in CHOSEN:
+        nn.init.zeros_(network.get_submodule(layer).unit.residual[-1].weight)
+    with torch.inference_mode():
+        assert torch.equal(network(images()), net(images()))
+
+
+def captured(model, names, x):
+    outputs = {}
+    hooks = [model.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: outputs.update({name: o.clone()}))
+             for name in names]
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return outputs
+
+
+def others(layer, count=8):
+    return [c for c in range(count) if c not in CHOSEN[layer]]
+
+
+def train_some_steps(network, steps=3, classes=10):
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    network.train()
+    for step in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(network(images(10, seed=step)), torch.arange(10) % classes).backward()
+        optimiser.step()
+    return network
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("steps", [0, 3])
+def test_uncorrected_channels_stay_bit_for_bit(net, corrected, training, steps):
+    network = train_some_steps(corrected, steps).train(training)
+    with torch.inference_mode():
+        before, after = (captured(model, ["conv1", "bn1"], images()) for model in (net, network))
+    keep = others("conv1")
+    for name in ("conv1", "bn1"):
+        assert torch.equal(before[name][:, keep], after[name][:, keep])
+        assert not torch.equal(before[name][:, CHOSEN["conv1"]], after[name][:, CHOSEN["conv1"]])
+
+
+def test_the_given_model_is_not_changed(net):
+    before, mode = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
+    network = train_some_steps(correct(net, CHOSEN, SMALL, also_train=CONV[6:]))
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.zero_()
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert [m.training for m in net.modules()] == mode
+    assert all(p.requires_grad for p in net.parameters()) and not hasattr(net, "correction")
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_mode_of_the_model_is_kept(net, training):
+    assert correct(net.train(training), CHOSEN, SMALL).training is training
+
+
+def trainable_names(network):
+    return {name for name, p in network.named_parameters() if p.requires_grad}
+
+
+def test_only_what_should_train_does(net):
+    network = correct(net, CHOSEN, SMALL, also_train=CONV[6:])
+    units = {name for name, _ in network.named_parameters() if ".unit." in name}
+    selected = {f"bn{layer[4:]}.selected.{part}" for layer in CHOSEN for part in ("weight", "bias")}
+    top = {f"{kind}{i}.{part}" for kind in ("conv", "bn") for i in (7, 8, 9) for part in ("weight", "bias")}
+    assert trainable_names(network) == units | selected | top
+    before = copy.deepcopy(network.state_dict())
+    train_some_steps(network)
+    assert {name for name, p in network.named_parameters() if p.grad is not None} == trainable_names(network)
+    moving = {name for name in before if any(f".{part}" in name for part in ("running_", "num_batches"))
+              and (".unit." in name or ".selected." in name or name.split(".")[0] in ("bn7", "bn8", "bn9"))}
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == trainable_names(network) | moving
+
+
+def test_without_its_batchnorm(net):
+    network = correct(net, CHOSEN, SMALL, train_batchnorm=False)
+    assert all(".unit." in name for name in trainable_names(network))
+
+
+def test_a_corrected_layer_may_train_as_well(net):
+    network = correct(net, {"conv7": [1, 2]}, SMALL, also_train=["conv7"])
+    unit = count_parameters(network.conv7.unit)
+    assert count_parameters(network) == unit + count_parameters(net.conv7) + count_parameters(net.bn7)
+    train_some_steps(network)
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+
+
+def test_the_seed_decides_the_units_and_nothing_else(net):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    networks = [correct(net, CHOSEN, SMALL, seed=seed) for seed in (1, 1, 2)]
+    assert torch.equal(torch.rand(3), expected)
+    weights = [network.conv1.unit.residual[1].weight for network in networks]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_default_designs(net):
+    assert correct(net, {"conv1": [0]}).conv1.unit.residual[1].out_channels == RELEASED_CIFAR100.width == 64
+    plain = correct(nn.Sequential(nn.Conv2d(3, 4, 3)), {"0": [0, 2]})
+    assert [m.out_channels for m in plain[0].unit.residual if isinstance(m, nn.Conv2d)] == [2, 2, 2, 2]
+    assert isinstance(plain[0].unit.residual[0], nn.Conv2d)
+
+
+def test_one_design_per_layer(net):
+    network = correct(net, {"conv1": [0], "conv2": [1]}, {"conv1": UnitDesign(2), "conv2": UnitDesign(5)})
+    assert network.conv1.unit.residual[0].out_channels == 2 and network.conv2.unit.residual[0].out_channels == 5
+
+
+def test_takes_what_the_ranking_selects(net):
+    scores = {"conv1": np.linspace(1, 0, 8), "conv2": np.linspace(-1, -2, 8)}
+    local = correct(net, select_local(scores, 0.25), SMALL)
+    assert local.correction["filters"] == {"conv1": [0, 1], "conv2": [0, 1]}
+    together = correct(net, select_global(scores, 3), SMALL)  # none of conv2's
+    assert together.correction["filters"] == {"conv1": [0, 1, 2]}
+    assert isinstance(together.conv2, nn.Conv2d)
+
+
+# ---------------------------------------------------------------- other networks
+
+class Five(nn.Module):
+    """No BatchNorm, groups, and a convolution used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1, groups=4), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x):
+        x = F.relu(self.a(x))
+        return self.c(F.relu(self.b(x)) + self.b(x)).mean((2, 3))
+
+
+OTHERS = {
+    "resnet18": (lambda: resnet18(num_classes=10), {"conv1": [1, 60], "layer2.0.conv1": [3], "layer3.1.conv2": [0, 9]}),
+    "sequential": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3),
+                                         nn.Flatten(), nn.LazyLinear(10)), {"0": [5, 1], "3": [2]}),
+    "five": (Five, {"a": [0], "b": [7, 2], "c": [4]}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks(name):
+    build, filters = OTHERS[name]
+    model = build().eval()
+    x = images(2)
+    model(x)
+    network = correct(settled(model), filters)
+    for layer in filters:
+        nn.init.zeros_(network.get_submodule(layer).unit.residual[-1].weight)
+    with torch.inference_mode():
+        assert torch.equal(network(x), model(x))
+    network = correct(model, filters)
+    frozen = {k: v.clone() for k, v in network.state_dict().items()}
+    train_some_steps(network, 1, classes=5)
+    for key, value in network.state_dict().items():
+        trains = ".unit." in key or ".selected." in key
+        assert trains or torch.equal(value, frozen[key])
+    assert trainable_names(network) == {k for k, _ in network.named_parameters() if ".unit." in k or ".selected." in k}
+
+
+# ---------------------------------------------------------------- saved, copied, compiled, exported
+
+def test_save_and_load(net, corrected, tmp_path):
+    train_some_steps(corrected).eval()
+    path = correction.save(corrected, tmp_path / "network.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["network.safetensors"]
+    loaded = correction.load(net, path)
+    assert loaded.correction == corrected.correction
+    assert trainable_names(loaded) == trainable_names(corrected)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images()), corrected(images()))
+
+
+def test_the_file_is_plain_safetensors(corrected, tmp_path):
+    state = load_file(correction.save(corrected, tmp_path / "n.safetensors"))
+    assert all(torch.equal(value, state[key]) for key, value in corrected.state_dict().items())
+
+
+def test_plain_state_dicts_work_too(net, corrected, tmp_path):
+    save_file(corrected.state_dict(), tmp_path / "state.safetensors")
+    again = correct(net, CHOSEN, SMALL, seed=9).eval()
+    again.load_state_dict(load_file(tmp_path / "state.safetensors"))
+    with torch.inference_mode():
+        assert torch.equal(again(images()), corrected(images()))
+
+
+def test_designs_survive_the_file(net, tmp_path):
+    design = {"conv1": UnitDesign(5, (3, 1, 3), (2, 1, 1), True, False), "conv2": CRITICALLY_WIDE}
+    network = correct(net, {"conv1": [0, 1], "conv2": [2]}, design, train_batchnorm=False, also_train=["conv9"])
+    loaded = correction.load(net, correction.save(network, tmp_path / "n.safetensors"))
+    assert loaded.correction == network.correction and trainable_names(loaded) == trainable_names(network)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images()), network(images()))
+
+
+def test_deepcopy(corrected):
+    copied = copy.deepcopy(corrected)
+    with torch.inference_mode():
+        assert torch.equal(copied(images()), corrected(images()))
+        expected = corrected(images())
+        for value in copied.state_dict().values():
+            value.zero_()
+        assert torch.equal(corrected(images()), expected)
+    assert copied.correction == corrected.correction
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_graphs(net, corrected, tmp_path):
+    compiled = torch.compile(corrected, backend="aot_eager", fullgraph=True)
+    with torch.inference_mode():
+        assert torch.allclose(compiled(images()), corrected(images()), rtol=1e-5, atol=1e-5)
+    loaded = correction.load(net, correction.save(compiled, tmp_path / "compiled.safetensors"))
+    with torch.inference_mode():
+        assert torch.equal(loaded(images()), corrected(images()))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_compiled_code(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(6), nn.Flatten())
+    network = settled(correct(model.eval(), {"0": [3, 1]}, UnitDesign(2, (1, 3))))
+    with torch.inference_mode():
+        assert torch.allclose(torch.compile(network)(images(2, 8)), network(images(2, 8)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_onnx(corrected, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    path = str(tmp_path / "network.onnx")
+    torch.onnx.export(corrected, (images(),), path, dynamo=True, verbose=False)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    exported = session.run(None, {session.get_inputs()[0].name: images().numpy()})[0]
+    with torch.inference_mode():
+        assert torch.allclose(torch.from_numpy(exported), corrected(images()), rtol=1e-3, atol=1e-4)
+
+
+# ---------------------------------------------------------------- bad input
+
+BAD_FILTERS = {
+    "none": ({}, "filters"),
+    "only empty ones": ({"conv1": [], "conv2": np.array([])}, "filters"),
+    "a list": (["conv1"], "list"),
+    "unknown layer": ({"conv10": [0]}, "'conv10'"),
+    "unknown layer without filters": ({"conv1": [0], "conv10": []}, "'conv10'"),
+    "no convolution": ({"bn1": [0]}, "BatchNorm2d"),
+    "beyond": ({"conv1": [0, 8]}, "0..7"),
+    "negative": ({"conv1": [-1]}, "0..7"),
+    "twice": ({"conv1": [1, 2, 1]}, "twice"),
+    "number": ({"conv1": 3}, "conv1"),
+    "fractions": ({"conv1": [0.5]}, "whole"),
+    "mask": ({"conv1": [True, False]}, "whole"),
+    "two axes": ({"conv1": [[0, 1]]}, "whole"),
+    "ragged": ({"conv1": [[0, 1], [2]]}, "whole"),
+    "words": ({"conv1": ["first"]}, "whole"),
+    "nothing": ({"conv1": None}, "whole"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILTERS)
+def test_bad_filters(net, case):
+    filters, word = BAD_FILTERS[case]
+    with refused(word):
+        correct(net, filters, SMALL)
+
+
+def test_bad_layers_to_train(net):
+    with refused("'conv10'"):
+        correct(net, CHOSEN, SMALL, also_train=["conv10"])
+
+
+def test_a_design_per_layer_must_be_complete(net):
+    with refused("design", "conv3, conv5"):
+        correct(net, CHOSEN, {"conv1": SMALL})
+
+
+@pytest.mark.parametrize("options, word", [({"width": 0}, "width"), ({"width": -4}, "width"), ({"kernels": (1,)}, "kernels"),
+                                           ({"kernels": (1, 2, 1)}, "kernels"), ({"kernels": (1, -3, 1)}, "kernels"),
+                                           ({"dilations": (1, 2)}, "dilations"),
+                                           ({"dilations": (1, 0, 1, 1)}, "dilations")])
+def test_bad_designs(options, word):
+    with refused(word):
+        UnitDesign(**options)
+
+
+def test_save_refuses_other_networks(net, tmp_path):
+    with refused("AllConvNet", "correct()"):
+        correction.save(net, tmp_path / "n.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_save_where_nothing_can_be_written(corrected, tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "missing" / "n.safetensors", tmp_path / "file" / "n.safetensors"):
+        with refused("save", "folder"):
+            correction.save(corrected, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_save_to_a_full_disk(corrected, tmp_path, monkeypatch):
+    path = correction.save(corrected, tmp_path / "n.safetensors")
+    whole = path.read_bytes()
+
+    def half(state, name, metadata=None):
+        name.write_bytes(whole[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(correction, "save_file", half)
+    with refused("No space left"):
+        correction.save(corrected, path)
+    assert path.read_bytes() == whole and len(list(tmp_path.iterdir())) == 1
+
+
+def test_load_refuses_damaged_files(net, corrected, tmp_path):
+    path = correction.save(corrected, tmp_path / "n.safetensors")
+    whole = path.read_bytes()
+    for content in (b"", whole[:4], whole[:200], whole[:-5], whole + b"more", b"\xff" * 50):
+        path.write_bytes(content)
+        with refused("n.safetensors"):
+            correction.load(net, path)
+    with refused("gone.safetensors"):
+        correction.load(net, tmp_path / "gone.safetensors")
+
+
+def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
+    path = tmp_path / "n.safetensors"
+    state = {k: v.contiguous() for k, v in corrected.state_dict().items()}
+    plan = corrected.correction
+    for metadata, word in (({}, "description"), ({"correction": "{"}, "n.safetensors"),
+                           ({"correction": json.dumps({"filters": {}})}, "description"),
+                           ({"correction": json.dumps([1])}, "description"),
+                           ({"correction": json.dumps(plan | {"filters": {"conv1": [99]}})}, "0..7"),
+                           ({"correction": json.dumps(plan | {"filters": {"conv1": [0]}})}, "weights")):
+        save_file(state, path, metadata)
+        with refused(word):
+            correction.load(net, path)
+    correction.save(corrected, path)
+    with refused("weights", "AllConvNet"):
+        correction.load(AllConvNet(10, 16), path)
