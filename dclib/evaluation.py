@@ -43,6 +43,27 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
     return correct
 
 
+def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 1000) -> torch.Tensor:
+    """Which images of `levels` [L, N, C, H, W] the model classifies correctly: bool [L, N] on the CPU."""
+    labels = labels.to(levels.device)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        correct = [torch.cat([model(batch).argmax(1) == label for batch, label in
+                              zip(level.split(batch_size), labels.split(batch_size))]) for level in levels]
+    model.train(was_training)
+    return torch.stack(correct).cpu()
+
+
+def all_levels(split: Split, distortion: str | None, sigmas: tuple[float, ...], *, seed: int = 0,
+               device: torch.device | str = "cpu") -> torch.Tensor:
+    """Float images [1 + len(sigmas), N, C, H, W]: the clean ones, then `distorted_copies`. For repeated looks."""
+    clean = split.images.to(device, torch.float32).unsqueeze(0)
+    if not distortion:
+        return clean
+    return torch.cat([clean, distorted_copies(split, distortion, sigmas, seed=seed, device=device)])
+
+
 def distorted_copies(split: Split, distortion: str, sigmas: tuple[float, ...], *, seed: int = 0,
                      device: torch.device | str = "cpu") -> torch.Tensor:
     """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, with `correct_predictions`' noise."""

@@ -87,7 +87,8 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
         raise InputError(f"{run}: expected the record of its ranking, got none; make it with dclib run.")
     priorities = priorities_of(record, selection.score, tuple(counts))
     if selection.scope == "global":
-        return ranking.select_global(priorities, sum(counts.values()))
+        chosen = ranking.select_global(priorities, sum(counts.values()))
+        return {layer: index.tolist() for layer, index in chosen.items() if len(index)}
     if selection.order == "least":
         priorities = {layer: -values for layer, values in priorities.items()}
     chosen = ranking.select_local(priorities, {n: c / len(priorities[n]) for n, c in counts.items()})

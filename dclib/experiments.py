@@ -20,8 +20,8 @@ FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
 class Profile:
     """One scale at which the paper's runs are made.
 
-    `narrow` and `wide` are the corrected filters of conv1..3 and conv4..6. `stand_in` says in a few words how the
-    profile differs from the paper; empty where it does not.
+    `narrow` and `wide` are the corrected filters of conv1..3 and conv4..6, `score` is what filters are ranked by.
+    `stand_in` says in a few words how the profile differs from the paper; empty where it does not.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Profile:
     validation_images: int | None = None
     batchnorm_momentum: float = 0.01
     precision: str = "float32"
+    score: str = "relative_error"
     stand_in: str = ""
 
 
@@ -59,7 +60,7 @@ def _paper() -> Profile:
     # 40 "epochs" of 90,000 samples, as released: twice the passes that the text names.
     finetune, deepcorrect = _schedules(40 * 360, 250, 360, augmentation="rotate-shift-flip")
     return Profile("paper", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect, 360,
-                   10, "train", (0, 1, 2))
+                   10, "train", (0, 1, 2), precision="bfloat16")
 
 
 def _small() -> Profile:
@@ -142,29 +143,63 @@ def ranking(p: Profile, distortion: str, seed: int = 0) -> Run:
                ranking_images=p.ranking_images, ranking_split=p.ranking_split, base=baseline(p, seed))
 
 
-def swaps(p: Profile, distortion: str, seed: int = 0, score: str = "relative_error") -> Run:
+def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
     """Top fractions of one layer's filters swapped together (Figures 4 and 5)."""
     return Run("swap", "Figures 4 and 5", **_common(p, seed), **_levels(distortion), layers=CONV[:6],
                ranking_images=p.ranking_images, ranking_split=p.ranking_split, fractions=FRACTIONS,
-               selection=Selection("ranked", "local", score, ()), base=baseline(p, seed),
+               selection=Selection("ranked", "local", p.score, ()), base=baseline(p, seed),
                ranking=ranking(p, distortion, seed))
 
 
-def deepcorrect(p: Profile, k: int, distortion: str, seed: int = 0, *, also_top: bool = False,
-                score: str = "relative_error", scope: str = "local") -> Run:
+def deepcorrect(p: Profile, k: int, distortion: str, seed: int = 0, *, also_top: bool = False) -> Run:
     """Deepcorr-k, or Deepcorr-kc with `also_top` (Section 5.1.2)."""
-    layers = CONV[:k]
-    counts = tuple((layer, p.narrow if i < 3 else p.wide) for i, layer in enumerate(layers))
-    selection = Selection("ranked", scope, score, counts)
+    counts = tuple((layer, p.narrow if i < 3 else p.wide) for i, layer in enumerate(CONV[:k]))
+    selection = Selection("ranked", "local", p.score, counts)
     return replace(_corrected(p, f"Deepcorr-{k}{'c' if also_top else ''}", distortion, seed, selection),
                    also_train=TOP if also_top else ())
 
 
-def first_layer(p: Profile, order: str, count: int, distortion: str, seed: int = 0, draw: int = 0) -> Run:
-    """`count` filters of conv1 corrected, chosen by rank, least rank or chance (Figure 9, Table 6)."""
-    name = {"ranked": f"ranked_{count}", "random": f"random_{count}", "least": f"ranked_{count}_least"}[order]
-    selection = Selection(order, "local", "relative_error", ((CONV[0], count),), draw)
+def global_deepcorrect(p: Profile, distortion: str, seed: int = 0) -> Run:
+    """Deepcorr-6c with the top half of all filters of six layers, ranked together (Table 5)."""
+    counts = tuple((layer, p.width // 2 if i < 3 else p.width) for i, layer in enumerate(CONV[:6]))
+    selection = Selection("ranked", "global", p.score, counts)
+    return replace(_corrected(p, "Deepcorr-6c global", distortion, seed, selection), also_train=TOP)
+
+
+def first_layer(p: Profile, order: str, share: int, distortion: str, seed: int = 0, draw: int = 0) -> Run:
+    """`share` of 96 filters of conv1 corrected, chosen by rank, least rank or chance (Figure 9, Table 6).
+
+    In a narrower network the same fraction of its filters is taken.
+    """
+    name = {"ranked": f"ranked_{share}", "random": f"random_{share}", "least": f"ranked_{share}_least"}[order]
+    selection = Selection(order, "local", p.score, ((CONV[0], max(1, share * p.width // 96)),), draw)
     return _corrected(p, name, distortion, seed, selection)
+
+
+#: Where the paper's text and the released code differ, by the name of the choice.
+CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation")
+
+
+def as_in_the_text(p: Profile, choice: str) -> Profile:
+    """`p` with one choice made as the paper's text has it instead of as the released code has it."""
+    if choice == "score":
+        return replace(p, score="priority")
+    if choice == "ranking images":
+        return replace(p, ranking_split="validation")
+    if choice == "filters":
+        return replace(p, narrow=p.width // 2, wide=p.width)
+    if choice == "unit width":
+        return replace(p, design=replace(p.design, width=None))
+    if choice == "passes":
+        return replace(p, finetune=_half(p.finetune), deepcorrect=_half(p.deepcorrect))
+    if choice == "augmentation":
+        return replace(p, finetune=replace(p.finetune, augmentation="pad-crop-flip"),
+                       deepcorrect=replace(p.deepcorrect, augmentation="pad-crop-flip"))
+    raise InputError(f"choice: expected one of {', '.join(CHOICES)}, got {choice!r}.")
+
+
+def _half(schedule: Schedule) -> Schedule:
+    return replace(schedule, iterations=schedule.iterations // 2, drops=tuple(d // 2 for d in schedule.drops))
 
 
 def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: Selection) -> Run:
@@ -193,11 +228,19 @@ def method_run(p: Profile, method: str, distortion: str, seed: int = 0) -> Run:
 
 METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "Deepcorr-1", "Deepcorr-3",
            "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
-TARGETS = ("table1", "table2", "table3", "table4", "figure4", "figure5")
+SHARES = (6, 12, 24, 48)
+DRAWS = 10
+#: In the order of their value: what a sweep makes first.
+TARGETS = ("table1", "table2", "table3", "table4", "figure4", "figure5", "table5", "table6", "figure9", "audit")
+#: The first seed of these comes before the second seed of any; the others follow.
+MAIN = TARGETS[:6]
 
 
 def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[str, list[Run]]:
-    """The rows of one table or figure: {label: one run per seed}."""
+    """The rows of one table or figure: {label: one run per seed}, labels as `verdicts` asks for them.
+
+    A random choice of filters has one run per draw, all with the first seed.
+    """
     seeds = p.seeds if seeds is None else seeds
     if target in ("table1", "table2"):
         distortion = DISTORTIONS[int(target[-1]) - 1]
@@ -207,7 +250,31 @@ def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[
         return {m: [method_run(p, m, distortion, s) for s in seeds] for m in METHODS}
     if target in ("figure4", "figure5"):
         return {d: [swaps(p, d, s) for s in seeds] for d in DISTORTIONS}
+    if target == "table5":
+        return {f"{scope} {d}": [make(p, d, s) for s in seeds] for d in DISTORTIONS
+                for scope, make in (("local", _local_6c), ("global", global_deepcorrect))}
+    if target in ("table6", "figure9"):
+        return _first_layer_rows(p, seeds, DRAWS)
+    if target == "audit":
+        return {f"{method} {d} {choice}": [method_run(as_in_the_text(p, choice), method, d, s) for s in seeds]
+                for method in ("Deepcorr-1", "Deepcorr-6c") for d in DISTORTIONS for choice in CHOICES}
     raise InputError(f"target: expected one of {', '.join(TARGETS)}, got {target!r}.")
+
+
+def _local_6c(p: Profile, distortion: str, seed: int) -> Run:
+    return method_run(p, "Deepcorr-6c", distortion, seed)
+
+
+def _first_layer_rows(p: Profile, seeds: tuple[int, ...], draws: int) -> dict[str, list[Run]]:
+    labelled = {}
+    for distortion in DISTORTIONS:
+        for share in SHARES:
+            labelled[f"ranked_{share} {distortion}"] = [first_layer(p, "ranked", share, distortion, s) for s in seeds]
+        labelled[f"ranked_48_least {distortion}"] = [first_layer(p, "least", 48, distortion, s) for s in seeds]
+        for share in SHARES:
+            labelled[f"random_{share} {distortion}"] = [first_layer(p, "random", share, distortion, seeds[0], draw)
+                                                        for draw in range(draws)]
+    return labelled
 
 
 def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:
@@ -219,9 +286,13 @@ def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = 
             add(needed)
         ordered.setdefault(run.id, run)
 
-    for seed in p.seeds if seeds is None else seeds:  # a whole first seed before the second
-        for target in targets:
-            for runs in rows(target, p, (seed,)).values():
-                for run in runs:
-                    add(run)
+    seeds = p.seeds if seeds is None else seeds
+    main, others = ([t for t in targets if (t in MAIN) == wanted] for wanted in (True, False))
+    # A whole first seed of the main tables before the second, and all of them before the rest.
+    for group, seed in [(main, s) for s in seeds] + [(others, s) for s in seeds]:
+        for target in group:
+            for label, runs in rows(target, p, (seed,)).items():
+                if not (label.startswith("random_") and seed != seeds[0]):
+                    for run in runs:
+                        add(run)
     return list(ordered.values())

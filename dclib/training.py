@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from dclib.correction import CorrectionUnit
 from dclib.datasets import Split
 from dclib.distortions import blur_matrices, blur_with
+from dclib.engine import Engine, optimiser_for
 from dclib.errors import InputError
-from dclib.evaluation import correct_predictions
+from dclib.evaluation import all_levels, correct_on
 from dclib.runs import Schedule
 
 #: A later network replaces the best one only if its validation accuracy is higher by this much (released code).
@@ -69,19 +69,20 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
     keep_freed_memory()
     device = next(model.parameters()).device
     batches = _Batches(data.to(device), schedule, seed, distortion, sigmas)
-    optimiser = _optimiser(model, schedule)
+    optimiser = optimiser_for(model, schedule)
+    step = Engine(model, optimiser, schedule, precision)
+    validation_levels = all_levels(validation, distortion, sigmas, device=device)
     progress, best, losses = _resume(checkpoint, model, optimiser)
     started = time.monotonic()
     model.train()
     while progress.iteration < schedule.iterations:
-        losses.append(_step(model, optimiser, schedule, precision, *batches.draw(progress.iteration),
-                            rate=schedule.rate(progress.iteration)))
+        losses.append(step(*batches.draw(progress.iteration), schedule.rate(progress.iteration)))
         progress.iteration += 1
         if report and progress.iteration % 10 == 0:
             report(progress.iteration, losses[-1].item())
         evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
         if evaluated:
-            best = _look(model, validation, distortion, sigmas, precision, progress, losses, best)
+            best = _look(model, validation_levels, validation.labels, precision, progress, losses, best)
         late = deadline is not None and time.monotonic() > deadline and progress.iteration < schedule.iterations
         if checkpoint and (evaluated or late) and progress.iteration < schedule.iterations:
             progress.seconds += time.monotonic() - started
@@ -184,45 +185,11 @@ def _stream(seed: int, number: int) -> int:
     return (seed * 2_000_003 + number + 1_000_000) % 2**63
 
 
-def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
-    coefficient = {f"{layer}.weight": value for layer, value in schedule.l2}
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            # SGD's weight decay is the gradient of coefficient * w^2, which is twice the coefficient.
-            groups.setdefault(2 * coefficient.get(name, 0.0), []).append(parameter)
-    if not groups:
-        raise InputError("train: expected a network with something to train, got none that requires gradients.")
-    return torch.optim.SGD([{"params": p, "weight_decay": d} for d, p in groups.items()],
-                           lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
-
-
-def unit_weights(model: nn.Module) -> list[nn.Parameter]:
-    """Weights of the convolutions inside all correction units: what Eq. 5's regulariser acts on."""
-    return [m.weight for unit in model.modules() if isinstance(unit, CorrectionUnit)
-            for m in unit.modules() if isinstance(m, nn.Conv2d)]
-
-
-def _step(model: nn.Module, optimiser: torch.optim.SGD, schedule: Schedule, precision: str, images: torch.Tensor,
-          labels: torch.Tensor, *, rate: float) -> torch.Tensor:
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        logits = model(images)
-    loss = F.cross_entropy(logits.float(), labels)
-    if schedule.l1 and (weights := unit_weights(model)):
-        loss = loss + schedule.l1 * sum(w.abs().sum() for w in weights)
-    loss.backward()
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return loss.detach()
-
-
-def _look(model: nn.Module, validation: Split, distortion: str | None, sigmas: tuple[float, ...], precision: str,
-          progress: Progress, losses: list[torch.Tensor], best: dict) -> dict:
+def _look(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, precision: str, progress: Progress,
+          losses: list[torch.Tensor], best: dict) -> dict:
     """Evaluate, extend the curve, and return the best state so far."""
-    with torch.autocast(losses[-1].device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        correct = correct_predictions(model, validation, distortion, sigmas)
+    with torch.autocast(levels.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        correct = correct_on(model, levels, labels)
     accuracy = correct.double().mean(1)
     progress.curve.append({"iteration": progress.iteration, "loss": torch.stack(losses).mean().item(),
                            "validation": accuracy.tolist()})

@@ -1,0 +1,95 @@
+"""One training iteration: forward, backward, update; on a GPU as one CUDA graph.
+
+The networks of the paper's CIFAR-100 half are small: launched kernel by kernel, a modern GPU waits for the CPU.
+A graph is captured once per run and replayed, with the learning rate in a tensor of its own.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dclib.correction import CorrectionUnit
+from dclib.errors import InputError
+from dclib.runs import Schedule
+
+
+def optimiser_for(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
+    """Fused SGD with Nesterov momentum 0.9 over what requires a gradient, l2 per layer as in `schedule`."""
+    coefficient = {f"{layer}.weight": value for layer, value in schedule.l2}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            # SGD's weight decay is the gradient of coefficient * w^2, which is twice the coefficient.
+            groups.setdefault(2 * coefficient.get(name, 0.0), []).append(parameter)
+    if not groups:
+        raise InputError("train: expected a network with something to train, got none that requires gradients.")
+    return torch.optim.SGD([{"params": p, "weight_decay": d} for d, p in groups.items()],
+                           lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
+
+
+def unit_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of the convolutions inside all correction units: what Eq. 5's regulariser acts on."""
+    return [m.weight for unit in model.modules() if isinstance(unit, CorrectionUnit)
+            for m in unit.modules() if isinstance(m, nn.Conv2d)]
+
+
+class Engine:
+    """Iterations of one training. Call with images float [B, C, H, W], labels [B] and the learning rate.
+
+    Returns the loss as a tensor of its own. The mini-batch must have the same shape every time.
+    """
+
+    def __init__(self, model: nn.Module, optimiser: torch.optim.SGD, schedule: Schedule, precision: str) -> None:
+        self.model, self.optimiser, self.schedule, self.precision = model, optimiser, schedule, precision
+        self.device = next(model.parameters()).device
+        self.graph: torch.cuda.CUDAGraph | None = None
+        if self.device.type == "cuda":
+            model.to(memory_format=torch.channels_last)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+        if self.device.type != "cuda":
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            return self._iterate(images, labels)
+        if self.graph is None:
+            self._capture(images, labels)
+        self.images.copy_(images)
+        self.labels.copy_(labels)
+        self.rate.fill_(rate)
+        self.graph.replay()
+        return self.loss.clone()
+
+    def _iterate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16",
+                            cache_enabled=self.device.type != "cuda"):  # a cached cast would not be replayed
+            logits = self.model(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        if self.schedule.l1 and (weights := unit_weights(self.model)):
+            loss = loss + self.schedule.l1 * sum(w.abs().sum() for w in weights)
+        loss.backward()
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def _capture(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Record the iteration. The warm-up that capturing needs is undone, so it leaves no trace in the run."""
+        self.images = images.to(memory_format=torch.channels_last, copy=True)
+        self.labels, self.rate = labels.clone(), torch.zeros((), device=self.device)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
+            for parameter in group["params"]:
+                self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+        changed = [*self.model.state_dict().values(),
+                   *(state["momentum_buffer"] for state in self.optimiser.state.values())]
+        before = [value.clone() for value in changed]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._iterate(self.images, self.labels)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.loss = self._iterate(self.images, self.labels)
+        for value, old in zip(changed, before):
+            value.copy_(old)
