@@ -29,8 +29,8 @@ SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
 UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
 DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
 GREY, WIDTH, SVG_LIMIT = "0.45", 4.3, 150_000
-STYLE = {"font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
-         "legend.fontsize": 9, "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False,
+STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
+         "legend.fontsize": 10, "legend.handlelength": 2.6, "legend.columnspacing": 1.2, "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False,
          "axes.spines.right": False, "axes.grid": True, "grid.color": "0.88", "axes.axisbelow": True,
          "lines.markersize": 5, "lines.linewidth": 1.6, "svg.hashsalt": "dclib"}
 
@@ -202,6 +202,9 @@ def blur_windows(sigmas: Sequence[float]) -> Figure:
 # On a page
 
 
+CAPTION = "color:var(--pst-color-text-base,inherit);font-weight:400;font-size:0.9rem;text-align:left;margin:0.4rem 0"
+
+
 def show(*figures: Figure, caption: str = ""):
     """The figures as one HTML `<figure>`: images with alt text, side by side where there is room, then the caption.
 
@@ -210,9 +213,9 @@ def show(*figures: Figure, caption: str = ""):
     from IPython.display import HTML
 
     images = "".join(_image(figure) for figure in figures)
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return HTML(f'<figure class="dclib-figure"><div style="display:flex;flex-wrap:wrap;gap:0.75rem;'
-                f'justify-content:center">{images}</div>{below}</figure>')
+    below = f'<figcaption style="{CAPTION}">{caption}</figcaption>' if caption else ""
+    return HTML(f'<figure class="dclib-figure" style="margin:0.5rem 0"><div style="display:flex;flex-wrap:wrap;'
+                f'gap:0.75rem;justify-content:center">{images}</div>{below}</figure>')
 
 
 def _image(figure: Figure) -> str:
@@ -243,7 +246,7 @@ def _panel(title: str, height: float = 3.5) -> tuple[Figure, Axes]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots()
-    axes.set_title(title, loc="left")
+    axes.set_title(title[:1].upper() + title[1:], loc="left")
     return figure, axes
 
 

@@ -99,13 +99,15 @@ def styled_verdicts(sections: Sequence[str], store: Store) -> Styler:
     """`verdict_frame` for a page; a sign stands before each verdict, so that none depends on colour."""
     frame = verdict_frame(sections, store)
     counts = frame["verdict"].value_counts()
-    tally = ", ".join(f"{counts[v]} {v}" for v in Outcome if v in counts)
+    tally = ", ".join(f"{counts[v]} × {v}" for v in Outcome if v in counts)
     frame["verdict"] = [f"{_SIGNS[v]} {v}" for v in frame["verdict"]]
     frame["claim"] = frame["claim"] + " (" + frame.pop("place") + ")"
-    style = frame.style.hide(axis="index").set_properties(**{"text-align": "left", "vertical-align": "top"})
-    style = style.set_properties(subset=["claim", "why"], **{"min-width": "14rem", "white-space": "normal"})
     name = "verdicts_" + "_".join(s.replace(".", "") for s in sections)
-    return dress(style, f"Claims of Section {', '.join(sections)}: {tally}.", name)
+    style = dress(frame.style.hide(axis="index"), f"Claims of Section {' and '.join(sections)}: {tally}.", name)
+    wide = [frame.columns.get_loc(column) for column in ("claim", "why")]
+    return style.set_table_styles(
+        [{"selector": "td, th", "props": "text-align: left; vertical-align: top"},
+         *({"selector": f"td.col{i}", "props": "min-width: 13rem; white-space: normal"} for i in wide)], overwrite=False)
 
 
 def _judge_at(claim: dict, name: str, store: Store) -> Verdict:

@@ -1,10 +1,13 @@
 """What every notebook of the book opens with: where its live runs are kept, how they are made, how text is shown."""
 
+import html
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from dclib.experiments import Profile, profile
+from dclib.figures import CAPTION
 from dclib.results import Record, Store, results_folder
 from dclib.runs import Run
 from dclib.sweep import sweep
@@ -61,10 +64,23 @@ def text(markdown: str):
     return Markdown(markdown)
 
 
-def table(*styled):
-    """Styled tables as HTML, each scrolling inside itself."""
+def table(*styled, below: str = ""):
+    """Styled tables as HTML, each under its caption and scrolling inside itself; `below` is Markdown with `code`."""
     from IPython.display import HTML
 
-    boxes = (f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{s.caption.split(". ")[0]}">'
-             f"{s.to_html()}</div>" for s in styled)
-    return HTML("\n".join(boxes))
+    return HTML("\n".join([*map(_table, styled), f'<p style="{CAPTION}">{inline(below)}</p>' if below else ""]))
+
+
+def inline(markdown: str) -> str:
+    """One line of Markdown as HTML: `code` and *emphasis*."""
+    escaped = html.escape(markdown, quote=False)
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped))
+
+
+def _table(styled) -> str:
+    """The caption stands outside of the table, so that it wraps while the table scrolls."""
+    caption, bare = styled.caption, styled.set_caption("")
+    box = f'<div style="overflow-x:auto" tabindex="0" role="region" aria-label="{html.escape(caption)}">'
+    found = f'<p style="{CAPTION}">{html.escape(caption)}</p>{box}{bare.to_html()}</div>'
+    styled.set_caption(caption)
+    return found.replace("<caption></caption>", "")

@@ -106,7 +106,7 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     caption = f"Table {TABLES[target]}. {paper.table(TABLES[target])['title']}."
     if p.stand_in and recorded:
         caption += f" Here, {p.name}: {p.stand_in}."
-    return dress(frame.style.apply(lambda _: marks, axis=None), caption, f"{target}_{profile_name}")
+    return dress(_marked(frame, marks), caption, f"{target}_{profile_name}")
 
 
 def of_records(records: dict[str, Record], caption: str) -> Styler:
@@ -121,7 +121,7 @@ def of_records(records: dict[str, Record], caption: str) -> Styler:
     for name, styles in _best_two(values).items():
         marks.loc[name, heads[:-1]] = styles
     ids = "".join(record.id for record in records.values())
-    return dress(frame.style.apply(lambda _: marks, axis=None), caption, hashlib.sha256(ids.encode()).hexdigest()[:8])
+    return dress(_marked(frame, marks), caption, hashlib.sha256(ids.encode()).hexdigest()[:8])
 
 
 def published_scale(target: str, store: Store) -> str:
@@ -141,6 +141,12 @@ def source_lines(target: str, store: Store) -> str:
     return " ".join(lines)
 
 
+def _marked(frame: pd.DataFrame, marks: pd.DataFrame) -> Styler:
+    """`frame` with the styles of `marks`; each sigma stands on its own line, so that columns stay narrow."""
+    style = frame.style.apply(lambda _: marks, axis=None).hide(axis="index", names=True)
+    return style.format_index(lambda head: head.replace(" = ", "<br>"), axis="columns")
+
+
 def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:
     """A style per method and column: the best value of a column bold, the second best underlined; ties share."""
     if len(values) < 2:
@@ -152,10 +158,10 @@ def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:
 
 
 def dress(style: Styler, caption: str, name: str) -> Styler:
-    """The look that all tables of the book share; equal contents give equal HTML."""
+    """The look that all tables of the book share: narrow, numbers on one line. Equal contents give equal HTML."""
+    cells = "padding: 0.2rem 0.35rem; white-space: nowrap"
     return (style.set_caption(caption).set_uuid(name).set_table_attributes('class="dataframe dclib-table"')
-            .set_table_styles([{"selector": "caption", "props": "caption-side: top; text-align: left"},
-                               {"selector": "td, th", "props": "padding: 0.2rem 0.5rem; white-space: nowrap"}]))
+            .set_table_styles([{"selector": "", "props": "font-size: 0.85rem"}, {"selector": "td, th", "props": cells}]))
 
 
 def _heads(distortion: str, sigmas: Sequence[float]) -> list[str]:

@@ -102,5 +102,5 @@ def test_code_names_no_place_outside_of_the_project(notebook):
 
 def test_visible_code_is_short(notebook):
     visible = [cell for cell in code(notebook) if not {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", []))]
-    assert max(len(line) for cell in visible for line in cell.source.splitlines()) <= 120
+    assert max(len(line) for cell in visible for line in cell.source.splitlines()) <= 88
     assert max(len(cell.source.splitlines()) for cell in visible) <= 25
