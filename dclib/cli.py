@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
     run.add_argument("--time-budget", metavar="9m", help="stop after this long, with a checkpoint")
     run.add_argument("--recompute", action="store_true", help="make runs again although they have records")
+    run.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the runs (default 1)")
     run.add_argument("--quiet", action="store_true", help="no progress bars")
     run.set_defaults(act=_run)
 
@@ -84,10 +85,12 @@ def _run(options: argparse.Namespace) -> None:
     seeds = tuple(options.seeds) if options.seeds else None
     if seeds and min(seeds) < 0:
         raise InputError(f"seeds: expected whole numbers >= 0, got {min(seeds)}.")
+    if options.jobs < 1:
+        raise InputError(f"jobs: expected one process or more, got {options.jobs}.")
     store = Store(options.results)
     runs = queue(tuple(options.targets) or TARGETS, profile(options.profile), seeds)
     swept = sweep(runs, store, device=device, time_budget=budget, recompute=options.recompute,
-                  progress=not options.quiet, say=lambda line: print(line, flush=True))
+                  progress=not options.quiet, jobs=options.jobs)
     ending = "; the time budget ended, the same command goes on" if swept.out_of_time else ""
     print(f"{swept.done} of {swept.done + swept.left} runs recorded in {store.folder}{ending}.")
 

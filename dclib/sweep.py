@@ -1,10 +1,13 @@
 """A queue of runs, made one after another; it can be stopped at any moment and shared by several processes."""
 
+import multiprocessing
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from tqdm import tqdm
 
 from dclib.errors import InputError
@@ -23,18 +26,28 @@ class Swept:
     out_of_time: bool
 
 
+def say_at_once(line: str) -> None:
+    """Print a line so that whoever watches the log sees it now."""
+    print(line, flush=True)
+
+
 def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget: float | None = None,
-          recompute: bool = False, progress: bool = True, say: Callable[[str], None] = print) -> Swept:
+          recompute: bool = False, progress: bool = True, jobs: int = 1,
+          say: Callable[[str], None] = say_at_once) -> Swept:
     """Make every run of `runs` that has no record yet, in order, skipping what another process is making.
 
     Args:
         time_budget: seconds; the training under way then writes its checkpoint and the sweep ends.
         recompute: make runs again although they have records.
         progress: show a bar per training.
+        jobs: processes that share the runs, and the processor cores. Small networks leave a GPU idle and two cores
+            waiting for each other.
 
     Killed at any moment, the same call goes on: finished runs are found, a training resumes from its checkpoint.
     """
     check_device(device)
+    if jobs > 1:
+        return _share(runs, store, device, time_budget, recompute, jobs)
     deadline = None if time_budget is None else time.monotonic() + time_budget
     waiting, done = list(runs), 0
     while waiting:
@@ -58,6 +71,31 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
             time.sleep(2)
         waiting = busy
     return Swept(done, 0, False)
+
+
+def _share(runs: Sequence[Run], store: Store, device: str, time_budget: float | None, recompute: bool,
+           jobs: int) -> Swept:
+    """Let `jobs` processes sweep the same queue; the locks of the runs keep them apart."""
+    if recompute:
+        raise InputError("jobs: expected one process with recompute, for several would each make every run again.")
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    workers = [context.Process(target=_work, args=(list(runs), store.folder, device, time_budget, threads))
+               for _ in range(jobs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    left = sum(store.get(run) is None for run in runs)
+    if left and time_budget is None:
+        raise InputError(f"jobs: expected every process to end well, got {left} runs without a record; the message of "
+                         "the process that failed stands above.")
+    return Swept(len(runs) - left, left, left > 0)
+
+
+def _work(runs: list[Run], folder: os.PathLike, device: str, time_budget: float | None, threads: int) -> None:
+    torch.set_num_threads(threads)
+    sweep(runs, Store(folder), device=device, time_budget=time_budget, progress=False)
 
 
 def parse_duration(text: str) -> float:
