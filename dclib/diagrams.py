@@ -30,13 +30,13 @@ class _Block:
 def architecture(model: AllConvNet | None = None) -> Figure:
     """Figure 3a: the fully convolutional network, from image to classes; default: the paper's."""
     model = model or AllConvNet()
-    rows, sizes, size = [[_Block("image, 3 channels", 0.5)]], ["32×32"], 32
+    rows, sizes, size = [[_Block("image, 3 channels", 0.56)]], ["32×32"], 32
     for conv, name in _convolutions(model):
         size = (size + 2 * conv.padding[0] - conv.kernel_size[0]) // conv.stride[0] + 1
         colour = _POINTWISE if conv.kernel_size == (1, 1) else _NARROW if conv.stride == (1, 1) else _WIDE
         rows.append([_Block(_label(name, conv), _share(conv.out_channels, model), colour)])
         sizes.append(f"{size}×{size}")
-    rows.append([_Block("average over positions, softmax", 0.72)])
+    rows.append([_Block("average over positions, softmax", 0.84)])
     sizes.append("1×1")
     figure = _draw(rows, notes=sizes)
     layers = "; ".join(f"{row[0].text} to {note}" for row, note in zip(rows[1:-1], sizes[1:]))
@@ -50,7 +50,7 @@ def correction_unit(design: UnitDesign = CRITICALLY_WIDE, channels: int | None =
     """Figure 7: a correction unit of this design, for `channels` filters (n when None)."""
     n = "n" if channels is None else str(channels)
     width = n if design.width is None else str(design.width)
-    rows = [[_Block(f"distorted outputs of {n} filters", 0.8)]]
+    rows = [[_Block(f"distorted outputs of {n} filters", 0.86)]]
     if design.input_batchnorm:
         rows.append([_Block("BatchNorm", 0.62, _NARROW)])
     dilations = design.dilations or (1,) * len(design.kernels)
@@ -58,9 +58,9 @@ def correction_unit(design: UnitDesign = CRITICALLY_WIDE, channels: int | None =
         last = i == len(design.kernels)
         text = f"{kernel}×{kernel}-conv-{n if last else width}-1" + (f", dilation {dilation}" if dilation > 1 else "")
         behind = "" if last else ", BatchNorm, ReLU" if design.batchnorm else ", ReLU"
-        rows.append([_Block(text + behind, 0.84, _TRAINED)])
+        rows.append([_Block(text + behind, 0.88, _TRAINED)])
     stack = [row[0].text for row in rows[1:]]
-    rows += [[_Block("+", 0)], [_Block(f"corrected outputs of {n} filters", 0.8)]]
+    rows += [[_Block("+", 0)], [_Block(f"corrected outputs of {n} filters", 0.86)]]
     figure = _draw(rows, skip=(0, len(rows) - 2))
     figure.alt_text = (f"Block diagram of a correction unit. The outputs of {n} filters go through {len(stack)} steps "
                        f"({'; '.join(stack)}) and, by a skip connection, around them. Both are added.")
@@ -74,7 +74,7 @@ def deepcorrect_architecture(k: int, counts: Mapping[str, int], model: AllConvNe
     """
     model = model or AllConvNet()
     corrected = dict(list(counts.items())[:k])
-    rows = [[_Block("image, 3 channels", 0.5)]]
+    rows = [[_Block("image, 3 channels", 0.56)]]
     for conv, name in _convolutions(model):
         rows.append([_Block(_label(name, conv), _share(conv.out_channels, model), "0.95", frozen=True)])
         if name in corrected:
@@ -82,7 +82,7 @@ def deepcorrect_architecture(k: int, counts: Mapping[str, int], model: AllConvNe
             whole = max(0.98, _share(filters, model))
             rows.append([_Block(f"{filters - chosen} pass", whole * (1 - chosen / filters), "white", frozen=True),
                          _Block(f"unit: {chosen} filters", whole * chosen / filters, _TRAINED)])
-    rows.append([_Block("average over positions, softmax", 0.72, "0.95", frozen=True)])
+    rows.append([_Block("average over positions, softmax", 0.84, "0.95", frozen=True)])
     figure = _draw(rows)
     units = "; ".join(f"{count} of {getattr(model, name).out_channels} filters behind {name}"
                       for name, count in corrected.items())
@@ -123,12 +123,12 @@ def _draw(rows: list[list[_Block]], notes: list[str] | None = None, skip: tuple[
             axes.annotate("", (x, -(i + 1) * _ROW + _HEIGHT / 2), (x, -i * _ROW - _HEIGHT / 2),
                           arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0, "lw": 1})
     for i, note in enumerate(notes or []):
-        axes.text(0.53, -i * _ROW, note, va="center", fontsize=9, color="0.3")
+        axes.text(0.53, -i * _ROW, note, va="center", fontsize=10.5, color="0.3")
     if skip:
         start, end, x = -skip[0] * _ROW, -skip[1] * _ROW, -0.5
         axes.plot([-rows[skip[0]][0].width / 2, x, x], [start, start, end], color=GREY, lw=1)
         axes.annotate("", (-0.04, end), (x, end), arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0})
-    axes.set(xlim=(-0.54, 0.54 + (0.2 if notes else 0)), ylim=(-(len(rows) - 0.4) * _ROW, 0.6 * _ROW))
+    axes.set(xlim=(-0.54, 0.54 + (0.22 if notes else 0)), ylim=(-(len(rows) - 0.4) * _ROW, 0.6 * _ROW))
     return figure
 
 
@@ -143,7 +143,7 @@ def _draw_block(axes, block: _Block, left: float, y: float) -> None:
         (left + gap, y - _HEIGHT / 2), block.width - 2 * gap, _HEIGHT, boxstyle="round,pad=0,rounding_size=0.02",
         mutation_aspect=10, facecolor=block.colour, edgecolor="0.55" if block.frozen else "0.2", linewidth=1,
         linestyle="--" if block.frozen else "-"))
-    axes.text(middle, y, block.text, ha="center", va="center", fontsize=9, color="0.3" if block.frozen else "black")
+    axes.text(middle, y, block.text, ha="center", va="center", fontsize=10.5, color="0.3" if block.frozen else "black")
 
 
 def _middles(row: list[_Block]) -> list[float]:

@@ -25,6 +25,7 @@ COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 7, 9, 3, 5, 
 MARKERS = "osD^vPX*h"
 DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2))]
 NAMES = {"blur": "Gaussian blur", "awgn": "noise (AWGN)"}
+TITLES = {"blur": "Blur", "awgn": "Noise"}
 SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
 UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
 DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
@@ -46,7 +47,7 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
     `source` says whose numbers these are ("the paper", "here, small").
     """
     _not_empty(curves)
-    figure, axes = _panel(f"{NAMES[distortion]}: {source}")
+    figure, axes = _panel(f"{TITLES[distortion]}: {source}")
     for i, (method, accuracy) in enumerate(curves.items()):
         look = {"color": GREY, "linestyle": ":", "marker": "x"} if method == "Baseline" else _look(i)
         if k := _depth(method):
@@ -69,7 +70,7 @@ def swap_fractions(accuracy: np.ndarray, fractions: Sequence[float], distortion:
     `before` is the accuracy [levels] without any swap.
     """
     accuracy = np.asarray(accuracy)
-    figure, axes = _panel(f"{NAMES[distortion]}, {layer}: {source}")
+    figure, axes = _panel(f"{TITLES[distortion]}, {layer}: {source}")
     for i, (fraction, values) in enumerate(zip(fractions, accuracy, strict=True)):
         axes.plot(sigmas, values, label=f"β = {fraction:.0%}", **_look(i))
     start = ""
@@ -87,7 +88,7 @@ def swap_layers(accuracy: Mapping[str, np.ndarray], fraction: float, distortion:
                 source: str, *, before: Sequence[float] | None = None) -> Figure:
     """Figure 5: {layer: accuracy [levels]} when one fraction of that layer's filters gives its clean output."""
     _not_empty(accuracy)
-    figure, axes = _panel(f"{NAMES[distortion]}, {fraction:.0%} of one layer: {source}")
+    figure, axes = _panel(f"{TITLES[distortion]}, {fraction:.0%} of a layer: {source}")
     for i, (layer, values) in enumerate(accuracy.items()):
         axes.plot(sigmas, values, label=layer, **_look(i))
     if before is not None:
@@ -105,7 +106,7 @@ def priorities(scores: Mapping[str, np.ndarray], distortion: str, source: str, *
                label: str = "correction priority τ") -> Figure:
     """Scores per filter {layer: [filters]}, sorted within each layer, over the share of that layer's filters."""
     _not_empty(scores)
-    figure, axes = _panel(f"{NAMES[distortion]}: {source}")
+    figure, axes = _panel(f"{TITLES[distortion]}: {source}")
     parts = []
     for i, (layer, values) in enumerate(scores.items()):
         ranked = np.sort(np.asarray(values))[::-1]
@@ -158,7 +159,7 @@ def distortion_strip(strips: Mapping[str, np.ndarray], sigmas: Mapping[str, Sequ
             axes.set_title("clean" if sigma == 0 else f"{sigma:g}", fontsize=9, pad=3)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        row[0].set_ylabel(f"{'blur' if distortion == 'blur' else 'noise'}, {SYMBOLS[distortion]}", fontsize=9)
+        row[0].set_ylabel(f"{TITLES[distortion]}, {SYMBOLS[distortion]}", fontsize=9)
     changes = []
     for distortion, images in strips.items():
         contrast = np.asarray(images, dtype=float).std(axis=(1, 2, 3))
@@ -246,7 +247,7 @@ def _panel(title: str, height: float = 3.5) -> tuple[Figure, Axes]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots()
-    axes.set_title(title[:1].upper() + title[1:], loc="left")
+    axes.set_title(title, loc="left")
     return figure, axes
 
 

@@ -95,15 +95,25 @@ def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["claim", "place", "verdict", "paper", "why", "profile"])
 
 
-def styled_verdicts(sections: Sequence[str], store: Store) -> Styler:
-    """`verdict_frame` for a page; a sign stands before each verdict, so that none depends on colour."""
+def styled_verdicts(sections: Sequence[str], store: Store) -> tuple[Styler | None, Styler | None]:
+    """`verdict_frame` for a page: the claims that are judged, and those not run yet; None for an empty table.
+
+    A sign stands before each verdict, so that none depends on colour.
+    """
     frame = verdict_frame(sections, store)
+    waiting = frame["verdict"] == Outcome.NOT_RUN
     counts = frame["verdict"].value_counts()
     tally = ", ".join(f"{counts[v]} × {v}" for v in Outcome if v in counts)
     frame["verdict"] = [f"{_SIGNS[v]} {v}" for v in frame["verdict"]]
     frame["claim"] = frame["claim"] + " (" + frame.pop("place") + ")"
-    name = "verdicts_" + "_".join(s.replace(".", "") for s in sections)
-    style = dress(frame.style.hide(axis="index"), f"Claims of Section {' and '.join(sections)}: {tally}.", name)
+    name = "_".join(s.replace(".", "") for s in sections)
+    judged = _styled(frame[~waiting], f"Claims of Section {' and '.join(sections)}: {tally}.", f"judged_{name}")
+    later = _styled(frame[waiting].drop(columns="profile"), f"{waiting.sum()} × {Outcome.NOT_RUN}.", f"waiting_{name}")
+    return (None if waiting.all() else judged), (later if waiting.any() else None)
+
+
+def _styled(frame: pd.DataFrame, caption: str, name: str) -> Styler:
+    style = dress(frame.style.hide(axis="index"), caption, name)
     wide = [frame.columns.get_loc(column) for column in ("claim", "why")]
     return style.set_table_styles(
         [{"selector": "td, th", "props": "text-align: left; vertical-align: top"},

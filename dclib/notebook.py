@@ -3,11 +3,13 @@
 import html
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dclib.experiments import Profile, profile
 from dclib.figures import CAPTION
+from dclib.judgement import styled_verdicts
 from dclib.results import Record, Store, results_folder
 from dclib.runs import Run
 from dclib.sweep import sweep
@@ -69,6 +71,18 @@ def table(*styled, below: str = ""):
     from IPython.display import HTML
 
     return HTML("\n".join([*map(_table, styled), f'<p style="{CAPTION}">{inline(below)}</p>' if below else ""]))
+
+
+def verdict(sections: Sequence[str], store: Store):
+    """The verdicts on all claims of these sections; those not run yet are folded away."""
+    from IPython.display import HTML
+
+    judged, waiting = styled_verdicts(sections, store)
+    parts = [_table(judged)] if judged is not None else [f'<p style="{CAPTION}">No claim of Section '
+                                                         f'{" and ".join(sections)} is judged yet.</p>']
+    if waiting is not None:
+        parts.append(f"<details><summary>{html.escape(waiting.caption)}</summary>{_table(waiting)}</details>")
+    return HTML("\n".join(parts))
 
 
 def inline(markdown: str) -> str:

@@ -106,6 +106,8 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     caption = f"Table {TABLES[target]}. {paper.table(TABLES[target])['title']}."
     if p.stand_in and recorded:
         caption += f" Here, {p.name}: {p.stand_in}."
+    if all(row.paper_parameters is None for row in gathered):  # Tables 1 and 2
+        frame, marks = frame.drop(columns="parameters"), marks.drop(columns="parameters")
     return dress(_marked(frame, marks), caption, f"{target}_{profile_name}")
 
 
@@ -159,9 +161,9 @@ def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:
 
 def dress(style: Styler, caption: str, name: str) -> Styler:
     """The look that all tables of the book share: narrow, numbers on one line. Equal contents give equal HTML."""
-    cells = "padding: 0.2rem 0.35rem; white-space: nowrap"
+    cells = "padding: 0.2rem 0.3rem; white-space: nowrap"
     return (style.set_caption(caption).set_uuid(name).set_table_attributes('class="dataframe dclib-table"')
-            .set_table_styles([{"selector": "", "props": "font-size: 0.85rem"}, {"selector": "td, th", "props": cells}]))
+            .set_table_styles([{"selector": "", "props": "font-size: 0.8rem"}, {"selector": "td, th", "props": cells}]))
 
 
 def _heads(distortion: str, sigmas: Sequence[float]) -> list[str]:

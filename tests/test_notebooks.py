@@ -87,7 +87,7 @@ def test_records_are_read_and_runs_are_shared(notebook):
 
 
 def test_every_page_shows_its_verdicts(notebook):
-    assert any("styled_verdicts(" in cell.source for cell in code(notebook))
+    assert any(cell.source.startswith("verdict((") for cell in code(notebook))
 
 
 def test_page_says_how_it_is_made_again(notebook):

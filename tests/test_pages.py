@@ -1,0 +1,178 @@
+"""What pages are made of: tables from records, verdicts from records, live runs. Records here are made up."""
+
+import re
+
+import numpy as np
+import pytest
+
+from dclib import judgement, notebook, paper, tables
+from dclib.experiments import profile, rows
+from dclib.results import Record, Store, pack_bits
+from dclib.statistics import Outcome
+
+
+def put(store, run, *, share=0.5, parameters=100):
+    """A made-up record of `run`: `share` of 1000 images right at every level, a little less at each next one."""
+    rng = np.random.default_rng(run.seed)
+    correct = np.stack([rng.permutation(1000) < 1000 * (share - 0.02 * level) for level in range(7)])
+    outcome = {"correct": pack_bits(correct), "parameters_trained": parameters, "accuracy": correct.mean(1).tolist()}
+    record = Record(run.description, outcome, {"seconds": 1.0, "peak_bytes": 1},
+                    {"device": "none", "commit": "abc", "torch": "0", "python": "0", "dclib": "0", "threads": 1,
+                     "date": "2026-01-01T00:00:00Z"})
+    store.put(record)
+    return record
+
+
+def run_of(method, target="table3", name="small"):
+    return rows(target, profile(name))[method][0]
+
+
+def claim(identity):
+    return next(c for c in paper.claims() if c["id"] == identity)
+
+
+def cells(html):
+    return [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td.*?</td>", html)]
+
+
+@pytest.mark.parametrize("target", tables.TABLES)
+def test_table_without_records_is_a_page_all_the_same(target, store):
+    html = tables.styled(target, "small", store).to_html()
+    assert tables.NOT_RUN in html and "class=\"dataframe" in html
+    assert tables.published_scale(target, store) == "small"
+    lines = tables.source_lines(target, store)
+    assert f"`dclib run {target} --profile small`" in lines and f"`dclib run {target} --profile paper`" in lines
+
+
+def test_table_names_the_stand_in_only_where_it_stands_in(store):
+    assert profile("small").stand_in not in tables.styled("table3", "small", store).caption
+    put(store, run_of("Finetune-1"))
+    assert profile("small").stand_in in tables.styled("table3", "small", store).caption
+
+
+def test_best_is_bold_and_second_underlined_for_each_source_apart(store):
+    for method, share in (("Finetune-1", 0.5), ("Finetune-3", 0.6), ("Deepcorr-1", 0.7)):
+        put(store, run_of(method), share=share)
+    style = tables.styled("table3", "small", store)._compute()
+    index = list(style.index)
+
+    def look(method, source):
+        return dict(style.ctx[index.index((method, source)), 0])
+
+    assert look("Deepcorr-1", "here, small")["font-weight"] == "bold"
+    assert look("Finetune-3", "here, small")["text-decoration"] == "underline"
+    assert not look("Finetune-1", "here, small")
+    assert look("Baseline", "paper")["font-weight"] == "bold"  # clean images, Table 3
+    assert look("Deepcorr-6", "paper")["text-decoration"] == "underline"
+
+
+def test_ties_share_their_mark():
+    marks = tables._best_two({"a": [0.5, 0.1], "b": [0.50001, 0.3], "c": [0.4, 0.2]})
+    assert marks["a"][0] == marks["b"][0] == "font-weight: bold" and marks["c"] == ["text-decoration: underline"] * 2
+
+
+def test_paper_scale_takes_over_with_its_first_record(store):
+    put(store, run_of("Finetune-1"))
+    put(store, run_of("Finetune-1", name="paper"))
+    assert tables.published_scale("table3", store) == "paper"
+    assert "Not run yet: Baseline" in tables.source_lines("table3", store)
+
+
+def test_changing_one_record_changes_its_cells_and_no_others(store):
+    for method in ("Finetune-1", "Deepcorr-1"):
+        put(store, run_of(method))
+    before = tables.beside("table3", "small", store)
+    put(store, run_of("Deepcorr-1"), share=0.9)
+    after = tables.beside("table3", "small", store)
+    changed = (before != after).any(axis=1)
+    assert list(before.index[changed]) == [("Deepcorr-1", "here, small")]
+
+
+def test_claim_waits_for_all_of_its_records(store):
+    order = claim("5.1.2-deepcorr1-better-blur")
+    put(store, run_of("Finetune-1"), share=0.4)
+    verdict, name = judgement.judge(order, store)
+    assert (verdict.verdict, name) == (Outcome.NOT_RUN, "")
+    put(store, run_of("Deepcorr-1"), share=0.8)
+    verdict, name = judgement.judge(order, store)
+    assert (verdict.verdict, name) == (Outcome.HOLDS, "small")
+    assert verdict.stand_in == profile("small").stand_in and len(verdict.runs) == 2
+
+
+def test_claim_never_mixes_scales(store):
+    order = claim("5.1.2-deepcorr1-better-blur")
+    put(store, run_of("Finetune-1"), share=0.4)
+    put(store, run_of("Deepcorr-1", name="paper"), share=0.8)
+    assert judgement.judge(order, store)[0].verdict == Outcome.NOT_RUN
+
+
+def test_paper_scale_decides_where_it_is_complete(store):
+    order = claim("5.1.2-deepcorr1-better-blur")
+    for name, better, worse in (("small", 0.4, 0.8), ("paper", 0.8, 0.4)):
+        put(store, run_of("Deepcorr-1", name=name), share=better)
+        put(store, run_of("Finetune-1", name=name), share=worse)
+    verdict, name = judgement.judge(order, store)
+    assert (verdict.verdict, name, verdict.stand_in) == (Outcome.HOLDS, "paper", "")
+
+
+def test_sums_need_no_record(store):
+    verdict, name = judgement.judge(claim("5.1.2-filters-total"), store)
+    assert (verdict.verdict, name) == (Outcome.HOLDS, "")
+
+
+def test_swap_curves_are_read_from_records(store):
+    run = rows("figure4", profile("small"))["blur"][0]
+    assert judgement.swap_curves("small", "blur", store) is None
+    accuracy = {layer: np.linspace(0.1 * i, 0.9, 30).reshape(5, 6).tolist() for i, layer in enumerate(run.layers, 1)}
+    store.put(Record(run.description, {"accuracy": accuracy, "distorted_accuracy": [0.25] * 6}, {}, {}))
+    curves = judgement.swap_curves("small", "blur", store)
+    assert list(curves) == list(run.layers) and curves["conv1"].shape == (5, 6)
+    assert curves.runs == (run.id,) and curves.before.tolist() == [0.25] * 6
+    verdict, name = judgement.judge(claim("4.1-best-layer-cifar100-blur"), store)
+    assert (verdict.verdict, name) == (Outcome.FAILS, "small")
+
+
+def test_verdicts_on_a_page(store):
+    put(store, run_of("Finetune-1"), share=0.4)
+    put(store, run_of("Deepcorr-1"), share=0.8)
+    html = notebook.verdict(("5.1.2",), store).data
+    assert "✓ holds" in html and "<details><summary>" in html and "… not run yet" in html
+    assert html.index("✓ holds") < html.index("<details>")
+
+
+def test_section_without_any_verdict_says_so(store):
+    html = notebook.verdict(("5.1.1",), store).data
+    assert "No claim of Section 5.1.1 is judged yet." in html and "There is no record yet" in html
+
+
+def test_caption_stands_outside_of_the_scrolling_table(store):
+    html = notebook.table(tables.styled("table1", "small", store), below="Made with `dclib run`; *not run yet*.").data
+    assert html.index("Table 1.") < html.index("overflow-x:auto") < html.index("<table")
+    assert "<caption>" not in html and "<code>dclib run</code>; <em>not run yet</em>" in html
+    assert 'tabindex="0" role="region" aria-label="Table 1.' in html
+
+
+def test_equal_records_give_equal_html(store):
+    first, second = (notebook.table(tables.styled("table3", "small", store)).data for _ in range(2))
+    assert first == second
+
+
+def test_live_runs_lie_beside_the_records_but_apart(monkeypatch, tmp_path):
+    monkeypatch.setenv("DCLIB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.delenv("DCLIB_MINIATURE", raising=False)
+    assert notebook.live_folder("miniature") == tmp_path / "miniature"
+    assert notebook.live_folder("smoke") == tmp_path / "smoke"
+    assert notebook.live_folder("small") == tmp_path / "results"
+    monkeypatch.setenv("DCLIB_MINIATURE", str(tmp_path / "elsewhere"))
+    assert notebook.live_folder("miniature") == tmp_path / "elsewhere"
+
+
+def test_live_run_is_made_once(monkeypatch, tmp_path):
+    from dclib.experiments import baseline, baseline_under
+    monkeypatch.setenv("DCLIB_MINIATURE", str(tmp_path))
+    page = notebook.live("smoke")
+    run = baseline_under(page.profile, "blur")
+    first, = page.make(run)
+    second, = page.make(run)
+    assert first.environment == second.environment and first.accuracy.shape == (7,)
+    assert page.store.get(baseline(page.profile)) is not None and isinstance(page.store, Store)
