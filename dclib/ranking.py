@@ -8,6 +8,7 @@ for an image, its prediction cannot change and is not computed again.
 
 import copy
 import operator
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ _CHANNELWISE = (nn.BatchNorm2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn
                 nn.AdaptiveMaxPool2d)
 _CHANNELWISE_CALLS = {torch.relu, torch.relu_, F.relu, F.relu_, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d,
                       "relu", "relu_"}
+
+_IN_PLACE_OPERATORS = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
+#: Attributes and methods of a tensor that give Python values.
+_MEASURES = {"shape", "ndim", "dtype", "device", "size", "dim", "numel"}
 
 
 def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
@@ -49,8 +54,9 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
         InputError: shapes that do not fit, NaN, an unknown layer, a layer that is no convolution, a model that
             cannot be traced.
     """
-    _check_pairs(clean, distorted, labels)
-    network = _Network(model, tuple(layers))
+    _check_pairs(clean, distorted, labels, batch_size)
+    layers = tuple(dict.fromkeys(layers))
+    network = _Network(model, layers)
     correct = {layer: torch.zeros(network.filters(layer), len(distorted), dtype=torch.int64) for layer in layers}
     chunk = min(len(clean), 250)
     with torch.inference_mode():
@@ -71,9 +77,9 @@ def joint_swap_accuracy(model: nn.Module, layer: str, filters: Sequence[int], cl
 
     Arguments as in `swap_accuracy`.
     """
-    _check_pairs(clean, distorted, labels)
+    _check_pairs(clean, distorted, labels, batch_size)
     network = _Network(model, (layer,))
-    index = torch.as_tensor(np.asarray(filters), device=clean.device)
+    index = _check_filters(filters, network.filters(layer)).to(clean.device)
     correct = torch.zeros(len(distorted), dtype=torch.float64)
     with torch.inference_mode():
         for start in range(0, len(clean), batch_size):
@@ -112,7 +118,7 @@ def correction_priority(swap_accuracy: np.ndarray, baseline_accuracy: np.ndarray
         float64 array [filters].
     """
     swapped, before = (np.asarray(a, dtype=np.float64) for a in (swap_accuracy, baseline_accuracy))
-    if swapped.ndim != 2 or before.shape != swapped.shape[1:]:
+    if swapped.ndim != 2 or before.shape != swapped.shape[1:] or not before.size:
         raise InputError(f"correction_priority: expected accuracies [filters, levels] and [levels], got "
                          f"{list(swapped.shape)} and {list(before.shape)}.")
     for values in (swapped, before):
@@ -156,9 +162,9 @@ def select_global(priorities: dict[str, np.ndarray], count: int) -> dict[str, np
     """
     _check_priorities(priorities)
     total = sum(len(scores) for scores in priorities.values())
-    if not 0 <= count <= total:
-        raise InputError(f"count: expected 0..{total} filters, got {count}.")
-    order = _descending(np.concatenate([np.asarray(scores) for scores in priorities.values()]))[:count]
+    if count != int(count) or not 0 <= count <= total:
+        raise InputError(f"count: expected a whole number in 0..{total}, got {count}.")
+    order = _descending(np.concatenate([np.asarray(scores) for scores in priorities.values()]))[:int(count)]
     chosen, start = {}, 0
     for layer, scores in priorities.items():
         inside = (order >= start) & (order < start + len(scores))
@@ -189,15 +195,18 @@ class _Network:
         self.module = copy.deepcopy(model).eval()
         self.graph = trace(self.module)
         self.modules = dict(self.module.named_modules())
-        self._fold_batchnorm()
         self.nodes = list(self.graph.nodes)
+        self.output = self.nodes[-1].args[0]
+        self.free = self._free_of_images()
+        self._check_graph()
+        self._read_behind_in_place()
+        self._fold_batchnorm()
         self.cuts = {layer: self._cut(layer) for layer in layers}
         self.later = {layer: self._later(cut.start) for layer, cut in self.cuts.items()}
         needed = {n for layer, later in self.later.items() for node in later for n in node.all_input_nodes
                   if n not in later}
         needed |= {n for cut in self.cuts.values() for n in (cut.swapped, cut.start)}
-        self.kept = {n for n in needed if n.op != "get_attr"}
-        self.output = next(n for n in self.nodes if n.op == "output").args[0]
+        self.kept = needed
 
     def filters(self, layer: str) -> int:
         return self.modules[layer].out_channels
@@ -209,7 +218,7 @@ class _Network:
         remaining = {n: len(n.users) for n in self.nodes}
         for node in self.nodes:
             if node.op == "placeholder":
-                values[node] = images
+                values[node] = images.clone()  # the network may begin with an in-place operation
             elif node.op != "output":
                 values[node] = self._call(node, values)
             if node in self.kept:
@@ -281,15 +290,58 @@ class _Network:
             return getattr(args[0], node.target)(*args[1:], **kwargs)
         return node.target(*args, **kwargs)
 
+    def _check_graph(self) -> None:
+        name = type(self.module).__name__
+        if not isinstance(self.output, torch.fx.Node):
+            raise InputError(f"{name}: expected a network whose output is one tensor of logits, got "
+                             f"{type(self.output).__name__}; wrap it so that it returns the logits alone.")
+        if sum(n.op == "placeholder" and len(n.users) > 0 for n in self.nodes) > 1:
+            raise InputError(f"{name}: expected a network with one input, got several; wrap it so that it takes images "
+                             "alone.")
+        for layer, module in self.modules.items():
+            if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
+                raise InputError(f"{name}: expected every BatchNorm to have running statistics, got {layer!r} without; "
+                                 "its output depends on which images are in a batch.")
+
+    def _read_behind_in_place(self) -> None:
+        """Let who reads a value after an in-place operation read that operation's result: equal, but said aloud."""
+        for position, node in enumerate(self.nodes):
+            if node not in self.free and self._is_in_place(node):
+                changed = node.args[0]
+                for user in self.nodes[position + 1:]:
+                    user.replace_input_with(changed, node)
+        self.output = self.nodes[-1].args[0]
+
+    def _is_in_place(self, node: torch.fx.Node) -> bool:
+        if node.op == "call_module":
+            return getattr(self.modules[node.target], "inplace", False) is True
+        name = getattr(node.target, "__name__", node.target) if node.op in ("call_function", "call_method") else ""
+        return bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or (
+            node.target in _IN_PLACE_OPERATORS) or (node.target is F.relu and True in node.args[1:])
+
+    def _free_of_images(self) -> set[torch.fx.Node]:
+        """Values that do not depend on pixels: parameters, constants, and the sizes of tensors.
+
+        They have no axis of images to select from, so each batch of swaps computes them for itself.
+        """
+        free: set[torch.fx.Node] = set()
+        for node in self.nodes:
+            measures = (node.op == "call_function" and node.target is getattr and node.args[1] in _MEASURES) or (
+                node.op == "call_method" and node.target in _MEASURES)
+            if measures or (node.op not in ("placeholder", "output") and free.issuperset(node.all_input_nodes)):
+                free.add(node)
+        return free
+
     def _fold_batchnorm(self) -> None:
         """Fold each BatchNorm into the convolution before it: the same function, one pass over memory less."""
-        for node in self.graph.nodes:
+        uses = Counter(node.target for node in self.nodes if node.op == "call_module")
+        for node in self.nodes:
             batchnorm = self.modules.get(node.target) if node.op == "call_module" else None
-            if not isinstance(batchnorm, nn.BatchNorm2d) or batchnorm.running_mean is None:
+            if not isinstance(batchnorm, nn.BatchNorm2d) or _has_hooks(batchnorm):
                 continue
-            source = node.args[0]
+            source = node.all_input_nodes[0]
             conv = self.modules.get(source.target) if source.op == "call_module" else None
-            if isinstance(conv, nn.Conv2d) and len(source.users) == 1:
+            if _is_plain(conv) and len(source.users) == uses[source.target] == uses[node.target] == 1:
                 for name, module in ((source.target, torch.nn.utils.fuse_conv_bn_eval(conv, batchnorm)),
                                      (node.target, nn.Identity())):
                     replace_module(self.module, name, module)
@@ -304,7 +356,7 @@ class _Network:
             node = following
         following = next(iter(node.users)) if len(node.users) == 1 else None
         conv = self.modules.get(following.target) if following is not None and following.op == "call_module" else None
-        plain = isinstance(conv, nn.Conv2d) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+        plain = _is_plain(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
         return _Cut(node, following if plain else None)
 
     def _is_channelwise(self, node: torch.fx.Node) -> bool:
@@ -317,7 +369,19 @@ class _Network:
         for node in self.nodes:
             if any(source in reached for source in node.all_input_nodes):
                 reached.add(node)
+        for node in reversed(self.nodes):
+            if node in self.free and not reached.isdisjoint(node.users):
+                reached.add(node)
         return [n for n in self.nodes if n in reached and n is not start and n.op != "output"]
+
+
+def _is_plain(module: nn.Module | None) -> bool:
+    """A convolution that does with its weights what `nn.Conv2d` does and no more."""
+    return type(module) is nn.Conv2d and not _has_hooks(module)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _dense_weight(conv: nn.Conv2d) -> torch.Tensor:
@@ -333,11 +397,23 @@ def _dense_weight(conv: nn.Conv2d) -> torch.Tensor:
 
 
 def _descending(scores: np.ndarray) -> np.ndarray:
-    return np.argsort(-scores, kind="stable")
+    return np.argsort(-scores.astype(np.float64), kind="stable")
 
 
-def _check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor) -> None:
+def _check_filters(chosen: Sequence[int], count: int) -> torch.Tensor:
+    index = np.asarray(chosen)
+    if index.ndim != 1 or (index.size and (index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= count)):
+        raise InputError(f"filters: expected indices in 0..{count - 1}, got {chosen!r}.")
+    return torch.from_numpy(index.astype(np.int64))
+
+
+def _check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor, batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size: expected a positive number, got {batch_size}.")
     check_images(clean, "clean")
+    if not isinstance(labels, torch.Tensor):
+        raise InputError(f"labels: expected a torch tensor [{len(clean)}], got {type(labels).__name__}; convert them "
+                         "with torch.as_tensor.")
     if not isinstance(distorted, torch.Tensor) or distorted.ndim != 5 or distorted.shape[1:] != clean.shape:
         raise InputError(f"distorted: expected a tensor [levels, {', '.join(map(str, clean.shape))}], got "
                          f"{list(getattr(distorted, 'shape', []))}; stack one copy of the images per level.")
@@ -352,5 +428,7 @@ def _check_priorities(priorities: dict[str, np.ndarray]) -> None:
     if not priorities:
         raise InputError("priorities: expected scores of at least one layer, got none.")
     for layer, scores in priorities.items():
-        if np.ndim(scores) != 1 or not np.isfinite(scores).all():
-            raise InputError(f"priorities of {layer!r}: expected finite scores [filters], got {np.shape(scores)}.")
+        values = np.asarray(scores)
+        if values.ndim != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise InputError(f"priorities of {layer!r}: expected finite scores [filters], got {values.dtype} "
+                             f"{list(values.shape)}.")
