@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from dclib.errors import InputError
-from dclib.execution import BusyError, check_device, obtain
+from dclib.execution import BusyError, check_device, commit, obtain
 from dclib.results import Store
 from dclib.runs import Run
 from dclib.training import OutOfTime
@@ -46,6 +46,7 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
     Killed at any moment, the same call goes on: finished runs are found, a training resumes from its checkpoint.
     """
     check_device(device)
+    commit()  # read now: the checkout may change while the sweep runs
     if jobs > 1:
         return _share(runs, store, device, time_budget, recompute, jobs)
     deadline = None if time_budget is None else time.monotonic() + time_budget
@@ -80,22 +81,31 @@ def _share(runs: Sequence[Run], store: Store, device: str, time_budget: float | 
         raise InputError("jobs: expected one process with recompute, for several would each make every run again.")
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    workers = [context.Process(target=_work, args=(list(runs), store.folder, device, time_budget, threads))
+    problems = context.SimpleQueue()
+    workers = [context.Process(target=_work, args=(list(runs), store.folder, device, time_budget, threads, problems))
                for _ in range(jobs)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
+    if not problems.empty():
+        raise InputError(problems.get())
     left = sum(store.get(run) is None for run in runs)
     if left and time_budget is None:
-        raise InputError(f"jobs: expected every process to end well, got {left} runs without a record; the message of "
-                         "the process that failed stands above.")
+        raise InputError(f"jobs: expected every process to end well, got {left} runs without a record; the same command "
+                         "goes on.")
     return Swept(len(runs) - left, left, left > 0)
 
 
-def _work(runs: list[Run], folder: os.PathLike, device: str, time_budget: float | None, threads: int) -> None:
+def _work(runs: list[Run], folder: os.PathLike, device: str, time_budget: float | None, threads: int,
+          problems: multiprocessing.SimpleQueue) -> None:
     torch.set_num_threads(threads)
-    sweep(runs, Store(folder), device=device, time_budget=time_budget, progress=False)
+    try:
+        sweep(runs, Store(folder), device=device, time_budget=time_budget, progress=False)
+    except InputError as error:
+        problems.put(str(error))
+    except KeyboardInterrupt:
+        pass  # the process that waits for this one was interrupted too, and says so
 
 
 def parse_duration(text: str) -> float:
