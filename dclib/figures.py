@@ -123,7 +123,7 @@ def priorities(scores: Mapping[str, np.ndarray], distortion: str, source: str, *
 def learning_curves(records: Sequence[Record], source: str) -> Figure:
     """Mean validation accuracy (clean and all levels) over training iterations, one line per record with a curve."""
     _not_empty(records)
-    figure, axes = _panel(f"While training: {source}")
+    figure, axes = _panel(source)
     parts = []
     for i, record in enumerate(records):
         iterations = [look["iteration"] for look in record.outcome["curve"]]

@@ -100,9 +100,10 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     for source, values in (("paper", printed), (_label(p), ours)):
         for method, styles in _best_two(values).items():
             marks.loc[(method, source), frame.columns[:-1]] = styles
-    for row in gathered:
-        if not row.records:
-            marks.loc[(row.method, _label(p)), :] = "font-style: italic"
+    missing = {row.method for row in gathered if not row.records}
+    lines = [(method, NOT_RUN if source != "paper" and method in missing else source) for method, source in frame.index]
+    frame.index = marks.index = pd.MultiIndex.from_tuples(lines)
+    frame = frame.replace(NOT_RUN, "–")
     caption = f"Table {TABLES[target]}. {paper.table(TABLES[target])['title']}."
     if p.stand_in and recorded:
         caption += f" Here, {p.name}: {p.stand_in}."
