@@ -6,6 +6,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from dclib.datasets import Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import correct_predictions, distorted_copies
 from dclib.models import AllConvNet, count_parameters, trainable_copy
-from dclib.results import Record, Store, pack_bits, write_whole
+from dclib.results import Record, Store, pack_bits
 from dclib.runs import Run
 from dclib.training import train
 
@@ -41,11 +42,13 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
         training.OutOfTime: at the deadline.
         InputError: another process is making this run; data, weights or records that cannot be used.
     """
-    if not recompute and (record := store.get(run)) and (run.kind != "train" or run.base or _has_weights(run, store)):
+    if not recompute and (record := _found(run, store)):
         return record
     for needed in run.needs:
         obtain(needed, store, device=device, deadline=deadline, report=report)
     with _claim(run, store):
+        if not recompute and (record := _found(run, store)):  # another process made it while this one waited
+            return record
         outcome, seconds = _MAKERS[run.kind](run, store, torch.device(device), deadline, report)
         record = Record(run.description, outcome, {"seconds": round(seconds, 2), "peak_bytes": _peak_bytes(device)},
                         environment(device))
@@ -125,7 +128,7 @@ def commit() -> str:
 def check_device(device: str) -> None:
     """`InputError` unless torch can compute on `device` ("cpu", "cuda", "cuda:1")."""
     try:
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device: expected one that this machine has, got {device!r} "
                          f"({str(error).splitlines()[0]}); use cpu.") from error
@@ -141,7 +144,7 @@ def _make_training(run: Run, store: Store, device: torch.device, deadline: float
                      report=report)
     started = time.monotonic()
     correct = correct_predictions(model, data.test, run.distortion, run.sigmas)
-    write_whole(store.weights(run), save({k: v.contiguous() for k, v in model.state_dict().items()}))
+    store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
     outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
                "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model),
                "curve": progress.curve, "best_iteration": progress.best_iteration}
@@ -220,23 +223,24 @@ def _untrained(run: Run, store: Store) -> nn.Module:
     return correction.correct(base, filters_of(run, store), run.design, also_train=run.also_train, seed=run.seed)
 
 
-def _has_weights(run: Run, store: Store) -> bool:
-    return store.weights(run).exists()
+def _found(run: Run, store: Store) -> Record | None:
+    """The record of `run`; None also for a baseline without its network, which other runs start from."""
+    record = store.get(run)
+    usable = run.kind != "train" or run.base or store.weights(run).exists()
+    return record if usable else None
 
 
-def _claim(run: Run, store: Store) -> FileLock:
+def _claim(run: Run, store: Store) -> AbstractContextManager:
     """A lock that ends with its process, so that two sweeps share the work and a killed one leaves none behind."""
     path = store.checkpoint(run).with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        lock.acquire(timeout=0)
+        return FileLock(path).acquire(timeout=0)
     except Timeout as error:
         raise BusyError(f"{run}: another process is making it; wait for it or choose other runs.") from error
     except OSError as error:
         raise InputError(f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
                          "DCLIB_RESULTS or --results.") from error
-    return lock
 
 
 class BusyError(InputError):

@@ -11,6 +11,8 @@ import os
 import uuid
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,13 +69,13 @@ class Record:
         """Parse and check a record; `InputError` when it is truncated, altered or of another schema."""
         try:
             body = json.loads(text)
-            keys = set(body)
-        except (json.JSONDecodeError, TypeError) as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"{name}: expected a whole JSON record, got {error}; delete it and run it again.") from error
-        if keys != _KEYS or body["schema"] != SCHEMA:
-            raise InputError(f"{name}: expected a record of schema {SCHEMA}, got one with {', '.join(sorted(keys))}; "
+        if not isinstance(body, dict) or body.get("schema") != SCHEMA or set(body) != _KEYS:
+            got = f"schema {body.get('schema')!r}" if isinstance(body, dict) else type(body).__name__
+            raise InputError(f"{name}: expected a record of schema {SCHEMA} with {', '.join(sorted(_KEYS))}, got {got}; "
                              "update dclib or run it again.")
-        checksum = body.pop("checksum")
+        checksum = str(body.pop("checksum"))
         record = cls(*(body[k] for k in ("description", "outcome", "cost", "environment")))
         if checksum != _checksum(body) or record.id != body["id"]:
             raise InputError(f"{name}: expected checksum {checksum[:12]}.., got {_checksum(body)[:12]}..: the record was "
@@ -91,9 +93,10 @@ class Store:
         return self.folder / f"{run.id}.json"
 
     def weights(self, run: Run) -> Path:
-        """Where the trained network of `run` lies or will lie; published ones are in data/weights."""
-        published = _ROOT / "data" / "weights" / f"{run.id}.safetensors"
-        return published if published.exists() else self.folder / "weights" / f"{run.id}.safetensors"
+        """Where the trained network of `run` lies: in this folder, else among the published ones in data/weights."""
+        own = self.folder / "weights" / f"{run.id}.safetensors"
+        published = _ROOT / "data" / "weights" / own.name
+        return published if published.exists() and not own.exists() else own
 
     def checkpoint(self, run: Run) -> Path:
         return self.folder / "checkpoints" / f"{run.id}.safetensors"
@@ -102,12 +105,13 @@ class Store:
         """The record of `run`, or None when it was not run yet."""
         path = self.path(run)
         try:
-            text = path.read_text()
+            record = _read(path)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise InputError(f"{path}: expected a readable record, got {error}.") from error
-        return Record.from_json(text, str(path))
+        if record.id != run.id:
+            raise InputError(f"{path}: expected the record of {run}, got that of run {record.id}; delete it and run it "
+                             "again.")
+        return record
 
     def put(self, record: Record) -> Path:
         """Write a record whole or not at all; the last of several writers wins."""
@@ -115,24 +119,30 @@ class Store:
         write_whole(path, record.to_json().encode())
         return path
 
+    def put_weights(self, run: Run, content: bytes) -> Path:
+        """Write the trained network of `run`, a safetensors file, whole or not at all."""
+        path = self.folder / "weights" / f"{run.id}.safetensors"
+        write_whole(path, content)
+        return path
+
     def records(self) -> list[Record]:
         """All records in the folder, sorted by id; a bad one is an error."""
-        return [Record.from_json(p.read_text(), str(p)) for p in sorted(self.folder.glob("*.json"))]
+        return [_read(path) for path in sorted(self.folder.glob("*.json"))]
 
     def export(self, archive: str | Path, weights: bool = True) -> int:
         """Put all records (and weights) into one zip file; returns how many records."""
         archive = Path(archive)
-        temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex}")
         records = self.records()
+        temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex}.partial")
         try:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
-                for record in records:
-                    file.writestr(f"{record.id}.json", record.to_json())
-                for path in sorted((self.folder / "weights").glob("*.safetensors")) if weights else []:
-                    file.write(path, f"weights/{path.name}")
-            temporary.replace(archive)
+            with _removed_on_failure(temporary):
+                with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
+                    for record in records:
+                        file.writestr(f"{record.id}.json", record.to_json())
+                    for path in sorted((self.folder / "weights").glob("*.safetensors")) if weights else []:
+                        file.write(path, f"weights/{path.name}")
+                temporary.replace(archive)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise InputError(f"export: expected a place that can be written, got {error} for {archive}.") from error
         return len(records)
 
@@ -145,7 +155,9 @@ class Store:
                 names = [n for n in file.namelist() if n.endswith(".json")]
                 records = [Record.from_json(file.read(n).decode(), f"{archive}:{n}") for n in names]
                 weights = {n: file.read(n) for n in file.namelist() if n.endswith(".safetensors")}
-        except (OSError, zipfile.BadZipFile, UnicodeDecodeError, zlib.error) as error:
+        except InputError:
+            raise
+        except Exception as error:  # a damaged archive makes zipfile raise almost anything
             raise InputError(f"{archive}: expected an archive made by dclib results export, got {error}.") from error
         for name, content in weights.items():
             write_whole(self.folder / "weights" / Path(name).name, content)
@@ -165,21 +177,38 @@ def results_folder() -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` in one step, so that no reader ever sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with _removed_on_failure(temporary):
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except OSError as error:
-        try:
-            temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder itself is the trouble; the first error says so
         raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
                          "with DCLIB_RESULTS or --results.") from error
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:  # also when the user interrupts
+        with suppress(OSError):  # the folder itself may be the trouble; the first error says so
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> Record:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a readable record, got {error}; delete it and run it again.") from error
+    return Record.from_json(text, str(path))
 
 
 def pack_bits(correct: np.ndarray) -> dict:
