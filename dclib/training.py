@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -208,11 +209,17 @@ def _save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, p
         tensors[f"momentum.{i}"] = optimiser.state[parameter]["momentum_buffer"]
     if losses:
         tensors["losses"] = torch.stack(losses)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary,
-              metadata={"progress": json.dumps(progress.__dict__)})
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary,
+                  metadata={"progress": json.dumps(progress.__dict__)})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
+                         "with DCLIB_RESULTS or --results.") from error
 
 
 def _resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD
@@ -225,13 +232,17 @@ def _resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD
             progress = Progress(**json.loads(file.metadata()["progress"]))
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: expected a checkpoint of this run, got {error}; delete the file to start the run "
-                         "anew.") from error
-    for i, parameter in enumerate(_parameters(optimiser)):
-        optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum.{i}"].to(parameter.device)
-    best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
-    return progress, best, list(tensors.get("losses", torch.empty(0)))
+        for i, parameter in enumerate(_parameters(optimiser)):
+            momentum = torch.empty_like(parameter, requires_grad=False)
+            optimiser.state[parameter]["momentum_buffer"] = momentum.copy_(tensors[f"momentum.{i}"])
+        best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
+        if progress.curve and best.keys() != model.state_dict().keys():
+            raise KeyError("best")
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{path}: expected a checkpoint of this run, got {type(error).__name__} ({reason}); delete the "
+                         "file to start the run anew.") from error
+    return progress, best, list(tensors.get("losses", torch.empty(0)).to(next(model.parameters()).device))
 
 
 def _parameters(optimiser: torch.optim.SGD) -> list[nn.Parameter]:
