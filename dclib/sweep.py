@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
 
 import torch
 from tqdm import tqdm
@@ -98,7 +99,7 @@ def _share(runs: Sequence[Run], store: Store, device: str, time_budget: float | 
 
 
 def _work(runs: list[Run], folder: os.PathLike, device: str, time_budget: float | None, threads: int,
-          problems: multiprocessing.SimpleQueue) -> None:
+          problems: SimpleQueue) -> None:
     torch.set_num_threads(threads)
     try:
         sweep(runs, Store(folder), device=device, time_budget=time_budget, progress=False)
