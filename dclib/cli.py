@@ -80,11 +80,11 @@ def _run(options: argparse.Namespace) -> None:
     from dclib.sweep import parse_duration, sweep
     if unknown := [t for t in options.targets if t not in TARGETS]:
         raise InputError(f"target: expected some of {', '.join(TARGETS)}, got {unknown[0]!r}.")
-    budget = parse_duration(options.time_budget) if options.time_budget else None
+    budget = None if options.time_budget is None else parse_duration(options.time_budget)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     seeds = tuple(options.seeds) if options.seeds else None
-    if seeds and min(seeds) < 0:
-        raise InputError(f"seeds: expected whole numbers >= 0, got {min(seeds)}.")
+    if bad := [seed for seed in seeds or () if not 0 <= seed < 2**32]:
+        raise InputError(f"seeds: expected whole numbers from 0 to 2**32 - 1, got {bad[0]}.")
     if options.jobs < 1:
         raise InputError(f"jobs: expected one process or more, got {options.jobs}.")
     store = Store(options.results)
