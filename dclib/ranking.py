@@ -111,7 +111,7 @@ def correction_priority(swap_accuracy: np.ndarray, baseline_accuracy: np.ndarray
         swap_accuracy: accuracy after each swap, [filters, levels].
         baseline_accuracy: accuracy without a swap, [levels].
         score: "priority" is Eq. 1, the gain in accuracy averaged over levels. "relative_error" is what the
-            released code computes: |swapped error - baseline error| / baseline error, averaged over levels, so
+            released code computes: ``|swapped error - baseline error| / baseline error``, averaged over levels, so
             that a filter whose swap hurts counts as susceptible too. A level without errors adds nothing to it.
 
     Returns:
