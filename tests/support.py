@@ -1,5 +1,6 @@
 """What several test modules need: the check of an error's sentence, and a network that has seen some images."""
 
+import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,3 +36,10 @@ def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
                                      (module.weight.data, 0.5, 1.5), (module.bias.data, -0.3, 0.3)):
                 value.copy_(low + (high - low) * torch.rand(value.shape, generator=generator))
     return model.eval()
+
+
+def worker_context() -> multiprocessing.context.BaseContext:
+    """Processes that start fast: one server imports dclib once and is forked for each of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dclib.sweep"])
+    return context

@@ -1,0 +1,472 @@
+"""Runs keep their ids, records come back as they went in, and nothing partial is ever left behind."""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import check_sentence, refused, worker_context
+
+from dclib import results
+from dclib.correction import UnitDesign
+from dclib.errors import InputError
+from dclib.experiments import METHODS, baseline, method_run, profile
+from dclib.results import Record, Store, pack_bits, unpack_bits, write_whole
+from dclib.runs import Run, Schedule, Selection
+
+SCHEDULE = Schedule(40, 8, 0.1, (20, 30), 10)
+BASE = Run("train", "Baseline", "photographs", "f" * 64, 19, 8, 0, schedule=SCHEDULE)
+RANKING = Run("rank", "Algorithm 1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
+              ranking_images=2, ranking_split="train", base=BASE)
+DEEP = Run("train", "Deepcorr-1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
+           design=UnitDesign(width=16, input_batchnorm=True), schedule=dataclasses.replace(SCHEDULE, l1=1e-5),
+           selection=Selection("ranked", "local", "priority", (("conv1", 4),)), base=BASE, ranking=RANKING)
+
+
+def record_of(run=BASE, seed=0, images=100):
+    correct = np.random.RandomState(seed).rand(3, images) < 0.6
+    return Record(run.description, {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist()},
+                  {"seconds": 1.5, "peak_bytes": 10**9}, {"device": "a machine", "commit": "abc"})
+
+
+def listing(folder):
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*"))
+
+
+# ---------------------------------------------------------------- runs
+
+def test_ids_do_not_change():
+    assert (BASE.id, RANKING.id, DEEP.id) == ("fa3412f73b97b417", "d2574ca745679bde", "0afbbc3ccae6b46a")
+
+
+def test_the_records_of_the_small_profile_are_still_found():
+    small = profile("small")
+    assert baseline(small).id == "8c8f65b717a7361b"
+    assert [method_run(small, m, "blur").id for m in METHODS] == [
+        "719b3fd62e6146d0", "2badf14f0656b06c", "85f612276e03d54e", "16a020a5139b13d7", "5d395c06678ec5b2",
+        "178d00d8f960327f", "fa5cb20713fe85d2", "f690b5e791aad94f", "ff60dcce3ccec13c", "7e34ca65b4804572",
+        "f962d517ff23dd05"]
+
+
+def test_the_id_is_a_hash_of_the_description():
+    text = json.dumps(DEEP.description, sort_keys=True, separators=(",", ":"))
+    assert DEEP.id == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert json.loads(json.dumps(DEEP.description)) == DEEP.description
+
+
+def test_a_description_leaves_out_defaults():
+    assert BASE.description == {
+        "kind": "train", "method": "Baseline", "dataset": "photographs", "fingerprint": "f" * 64, "classes": 19,
+        "width": 8, "seed": 0, "schedule": {"iterations": 40, "batch_size": 8, "learning_rate": 0.1, "drops": [20, 30],
+                                            "evaluate_every": 10}}
+    assert DEEP.description["design"] == {"width": 16, "input_batchnorm": True}
+    assert DEEP.description["schedule"]["l1"] == 1e-5
+    assert DEEP.description["selection"] == {"order": "ranked", "scope": "local", "score": "priority",
+                                             "counts": [["conv1", 4]]}
+    assert (DEEP.description["base"], DEEP.description["ranking"]) == (BASE.id, RANKING.id)
+
+
+CHANGES = {"method": "other", "seed": 1, "width": 9, "classes": 20, "fingerprint": "0" * 64, "distortion": "awgn",
+           "sigmas": (0.5, 1.5), "layers": ("conv2",), "also_train": ("conv9",), "precision": "bfloat16",
+           "validation_images": 5, "batchnorm_momentum": 0.1, "photographs": (1, 2, 3), "design": UnitDesign(),
+           "base": dataclasses.replace(BASE, seed=1), "ranking": dataclasses.replace(RANKING, seed=1),
+           "schedule": SCHEDULE, "selection": Selection("least", "local", "priority", (("conv1", 4),))}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_every_change_of_the_description_changes_the_id(field):
+    assert dataclasses.replace(DEEP, **{field: CHANGES[field]}).id != DEEP.id
+
+
+def test_equal_runs_have_equal_ids_whatever_made_them():
+    again = Run(**{f.name: getattr(DEEP, f.name) for f in dataclasses.fields(DEEP)})
+    assert again.id == DEEP.id
+    assert dataclasses.replace(DEEP, sigmas=[0.5, 1.0]).id == DEEP.id  # lists as JSON has them
+
+
+def test_needs_and_name():
+    assert BASE.needs == () and RANKING.needs == (BASE,) and DEEP.needs == (BASE, RANKING)
+    assert str(DEEP) == "Deepcorr-1 blur (photographs, width 8, seed 0)"
+
+
+@pytest.mark.parametrize("change", [{"iterations": 0}, {"batch_size": 0}, {"learning_rate": 0.0},
+                                    {"evaluate_every": 0}, {"augmentation": "cutmix"}])
+def test_bad_schedules(change):
+    with refused():
+        dataclasses.replace(SCHEDULE, **change)
+
+
+# ---------------------------------------------------------------- records
+
+@pytest.mark.parametrize("shape", [(7, 10_000), (1, 1), (3, 13), (2, 8), (1, 0)])
+def test_bits_come_back(shape):
+    bits = np.random.RandomState(0).rand(*shape) < 0.3
+    packed = json.loads(json.dumps(pack_bits(bits)))
+    assert np.array_equal(unpack_bits(packed), bits) and unpack_bits(packed).dtype == bool
+    assert len(packed["zlib_base64"]) < bits.size / 5 + 60
+
+
+def test_a_record_comes_back(store):
+    record = record_of()
+    path = store.put(record)
+    assert path == store.path(BASE) and listing(store.folder) == [f"{BASE.id}.json"]
+    found = store.get(BASE)
+    assert found == record and found.id == BASE.id and found.seed == 0
+    assert found.accuracy == pytest.approx(record.outcome["accuracy"])
+    assert found.correct.shape == (3, 100) and found.correct.dtype == bool
+    assert found.correct.mean(1).tolist() == record.outcome["accuracy"]
+
+
+def test_numbers_come_back_exactly():
+    outcome = {"accuracy": [0.1, 1 / 3, 1e-17, 0.30000000000000004]}
+    again = Record.from_json(Record(BASE.description, outcome, {}, {}).to_json())
+    assert again.outcome == outcome
+
+
+def test_what_was_not_run_is_none(store):
+    assert store.get(BASE) is None and store.records() == []
+    assert not store.folder.exists()
+
+
+def test_the_last_writer_wins(store):
+    store.put(record_of(seed=1))
+    store.put(record_of(seed=2))
+    assert store.get(BASE) == record_of(seed=2)
+
+
+def test_records_are_sorted_by_id(store):
+    for run in (DEEP, BASE, RANKING):
+        store.put(record_of(run))
+    assert [r.id for r in store.records()] == sorted([BASE.id, RANKING.id, DEEP.id])
+
+
+WHOLE = record_of().to_json()
+
+
+def body(**changes):
+    return json.dumps(json.loads(WHOLE) | changes)
+
+
+DAMAGED = {
+    "empty": "",
+    "half": WHOLE[:len(WHOLE) // 2],
+    "without its last brace": WHOLE.rstrip()[:-1],
+    "two records": WHOLE + WHOLE,
+    "a digit": WHOLE.replace("1.5", "2.5", 1),
+    "accuracy": body(outcome=record_of(seed=3).outcome),
+    "description": body(description=RANKING.description),
+    "id": body(id="0" * 16),
+    "checksum": body(checksum="0" * 64),
+    "checksum of another kind": body(checksum=5),
+    "schema": body(schema=99),
+    "no schema": json.dumps({k: v for k, v in json.loads(WHOLE).items() if k != "schema"}),
+    "a key more": body(note="better"),
+    "a key less": json.dumps({k: v for k, v in json.loads(WHOLE).items() if k != "cost"}),
+    "list": "[1, 2]",
+    "list of records": f"[{WHOLE}]",
+    "number": "3.5",
+    "word": '"record"',
+    "null": "null",
+    "deep": "[" * 100_000,
+    "not JSON": "accuracy: 0.9",
+    "not text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_records(store, case):
+    store.put(record_of(RANKING))
+    content = DAMAGED[case]
+    store.path(BASE).write_bytes(content if isinstance(content, bytes) else content.encode())
+    for read in (lambda: store.get(BASE), store.records, lambda: store.export(store.folder / "all.zip")):
+        with refused(f"{BASE.id}.json"):
+            read()
+    assert listing(store.folder) == sorted([f"{BASE.id}.json", f"{RANKING.id}.json"])
+
+
+def test_every_truncation_is_seen():
+    for length in range(0, len(WHOLE) - 1, 7):
+        with pytest.raises(InputError):
+            Record.from_json(WHOLE[:length])
+
+
+def test_every_changed_character_is_seen():
+    for position in range(0, len(WHOLE) - 1, 11):
+        changed = WHOLE[:position] + chr(ord(WHOLE[position]) ^ 1) + WHOLE[position + 1:]
+        try:
+            record = Record.from_json(changed)
+        except InputError as error:
+            check_sentence(str(error))
+        else:  # white space may change
+            assert record == record_of()
+
+
+def test_a_record_under_another_name(store):
+    store.put(record_of(RANKING))
+    store.path(RANKING).rename(store.path(BASE))
+    with refused(f"{BASE.id}.json", RANKING.id):
+        store.get(BASE)
+
+
+def test_a_record_that_cannot_be_read(store):
+    store.path(BASE).mkdir(parents=True)
+    with refused(f"{BASE.id}.json"):
+        store.get(BASE)
+
+
+# ---------------------------------------------------------------- writing
+
+FAILURES = {"replace": (Path, "replace"), "open": (Path, "open"), "fsync": (os, "fsync")}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+@pytest.mark.parametrize("before", [False, True])
+def test_a_failed_write_leaves_what_was_there(store, monkeypatch, case, before):
+    if before:
+        store.put(record_of(seed=1))
+    store.folder.mkdir(exist_ok=True)
+    files = {p.name: p.read_bytes() for p in store.folder.iterdir()}
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*FAILURES[case], fail)
+        with refused("No space left", "DCLIB_RESULTS"):
+            store.put(record_of(seed=2))
+        with refused("No space left"):
+            store.put_weights(BASE, b"weights")
+    found = {p.name: p.read_bytes() for p in store.folder.iterdir() if p.is_file()}
+    assert found == files and not list(store.folder.glob("weights/*"))
+
+
+def test_an_interrupted_write_leaves_nothing(store, monkeypatch):
+    store.folder.mkdir()
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(record_of())
+    assert listing(store.folder) == []
+
+
+def test_a_disk_that_fills_up_while_writing(store, monkeypatch):
+    store.folder.mkdir()
+    real = Path.open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[:50])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda path, mode="r", *a, **k: Full(real(path, mode)) if mode == "wb"
+                        else real(path, mode, *a, **k))
+    with refused("No space left"):
+        store.put(record_of())
+    assert listing(store.folder) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "results")
+    with refused("DCLIB_RESULTS", "--results"):
+        store.put(record_of())
+    with refused():
+        store.get(BASE)
+    assert listing(tmp_path) == ["file"]
+
+
+def test_a_read_only_folder(tmp_path, read_only):
+    store = Store(tmp_path)
+    store.put(record_of())
+    read_only(tmp_path)
+    with refused("DCLIB_RESULTS"):
+        store.put(record_of(RANKING))
+    assert store.get(BASE) == record_of() and listing(tmp_path) == [f"{BASE.id}.json"]
+
+
+def test_write_whole_makes_folders(tmp_path):
+    write_whole(tmp_path / "a" / "b" / "c.bin", b"123")
+    assert (tmp_path / "a" / "b" / "c.bin").read_bytes() == b"123" and len(listing(tmp_path)) == 3
+
+
+def put_often(folder, number):
+    store = Store(folder)
+    for i in range(60):
+        store.put(record_of(BASE, seed=number))
+        store.put(record_of(dataclasses.replace(BASE, seed=100 * number + i)))
+
+
+def test_several_writers_at_once(store):
+    context = worker_context()
+    writers = [context.Process(target=put_often, args=(store.folder, number)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    possible = [record_of(BASE, seed=number) for number in range(3)]
+    while any(writer.is_alive() for writer in writers):
+        found = store.get(BASE)
+        assert found is None or found in possible
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert len(store.records()) == 180 and store.get(BASE) in possible
+    assert len(listing(store.folder)) == 180  # BASE is the first of the numbered ones
+
+
+# ---------------------------------------------------------------- weights
+
+def test_own_weights_come_before_published_ones(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_ROOT", tmp_path)
+    own, published = store.folder / "weights" / f"{BASE.id}.safetensors", tmp_path / "data" / "weights" / f"{BASE.id}.safetensors"
+    assert store.weights(BASE) == own
+    write_whole(published, b"published")
+    assert store.weights(BASE) == published
+    assert store.put_weights(BASE, b"own") == own and published.read_bytes() == b"published"
+    assert store.weights(BASE) == own
+
+
+# ---------------------------------------------------------------- archives
+
+@pytest.fixture
+def filled(tmp_path):
+    store = Store(tmp_path / "there")
+    for run in (BASE, RANKING, DEEP):
+        store.put(record_of(run))
+    store.put_weights(BASE, bytes(range(256)) * 40)
+    return store
+
+
+def test_archives_carry_records_and_weights(filled, store, tmp_path):
+    archive = tmp_path / "all.zip"
+    assert filled.export(archive) == 3
+    assert store.import_(archive) == 3
+    assert store.records() == filled.records()
+    assert store.weights(BASE).read_bytes() == filled.weights(BASE).read_bytes()
+    assert listing(store.folder) == listing(filled.folder)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["all.zip", "results", "there"]
+
+
+def test_archives_without_weights(filled, store, tmp_path):
+    filled.export(tmp_path / "all.zip", weights=False)
+    store.import_(tmp_path / "all.zip")
+    assert len(store.records()) == 3 and not store.weights(BASE).exists()
+
+
+def test_import_adds_to_what_is_there(filled, store, tmp_path):
+    other = dataclasses.replace(BASE, seed=7)
+    store.put(record_of(other))
+    filled.export(tmp_path / "all.zip")
+    store.import_(tmp_path / "all.zip")
+    store.import_(tmp_path / "all.zip")
+    assert len(store.records()) == 4 and store.get(other) == record_of(other)
+
+
+def test_damaged_archives_bring_in_nothing(filled, store, tmp_path):
+    archive = tmp_path / "all.zip"
+    filled.export(archive)
+    whole = archive.read_bytes()
+    expected = filled.records()
+    damaged = [whole[:length] for length in range(0, len(whole), len(whole) // 23)]
+    step = len(whole) // 200
+    damaged += [whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1:] for i in range(0, len(whole), step)]
+    for content in [b"", b"PK", b"hello", *damaged]:
+        archive.write_bytes(content)
+        try:
+            store.import_(archive)
+        except InputError as error:
+            check_sentence(str(error), "all.zip")
+            assert listing(store.folder.parent) == listing(tmp_path) and not store.folder.exists()
+        else:  # a byte that says nothing about the contents, or a file that lost its ending
+            assert all(record in expected for record in store.records())
+            clear(store.folder)
+
+
+def clear(folder):
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    folder.rmdir()
+
+
+def test_archives_with_a_bad_record_bring_in_nothing(filled, store, tmp_path):
+    archive = tmp_path / "all.zip"
+    filled.export(archive)
+    for name, content in (("zzz.json", WHOLE[:-30]), ("zzz.json", "[]"), ("zzz.json", b"\xff")):
+        with zipfile.ZipFile(archive, "a") as file:
+            file.writestr(name, content)
+        with refused("all.zip"):
+            store.import_(archive)
+        assert not store.folder.exists()
+        filled.export(archive)
+
+
+@pytest.mark.parametrize("prefix", ["../", "../../", "/", "weights/../../", "C:\\", "..\\..\\"])
+def test_names_in_archives_cannot_leave_the_folder(tmp_path, prefix):
+    store, archive = Store(tmp_path / "a" / "b" / "results"), tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(f"{prefix}{BASE.id}.json", WHOLE)
+        file.writestr(f"{prefix}evil.safetensors", b"evil")
+        file.writestr(f"{prefix}script.py", b"evil")
+    store.import_(archive)
+    outside = [p for p in tmp_path.rglob("*") if p.is_file() and store.folder not in p.parents and p != archive]
+    assert outside == [] and store.get(BASE) == record_of()
+    assert not Path("/evil.safetensors").exists() and not list(store.folder.rglob("*.py"))
+
+
+def test_missing_archives(store, tmp_path):
+    with refused("gone.zip"):
+        store.import_(tmp_path / "gone.zip")
+    with refused(str(tmp_path)):
+        store.import_(tmp_path)
+
+
+def test_exports_where_nothing_can_be_written(filled, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.zip").mkdir()
+    before = listing(tmp_path)
+    for archive in (tmp_path / "missing" / "all.zip", tmp_path / "file" / "all.zip", tmp_path / "folder.zip"):
+        with refused("export"):
+            filled.export(archive)
+    assert listing(tmp_path) == before
+
+
+def test_an_export_to_a_full_disk_keeps_the_old_archive(filled, tmp_path, monkeypatch):
+    archive = tmp_path / "all.zip"
+    filled.export(archive)
+    whole = archive.read_bytes()
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", fail)
+    with refused("No space left"):
+        filled.export(archive)
+    assert archive.read_bytes() == whole and sorted(p.name for p in tmp_path.iterdir()) == ["all.zip", "there"]
+
+
+# ---------------------------------------------------------------- folders
+
+def test_results_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DCLIB_RESULTS", str(tmp_path))
+    assert results.results_folder() == tmp_path and Store().folder == tmp_path
+    monkeypatch.setenv("DCLIB_RESULTS", "~/records")
+    assert results.results_folder() == Path.home() / "records"
+    monkeypatch.delenv("DCLIB_RESULTS")
+    assert results.results_folder() == Path(results.__file__).parents[1] / "data" / "results"
+    monkeypatch.setattr(results, "_ROOT", tmp_path)
+    assert results.results_folder() == Path.home() / ".cache" / "dclib" / "results"
