@@ -233,8 +233,10 @@ def _resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         for i, parameter in enumerate(_parameters(optimiser)):
-            momentum = torch.empty_like(parameter, requires_grad=False)
-            optimiser.state[parameter]["momentum_buffer"] = momentum.copy_(tensors[f"momentum.{i}"])
+            momentum = tensors[f"momentum.{i}"]
+            if momentum.shape != parameter.shape:
+                raise ValueError(f"momentum of shape {list(momentum.shape)} for {list(parameter.shape)}")
+            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(momentum)
         best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
         if progress.curve and best.keys() != model.state_dict().keys():
             raise KeyError("best")
