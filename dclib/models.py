@@ -80,6 +80,84 @@ class AllConvNet(nn.Module):
         return self.features(images).mean(dim=(2, 3))
 
 
+#: Mean per RGB channel of the ImageNet training images, on the 0..255 scale, as released.
+IMAGENET_MEAN = (123.68, 116.779, 103.939)
+
+
+class AlexNet(nn.Module):
+    """AlexNet for ImageNet (Figure 3b): five convolutions, of which three in two groups, and three dense layers.
+
+    Args:
+        num_classes: outputs; 1000 in the paper (60,965,224 trainable parameters).
+        layout: "paper" for the released network, whose LRN stands behind the pooling and is not divided by its
+            size; "caffe" for BVLC's weights, whose LRN stands before the pooling. Weights belong to the layout
+            that they were trained in.
+
+    Input [N, 3, 227, 227] in 0..255 RGB; output logits [N, num_classes].
+    """
+
+    #: The layers that the paper ranks and corrects (Section 5.2.2).
+    correctable = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+    def __init__(self, num_classes: int = 1000, layout: str = "paper") -> None:
+        super().__init__()
+        if layout not in ("paper", "caffe"):
+            raise InputError(f"layout: expected paper or caffe, got {layout!r}.")
+        self.layout = layout
+        self.normalize = Normalize(IMAGENET_MEAN, (1.0, 1.0, 1.0))
+        self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
+        self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
+        self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
+        self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
+        self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
+        # torch divides alpha by the window's size; the released network does not.
+        alpha, k = (5e-4, 2.0) if layout == "paper" else (1e-4, 1.0)
+        self.lrn = nn.LocalResponseNorm(5, alpha=alpha, beta=0.75, k=k)
+        self.pool = nn.MaxPool2d(3, stride=2)
+        self.fc6, self.fc7 = nn.Linear(256 * 6 * 6, 4096), nn.Linear(4096, 4096)
+        self.fc8 = nn.Linear(4096, num_classes)
+        self.dropout = nn.Dropout(0.5)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Output of the last pooling, flattened: [N, 9216]."""
+        x = self.normalize(images)
+        for conv in (self.conv1, self.conv2):
+            x = torch.relu(conv(x))
+            x = self.lrn(self.pool(x)) if self.layout == "paper" else self.pool(self.lrn(x))
+        x = torch.relu(self.conv3(x))
+        x = torch.relu(self.conv4(x))
+        return self.pool(torch.relu(self.conv5(x))).flatten(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.dropout(torch.relu(self.fc6(self.features(images))))
+        return self.fc8(self.dropout(torch.relu(self.fc7(x))))
+
+
+def multiply_adds(module: nn.Module, *shape: int) -> int:
+    """Multiply-adds of the convolutions and dense layers of `module` for one input of `shape` [C, H, W].
+
+    Biases count one each, as in Table 10, which calls the sum FLOPs.
+    """
+    counted = 0
+
+    def count(layer: nn.Conv2d | nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal counted
+        per_output = layer.weight[0].numel() + (layer.bias is not None)
+        counted += per_output * output[0].numel()
+
+    layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(1, *shape, device=next(module.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        module.train(was_training)
+    return counted
+
+
 def count_parameters(model: nn.Module, trainable: bool = True) -> int:
     """How many parameters `model` has; only those that require a gradient when `trainable`."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
