@@ -1,7 +1,7 @@
 """dclib: the library behind the re-executable companion to DeepCorrect.
 
 Borkar and Karam, "DeepCorrect: Correcting DNN Models against Image Distortions" (arXiv:1705.02406).
-The modules in reading order: ``distortions``, ``datasets``, ``models``, ``ranking``, ``correction``,
+The modules in reading order: ``distortions``, ``datasets``, ``models``, ``swapping``, ``ranking``, ``correction``,
 ``training``, ``evaluation``, ``experiments``, ``results``, ``tables``, ``figures``. Each imports only from
 those before it.
 """
