@@ -203,7 +203,7 @@ def blur_windows(sigmas: Sequence[float]) -> Figure:
 # On a page
 
 
-CAPTION = "color:var(--pst-color-text-base,inherit);font-weight:400;font-size:0.9rem;text-align:left;margin:0.4rem 0"
+CAPTION = "color:inherit;font-weight:400;font-size:0.9rem;text-align:left;margin:0.4rem 0"
 
 
 def show(*figures: Figure, caption: str = ""):

@@ -147,7 +147,8 @@ def source_lines(target: str, store: Store) -> str:
 def _marked(frame: pd.DataFrame, marks: pd.DataFrame) -> Styler:
     """`frame` with the styles of `marks`; each sigma stands on its own line, so that columns stay narrow."""
     style = frame.style.apply(lambda _: marks, axis=None).hide(axis="index", names=True)
-    return style.format_index(lambda head: head.replace(" = ", "<br>").replace("average", "mean"), axis="columns")
+    short = {"average": "mean", "parameters": "trained"}
+    return style.format_index(lambda head: short.get(head, head.replace(" = ", "<br>")), axis="columns")
 
 
 def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:
@@ -164,7 +165,7 @@ def dress(style: Styler, caption: str, name: str) -> Styler:
     """The look that all tables of the book share: narrow, numbers on one line. Equal contents give equal HTML."""
     cells = "padding: 0.2rem; white-space: nowrap"
     return (style.set_caption(caption).set_uuid(name).set_table_attributes('class="dataframe dclib-table"')
-            .set_table_styles([{"selector": "", "props": "font-size: 0.8rem"}, {"selector": "td, th", "props": cells},
+            .set_table_styles([{"selector": "", "props": "font-size: 0.77rem"}, {"selector": "td, th", "props": cells},
                                {"selector": "th.level1", "props": "font-weight: normal"}]))
 
 
