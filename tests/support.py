@@ -41,5 +41,5 @@ def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
 def worker_context() -> multiprocessing.context.BaseContext:
     """Processes that start fast: one server imports dclib once and is forked for each of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dclib.sweep"])
+    context.set_forkserver_preload(["dclib.sweep", "torch._dynamo"])  # the optimiser imports the latter
     return context
