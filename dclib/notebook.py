@@ -88,7 +88,7 @@ def verdict(sections: Sequence[str], store: Store):
 def inline(markdown: str) -> str:
     """One line of Markdown as HTML: `code` and *emphasis*."""
     escaped = html.escape(markdown, quote=False)
-    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped))
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", re.sub(r"`([^`]+)`", r'<code style="color:inherit">\1</code>', escaped))
 
 
 def _table(styled) -> str:

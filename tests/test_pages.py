@@ -148,7 +148,7 @@ def test_section_without_any_verdict_says_so(store):
 def test_caption_stands_outside_of_the_scrolling_table(store):
     html = notebook.table(tables.styled("table1", "small", store), below="Made with `dclib run`; *not run yet*.").data
     assert html.index("Table 1.") < html.index("overflow-x:auto") < html.index("<table")
-    assert "<caption>" not in html and "<code>dclib run</code>; <em>not run yet</em>" in html
+    assert "<caption>" not in html and ">dclib run</code>; <em>not run yet</em>" in html
     assert 'tabindex="0" role="region" aria-label="Table 1.' in html
 
 
