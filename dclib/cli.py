@@ -1,6 +1,7 @@
 """`dclib ...`: list, run and show tables and figures; move records between machines."""
 
 import argparse
+import os
 import sys
 
 from dclib.errors import InputError
@@ -11,14 +12,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.act(options)
+        sys.stdout.flush()
     except InputError as error:
         print(f"dclib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ndclib: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output left early, e.g. `| head`
+    except BrokenPipeError:  # the reader of our output left early, e.g. `| head`; the flush at exit is to be silent too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -37,8 +37,11 @@ def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...]
     """The rows of Table 1, 2, 3 or 4 (CIFAR-100): paper and records side by side."""
     if target not in TABLES:
         raise InputError(f"table: expected one of {', '.join(TABLES)}, got {target!r}.")
-    printed = {row["method"]: row for row in paper.table(TABLES[target])["rows"]
-               if row.get("dataset", "cifar100") == "cifar100"}
+    try:
+        table = paper.table(TABLES[target])
+    except (OSError, ValueError) as error:  # its sentence says what is missing
+        raise InputError(str(error)) from error
+    printed = {row["method"]: row for row in table["rows"] if row.get("dataset", "cifar100") == "cifar100"}
     collected = []
     for method, runs in rows(target, profile(profile_name), seeds).items():
         found = tuple(record for run in runs if (record := store.get(run)))
