@@ -50,11 +50,14 @@ def _parser() -> argparse.ArgumentParser:
 
     results = commands.add_parser("results", help="move records between machines")
     moves = results.add_subparsers(required=True, metavar="DIRECTION")
-    for name, act, text in (("export", _export, "all records and weights into one archive"),
+    for name, act, text in (("export", _export, "all records, and what another machine needs to go on, into one archive"),
                             ("import", _import, "the records of an archive into the results folder")):
         move = moves.add_parser(name, help=text)
         move.add_argument("archive")
         move.add_argument("--results", help="results folder")
+        if name == "export":
+            move.add_argument("--weights", choices=("none", "baselines", "all"), default="baselines",
+                              help="which trained networks to add (default: baselines, and checkpoints)")
         move.set_defaults(act=act)
     return parser
 
@@ -107,7 +110,7 @@ def _show(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from dclib.results import Store
-    print(f"{Store(options.results).export(options.archive)} records exported to {options.archive}.")
+    print(f"{Store(options.results).export(options.archive, options.weights)} records exported to {options.archive}.")
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -129,18 +129,26 @@ class Store:
         """All records in the folder, sorted by id; a bad one is an error."""
         return [_read(path) for path in sorted(self.folder.glob("*.json"))]
 
-    def export(self, archive: str | Path, weights: bool = True) -> int:
-        """Put all records (and weights) into one zip file; returns how many records."""
+    def export(self, archive: str | Path, weights: str = "baselines") -> int:
+        """Put all records into one zip file, with what another machine needs to go on; returns how many records.
+
+        Args:
+            weights: "baselines" adds the networks that other runs start from and the checkpoints of unfinished
+                trainings; "all" adds every trained network; "none" adds neither.
+        """
         archive = Path(archive)
         records = self.records()
+        baselines = {record.id for record in records if "base" not in record.description}
+        chosen = [p for folder in ("weights", "checkpoints") for p in sorted((self.folder / folder).glob("*.safetensors"))
+                  if weights == "all" or (weights == "baselines" and (folder == "checkpoints" or p.stem in baselines))]
         temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex}.partial")
         try:
             with _removed_on_failure(temporary):
                 with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
                     for record in records:
                         file.writestr(f"{record.id}.json", record.to_json())
-                    for path in sorted((self.folder / "weights").glob("*.safetensors")) if weights else []:
-                        file.write(path, f"weights/{path.name}")
+                    for path in chosen:
+                        file.write(path, f"{path.parent.name}/{path.name}")
                 temporary.replace(archive)
         except OSError as error:
             raise InputError(f"export: expected a place that can be written, got {error} for {archive}.") from error
@@ -160,7 +168,8 @@ class Store:
         except Exception as error:  # a damaged archive makes zipfile raise almost anything
             raise InputError(f"{archive}: expected an archive made by dclib results export, got {error}.") from error
         for name, content in weights.items():
-            write_whole(self.folder / "weights" / Path(name).name, content)
+            folder = "checkpoints" if Path(name).parent.name == "checkpoints" else "weights"
+            write_whole(self.folder / folder / Path(name).name, content)
         for record in records:
             self.put(record)
         return len(records)

@@ -363,9 +363,23 @@ def test_archives_carry_records_and_weights(filled, store, tmp_path):
 
 
 def test_archives_without_weights(filled, store, tmp_path):
-    filled.export(tmp_path / "all.zip", weights=False)
+    filled.export(tmp_path / "all.zip", weights="none")
     store.import_(tmp_path / "all.zip")
     assert len(store.records()) == 3 and not store.weights(BASE).exists()
+
+
+def test_archives_carry_what_other_runs_start_from(filled, store, tmp_path):
+    later = next(Record.from_json(p.read_text()) for p in filled.folder.glob("*.json")
+                 if "base" in json.loads(p.read_text())["description"])
+    for folder, name in (("weights", later.id), ("checkpoints", "0123456789abcdef")):
+        write_whole(filled.folder / folder / f"{name}.safetensors", b"bytes")
+    filled.export(tmp_path / "some.zip")
+    store.import_(tmp_path / "some.zip")
+    files = {str(p.relative_to(store.folder)) for p in store.folder.rglob("*.safetensors")}
+    assert files == {f"weights/{BASE.id}.safetensors", "checkpoints/0123456789abcdef.safetensors"}
+    filled.export(tmp_path / "all.zip", weights="all")
+    store.import_(tmp_path / "all.zip")
+    assert (store.folder / "weights" / f"{later.id}.safetensors").read_bytes() == b"bytes"
 
 
 def test_import_adds_to_what_is_there(filled, store, tmp_path):
