@@ -125,7 +125,8 @@ class SwapNetwork:
         before = distorted[cut.following]
         patches = F.unfold(difference[m, f].unsqueeze(1), conv.kernel_size, conv.dilation, conv.padding, conv.stride)
         weight = _dense_weight(conv)[:, f].transpose(0, 1).flatten(2)
-        return torch.baddbmm(before.flatten(2)[m], weight, patches).view(len(m), *before.shape[1:])
+        value = before.flatten(2).index_select(0, m)
+        return value.baddbmm_(weight, patches).view(len(m), *before.shape[1:])
 
     def _run_from(self, layer: str, value: torch.Tensor, distorted: dict, m: torch.Tensor) -> torch.Tensor:
         """The network's output, given the value of the cut's start and cached values for all that it does not reach."""
