@@ -16,9 +16,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def seeded(monkeypatch) -> None:
     torch.manual_seed(0)
     np.random.seed(0)
+    monkeypatch.setenv("no_proxy", "*")  # servers of the tests are on this machine
 
 
 @pytest.fixture

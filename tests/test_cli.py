@@ -104,7 +104,8 @@ def test_seeds(capsys, monkeypatch):
     asked = []
     monkeypatch.setattr(sweep, "sweep", lambda runs, *_, **options: asked.append((runs, options)) or
                         sweep.Swept(len(runs), 0, False))
-    assert cli.main(["run", "table2", *SMOKE, "--seeds", "3", "5", "--time-budget", "2m", "--recompute", "--jobs", "3"]) == 0
+    options = ["--seeds", "3", "5", "--time-budget", "2m", "--recompute", "--jobs", "3"]
+    assert cli.main(["run", "table2", *SMOKE, *options]) == 0
     runs, options = asked[0]
     assert {run.seed for run in runs} == {3, 5} and {run.distortion for run in runs} == {None, "awgn"}
     assert (options["time_budget"], options["recompute"], options["jobs"]) == (120, True, 3)
@@ -201,7 +202,8 @@ def test_bad_arguments(capsys, folders, arguments):
 
 
 def test_no_data_and_no_network(capsys, folders):
-    check_refused(capsys, ["run", "table1", "--profile", "small", "--quiet", "--device", "cpu"], "CIFAR-100", "DCLIB_DATA")
+    check_refused(capsys, ["run", "table1", "--profile", "small", "--quiet", "--device", "cpu"], "CIFAR-100",
+                  "DCLIB_DATA")
     assert [name for name in listing(folders) if not name.endswith(".lock")] == []
 
 

@@ -169,8 +169,11 @@ def test_a_unit_of_zeros_changes_nothing(net):
 
 def captured(model, names, x):
     outputs = {}
-    hooks = [model.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: outputs.update({name: o.clone()}))
-             for name in names]
+
+    def keep(name):
+        return lambda module, inputs, output: outputs.update({name: output.clone()})
+
+    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
     model(x)
     for hook in hooks:
         hook.remove()
@@ -446,8 +449,9 @@ def test_a_design_per_layer_must_be_complete(net):
         correct(net, CHOSEN, {"conv1": SMALL})
 
 
-@pytest.mark.parametrize("options, word", [({"width": 0}, "width"), ({"width": -4}, "width"), ({"kernels": (1,)}, "kernels"),
-                                           ({"kernels": (1, 2, 1)}, "kernels"), ({"kernels": (1, -3, 1)}, "kernels"),
+@pytest.mark.parametrize("options, word", [({"width": 0}, "width"), ({"width": -4}, "width"),
+                                           ({"kernels": (1,)}, "kernels"), ({"kernels": (1, 2, 1)}, "kernels"),
+                                           ({"kernels": (1, -3, 1)}, "kernels"),
                                            ({"dilations": (1, 2)}, "dilations"),
                                            ({"dilations": (1, 0, 1, 1)}, "dilations")])
 def test_bad_designs(options, word):

@@ -289,7 +289,7 @@ def empty_zip():
 
 @pytest.fixture
 def pickles(tiny, monkeypatch):
-    """CIFAR-100's own files {name: bytes} with the images of `tiny` in another order, and torchvision expecting them."""
+    """CIFAR-100's own files {name: bytes} with the images of `tiny` in another order; torchvision expects them."""
     files = {"meta": pickle.dumps({"fine_label_names": tiny["classes"].tolist()})}
     rng = np.random.RandomState(2)
     for split in ("train", "test"):

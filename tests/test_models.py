@@ -137,7 +137,8 @@ def test_training_changes_only_what_should_train():
     train_some_steps(copied, 255 * torch.rand(20, 3, 32, 32), torch.arange(20) % 10)
     changed = {k for k, v in copied.state_dict().items() if not torch.equal(v, before[k])}
     parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    assert changed == {f"conv{i}.{p}" for i in (2, 4) for p in parts[:2]} | {f"bn{i}.{p}" for i in (2, 4) for p in parts}
+    assert changed == {f"{kind}{i}.{part}" for i in (2, 4) for kind, changing in (("conv", parts[:2]), ("bn", parts))
+                       for part in changing}
     assert all(p.grad is None for p in copied.parameters() if not p.requires_grad)
 
 

@@ -59,7 +59,7 @@ def naive_swap_accuracy(model, layer, filters, clean, distorted, labels):
 # ---------------------------------------------------------------- networks
 
 class Grouped(nn.Module):
-    """Like AlexNet: a large first kernel with stride, pooling, response normalisation, groups, dropout, dense layers."""
+    """Like AlexNet: a large first kernel with stride, pools, response normalisation, groups, dropout, dense layers."""
 
     def __init__(self):
         super().__init__()
@@ -68,7 +68,8 @@ class Grouped(nn.Module):
             nn.Conv2d(8, 12, 3, padding=1, groups=2), nn.ReLU(inplace=True), nn.LocalResponseNorm(5, 0.05),
             nn.Conv2d(12, 8, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4), nn.ReLU(inplace=True), nn.MaxPool2d(2))
-        self.classifier = nn.Sequential(nn.Dropout(), nn.Linear(8 * 9, 16), nn.ReLU(inplace=True), nn.Linear(16, CLASSES))
+        self.classifier = nn.Sequential(nn.Dropout(), nn.Linear(8 * 9, 16), nn.ReLU(inplace=True),
+                                        nn.Linear(16, CLASSES))
 
     def forward(self, x):
         return self.classifier(torch.flatten(self.features(x), 1))
@@ -132,7 +133,7 @@ class Shared(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.a, self.b, self.c = (nn.Conv2d(channels, 4, 3, padding=1) for channels in (3, 4, 4))
         self.bn, self.bn2, self.head = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Conv2d(4, CLASSES, 1)
 
     def forward(self, x):
@@ -159,9 +160,15 @@ def hooked():
 
 
 def oddly_padded():
-    return nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU(), nn.Conv2d(4, 5, (3, 1), padding_mode="reflect",
-                         padding=1), nn.SiLU(), nn.Conv2d(5, 4, (2, 3), stride=(1, 2), padding=(0, 1), bias=False), nn.PReLU(4),
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU(),
+                         nn.Conv2d(4, 5, (3, 1), padding=1, padding_mode="reflect"), nn.SiLU(),
+                         nn.Conv2d(5, 4, (2, 3), stride=(1, 2), padding=(0, 1), bias=False), nn.PReLU(4),
                          nn.Conv2d(4, CLASSES, 1), nn.AdaptiveMaxPool2d(1), nn.Flatten())
+
+
+def standardised():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Standardised(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(),
+                         Standardised(5, CLASSES, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def corrected():
@@ -184,15 +191,14 @@ NETWORKS = {
                                 "layer2.0.downsample.0": [3, 100], "layer2.1.conv2": [11, 127]}, 20, 0.02),
     "squeezenet1_1": (lambda: torchvision.models.squeezenet1_1(num_classes=CLASSES),
                       {"features.0": [0, 8, 60], "features.3.squeeze": [1, 15], "features.3.expand1x1": [0, 9],
-                       "features.4.expand3x3": [4, 60], "features.12.expand3x3": [2, 200], "classifier.1": ALL}, 36, 0.02),
+                       "features.4.expand3x3": [4, 60], "features.12.expand3x3": [2, 200], "classifier.1": ALL},
+                      36, 0.02),
     "grouped": (Grouped, {"features.0": ALL, "features.4": ALL, "features.7": ALL, "features.9": ALL}, 32, 0.02),
     "used twice": (UsedTwice, {"a": ALL, "b": ALL, "c": ALL}, 16, 0.02),
     "in place": (InPlace, {"a": ALL, "b": ALL, "c": ALL, "head": ALL}, 12, 1),
     "sized": (Sized, {"a": ALL, "b": ALL}, 16, 0.02),
     "shared": (Shared, {"a": ALL, "b": ALL, "head": ALL}, 12, 0.02),
-    "standardised": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Standardised(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(),
-                                           Standardised(5, CLASSES, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-                     {"0": ALL, "2": ALL, "5": ALL}, 12, 0.02),
+    "standardised": (standardised, {"0": ALL, "2": ALL, "5": ALL}, 12, 0.02),
     "hooked": (hooked, {"0": ALL, "3": ALL, "5": ALL}, 12, 0.02),
     "oddly padded": (oddly_padded, {"0": ALL, "2": ALL, "4": ALL, "6": ALL}, 12, 0.02),
     "dense": (lambda: nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.Tanh(), nn.Conv2d(5, 4, 3, stride=3),
@@ -263,7 +269,8 @@ def test_equal_to_the_naive_loop(cases, name):
     assert len(seen) > 1  # swaps matter
 
 
-@pytest.mark.parametrize("name", ["AllConvNet", "grouped", "used twice", "in place", "sized", "shared", "squeezenet1_1"])
+@pytest.mark.parametrize("name", ["AllConvNet", "grouped", "used twice", "in place", "sized", "shared",
+                                  "squeezenet1_1"])
 def test_joint_swaps_equal_the_naive_loop(cases, name):
     model, layers, clean, distorted, labels = cases(name)
     model = copy.deepcopy(model).eval()
@@ -292,7 +299,7 @@ def test_the_batch_size_does_not_matter(cases, batch_size):
 
 
 def test_more_images_than_one_chunk_holds():
-    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, CLASSES, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, CLASSES, 3), nn.Flatten())
     clean, distorted = pairs(620, 3, 0.02)
     model = centred(model.double(), clean)
     labels = labelled(model, clean)
@@ -303,7 +310,8 @@ def test_more_images_than_one_chunk_holds():
 def test_undistorted_images_change_nothing(cases):
     model, _, clean, _, labels = cases("AllConvNet")
     before = accuracy_per_level(model, clean[None], labels)
-    assert np.array_equal(swap_accuracy(model, ["conv2"], clean, clean[None], labels)["conv2"], np.full((4, 1), before[0]))
+    swapped = swap_accuracy(model, ["conv2"], clean, clean[None], labels)["conv2"]
+    assert np.array_equal(swapped, np.full((4, 1), before[0]))
 
 
 def test_layers_may_be_named_twice(cases):

@@ -333,7 +333,7 @@ def test_several_writers_at_once(store):
 
 def test_own_weights_come_before_published_ones(store, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "_ROOT", tmp_path)
-    own, published = store.folder / "weights" / f"{BASE.id}.safetensors", tmp_path / "data" / "weights" / f"{BASE.id}.safetensors"
+    own, published = (folder / "weights" / f"{BASE.id}.safetensors" for folder in (store.folder, tmp_path / "data"))
     assert store.weights(BASE) == own
     write_whole(published, b"published")
     assert store.weights(BASE) == published

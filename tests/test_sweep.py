@@ -117,12 +117,12 @@ def test_two_jobs_share_the_work(calm, store):
 
 
 def test_a_time_budget_stops_and_the_same_call_goes_on(calm, store):
-    runs, stops = some_runs(), 0
+    runs, stops = some_runs()[:3], 0
     while (swept := sweep(runs, store, time_budget=0.0, progress=False, say=lambda _: None)).out_of_time:
         stops += 1
-        assert swept.left > 0 and swept.done + swept.left == 5 and len(store.records()) == swept.done
-    assert stops > 5 and swept == Swept(5, 0, False)
-    check_same(store, calm[0])
+        assert swept.left > 0 and swept.done + swept.left == 3 and len(store.records()) == swept.done
+    assert stops > 5 and swept == Swept(3, 0, False)
+    assert all(store.get(run).outcome == calm[0].get(run).outcome for run in runs)
     assert not list(store.folder.rglob("*.partial")) and not list((store.folder / "checkpoints").glob("*.safetensors"))
 
 
@@ -213,7 +213,8 @@ def test_the_record_says_what_was_done_and_where(calm):
     store = calm[0]
     for run in some_runs():
         record = store.get(run)
-        assert record.description == run.description and record.cost["seconds"] >= 0 and record.cost["peak_bytes"] > 10**6
+        assert record.description == run.description
+        assert record.cost["seconds"] >= 0 and record.cost["peak_bytes"] > 10**6
         assert record.environment.keys() == {"device", "threads", "torch", "python", "dclib", "commit", "date"}
         if run.kind in ("train", "evaluate"):
             levels = 7 if run.distortion else 1

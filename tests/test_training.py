@@ -258,8 +258,11 @@ def recorded(model, data, s, into=None):
     if into is not None:
         into += progress.curve
     whole = data.images.float()
-    labels = [data.labels[[int((whole == image).flatten(1).all(1).nonzero()[0, 0]) for image in batch]] for batch in inputs]
-    return list(zip(inputs, labels))
+
+    def label(image):
+        return data.labels[(whole == image).flatten(1).all(1)][0]
+
+    return [(batch, torch.stack([label(image) for image in batch])) for batch in inputs]
 
 
 def check_equal(model, other):
@@ -270,9 +273,13 @@ def check_equal(model, other):
 def test_steps_equal_textbook_sgd_with_l2():
     model, data = net(), data_of()
     by_hand = copy.deepcopy(model)
-    s = schedule(iterations=4, evaluate_every=4, decay=0.1, learning_rate=0.02, drops=(2,), l2=(("conv1", 0.3), ("conv9", 0.02)))
-    batches = recorded(model, data, s)
-    train_by_hand(by_hand, batches, s, lambda m: 0.3 * m.conv1.weight.square().sum() + 0.02 * m.conv9.weight.square().sum())
+    s = schedule(iterations=4, evaluate_every=4, decay=0.1, learning_rate=0.02, drops=(2,),
+                 l2=(("conv1", 0.3), ("conv9", 0.02)))
+
+    def penalty(m):
+        return 0.3 * m.conv1.weight.square().sum() + 0.02 * m.conv9.weight.square().sum()
+
+    train_by_hand(by_hand, recorded(model, data, s), s, penalty)
     check_equal(model, by_hand)
 
 
@@ -363,8 +370,8 @@ def test_a_better_network_must_be_better_by_the_tolerance(monkeypatch, accuracie
 KINDS = {
     "baseline": (net, None),
     "finetune": (lambda: trainable_copy(net(), ["conv1", "conv2"]), "awgn"),
-    "deepcorrect": (lambda: correct(net(), {"conv1": [0, 3]}, UnitDesign(2, input_batchnorm=True), also_train=["conv8"]),
-                    "blur"),
+    "deepcorrect": (lambda: correct(net(), {"conv1": [0, 3]}, UnitDesign(2, input_batchnorm=True),
+                                    also_train=["conv8"]), "blur"),
 }
 RESUMED = Schedule(8, 10, 0.05, (5,), 3, warm_up=2, warm_up_rate=0.01, decay=1e-3, l1=1e-3, l2=(("conv1", 1e-3),))
 
