@@ -16,9 +16,10 @@ from dclib.execution import environment
 FOLDER = Path(__file__).parent / "results"
 
 
-def seconds(work: Callable[[], object], device: str = "cpu", repeats: int = 7) -> list[float]:
+def seconds(work: Callable[[], object], device: str = "cpu", repeats: int = 7, *, warm_up: bool = True) -> list[float]:
     """Wall-clock seconds of `repeats` calls, after one call that does not count."""
-    work()
+    if warm_up:
+        work()
     times = []
     for _ in range(repeats):
         _wait(device)
@@ -27,6 +28,13 @@ def seconds(work: Callable[[], object], device: str = "cpu", repeats: int = 7) -
         _wait(device)
         times.append(time.perf_counter() - start)
     return times
+
+
+def taking_turns(work: dict[str, Callable[[], object]], device: str = "cpu", repeats: int = 3) -> dict[str, list[float]]:
+    """`seconds` of several works in turn, so that a change in the machine's load meets all of them."""
+    rounds = [{name: seconds(call, device, 1, warm_up=number == 0)[0] for name, call in work.items()}
+              for number in range(repeats)]
+    return {name: [times[name] for times in rounds] for name in work}
 
 
 def entry(name: str, times: list[float], count: int, unit: str, **more) -> dict:

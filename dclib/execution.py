@@ -179,11 +179,10 @@ def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict,
     model, images = network(run.base, store, device), _ranking_images(run)
     clean, distorted = _pairs(run, images, device)
     priorities = priorities_of(store.get(run.ranking), run.selection.score, run.layers)
-    accuracy = {}
-    for layer in run.layers:
-        chosen = [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
-        accuracy[layer] = [ranking.joint_swap_accuracy(model, layer, index, clean, distorted,
-                                                       images.labels.to(device)).round(6).tolist() for index in chosen]
+    choices = {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
+               for layer in run.layers}
+    swapped = ranking.joint_swap_accuracy(model, choices, clean, distorted, images.labels.to(device))
+    accuracy = {layer: values.round(6).tolist() for layer, values in swapped.items()}
     before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
     return {"accuracy": accuracy, "clean_accuracy": before[0].item(),
             "distorted_accuracy": before[1:].round(6).tolist(), "images": len(images)}, time.monotonic() - started

@@ -52,24 +52,33 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
     return {layer: (counts.double() / len(clean)).numpy() for layer, counts in correct.items()}
 
 
-def joint_swap_accuracy(model: nn.Module, layer: str, filters: Sequence[int], clean: torch.Tensor,
-                        distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 500) -> np.ndarray:
-    """Top-1 accuracy [levels] after swapping the outputs of all `filters` of `layer` together (Figures 4 and 5).
+def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
+                        distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+    """Top-1 accuracy after swapping the outputs of several filters of one layer together (Figures 4 and 5).
 
-    Arguments as in `swap_accuracy`.
+    Args:
+        choices: {layer: choices of its filters}; each choice is a swap of its own.
+        model, clean, distorted, labels, batch_size: as in `swap_accuracy`; a batch is of images.
+
+    Returns:
+        {layer: float64 array [choices, levels]}, accuracies in 0..1.
     """
     _check_pairs(clean, distorted, labels, batch_size)
-    network = SwapNetwork(model, (layer,))
-    index = _check_filters(filters, network.filters(layer)).to(clean.device)
-    correct = torch.zeros(len(distorted), dtype=torch.float64)
+    network = SwapNetwork(model, tuple(choices))
+    indices = {layer: [_check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
+               for layer, chosen in choices.items()}
+    correct = {layer: np.zeros((len(chosen), len(distorted))) for layer, chosen in choices.items()}
     with torch.inference_mode():
         for start in range(0, len(clean), batch_size):
             rows = slice(start, start + batch_size)
             undistorted = network.activations(clean[rows])
             for level, images in enumerate(distorted[:, rows]):
-                predicted = network.swap_together(layer, undistorted, network.activations(images), index)
-                correct[level] += (predicted == labels[rows]).sum().cpu()
-    return (correct / len(clean)).numpy()
+                activations = network.activations(images)
+                for layer, chosen in indices.items():
+                    for number, index in enumerate(chosen):
+                        predicted = network.swap_together(layer, undistorted, activations, index)
+                        correct[layer][number, level] += (predicted == labels[rows]).sum().item()
+    return {layer: counts / len(clean) for layer, counts in correct.items()}
 
 
 def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *,

@@ -276,17 +276,18 @@ def test_joint_swaps_equal_the_naive_loop(cases, name):
     model = copy.deepcopy(model).eval()
     for layer in list(layers)[:3]:
         count = model.get_submodule(layer).out_channels
-        for filters in ([0], [count - 1, 1], list(range(count)), []):
-            fast = joint_swap_accuracy(model, layer, filters, clean, distorted, labels, batch_size=4)
-            with torch.inference_mode():
-                slow = [accuracy_after_swap(model, layer, filters, clean, level, labels) for level in distorted]
-            assert np.array_equal(fast, np.array(slow))
+        choices = [[0], [count - 1, 1], list(range(count)), []]
+        fast = joint_swap_accuracy(model, {layer: choices}, clean, distorted, labels, batch_size=4)[layer]
+        with torch.inference_mode():
+            slow = [[accuracy_after_swap(model, layer, filters, clean, level, labels) for level in distorted]
+                    for filters in choices]
+        assert np.array_equal(fast, np.array(slow))
 
 
 def test_all_filters_of_the_first_layer_restore_the_clean_accuracy(cases):
     model, _, clean, distorted, labels = cases("AllConvNet")
-    restored = joint_swap_accuracy(model, "conv1", range(4), clean, distorted, labels)
-    assert np.array_equal(restored, np.repeat(accuracy_per_level(model, clean[None], labels), 2))
+    restored = joint_swap_accuracy(model, {"conv1": [range(4)]}, clean, distorted, labels)
+    assert np.array_equal(restored["conv1"][0], np.repeat(accuracy_per_level(model, clean[None], labels), 2))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10_000])
@@ -327,7 +328,7 @@ def test_the_model_and_the_images_are_not_changed(cases, training):
     model = copy.deepcopy(model).train(training)
     before = copy.deepcopy(model.state_dict()), clean.clone(), distorted.clone(), labels.clone()
     swap_accuracy(model, ["a"], clean, distorted, labels)
-    joint_swap_accuracy(model, "a", [0, 1], clean, distorted, labels)
+    joint_swap_accuracy(model, {"a": [[0, 1]]}, clean, distorted, labels)
     assert all(m.training is training for m in model.modules())
     assert all(torch.equal(v, before[0][k]) for k, v in model.state_dict().items())
     assert all(torch.equal(a, b) for a, b in zip((clean, distorted, labels), before[1:]))
@@ -519,7 +520,7 @@ def test_bad_input(case):
         swap_accuracy(**arguments)
     layers = arguments.pop("layers")
     with refused(word):
-        joint_swap_accuracy(layer=layers[0], filters=[0], **arguments)
+        joint_swap_accuracy(choices={layers[0]: [[0]]}, **arguments)
 
 
 @pytest.mark.parametrize("batch_size", [0, -5])
@@ -531,7 +532,7 @@ def test_bad_batch_size(batch_size):
 @pytest.mark.parametrize("filters", [[2], [-1], [0.5], [True, False], [[0]], "0", 1])
 def test_bad_filters(filters):
     with refused("filters"):
-        joint_swap_accuracy(MODEL, "0", filters, CLEAN, CLEAN[None], GOOD["labels"])
+        joint_swap_accuracy(MODEL, {"0": [filters]}, CLEAN, CLEAN[None], GOOD["labels"])
 
 
 @pytest.mark.parametrize("swapped, before", [(np.zeros((3, 2)), np.zeros(3)), (np.zeros(3), np.zeros(3)),
