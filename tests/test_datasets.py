@@ -19,7 +19,7 @@ import torchvision
 from support import check_sentence, refused
 
 from dclib import datasets
-from dclib.datasets import canonical_order, per_class_sample
+from dclib.datasets import canonical_order, cifar, embedded, per_class_sample
 
 COUNTS = (7, 3, 4)
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +60,7 @@ def test_patches_lie_inside_tiles_that_belong_to_one_split(monkeypatch):
     # Tile i of 63 has columns of 252 and of 252 (i + 1) / 64, so that any tint leaves the ratio i + 1 to 64.
     tiles = np.full((7, 48, 9, 48), 252.0)
     tiles[:, :, :, 1::2] *= (np.arange(63).reshape(7, 1, 9, 1) + 1) / 64
-    monkeypatch.setattr(datasets, "_grey_photograph", lambda name: tiles.reshape(7 * 48, 9 * 48))
+    monkeypatch.setattr(embedded, "_grey_photograph", lambda name: tiles.reshape(7 * 48, 9 * 48))
     data = datasets.photographs.__wrapped__(60, 40, 40)
     for label in range(19):
         seen = []
@@ -96,7 +96,7 @@ def test_photographs_refuse_empty_splits(counts):
 
 
 def test_a_photograph_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(datasets, "PHOTOGRAPHS", ("astronaut", "loch_ness"))
+    monkeypatch.setattr(embedded, "PHOTOGRAPHS", ("astronaut", "loch_ness"))
     with refused("'loch_ness'", "skimage"):
         datasets.photographs.__wrapped__(*COUNTS)
 
@@ -161,7 +161,7 @@ def tiny(monkeypatch):
         images = rng.randint(0, 256, (100 * per_class, 32, 32, 3), dtype=np.uint8)
         arrays |= {f"{split}_images": images, f"{split}_labels": np.repeat(np.arange(100), per_class)}
         digests[split] = hashlib.sha256(images.tobytes()).hexdigest()
-    monkeypatch.setattr(datasets, "CIFAR100_SHA256", digests)
+    monkeypatch.setattr(cifar, "CIFAR100_SHA256", digests)
     return arrays
 
 
@@ -388,7 +388,7 @@ def archive(pickles, monkeypatch):
             tar.addfile(entry, io.BytesIO(content))
     content = buffer.getvalue()
     monkeypatch.setattr(torchvision.datasets.CIFAR100, "tgz_md5", hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(datasets, "CIFAR100_ARCHIVE_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(cifar, "CIFAR100_ARCHIVE_SHA256", hashlib.sha256(content).hexdigest())
     return content
 
 
@@ -412,7 +412,7 @@ def test_bad_downloads_leave_nothing(archive, serve, tmp_path, case):
 
 def test_a_download_with_the_right_md5_but_another_sha256_is_not_opened(archive, serve, tmp_path, monkeypatch):
     serve(archive)
-    monkeypatch.setattr(datasets, "CIFAR100_ARCHIVE_SHA256", "0" * 64)
+    monkeypatch.setattr(cifar, "CIFAR100_ARCHIVE_SHA256", "0" * 64)
     with refused("SHA-256", "000000000000"):
         datasets.cifar100(tmp_path)
     assert listing(tmp_path) == []

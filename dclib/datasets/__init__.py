@@ -1,0 +1,36 @@
+"""Images to train and test on: photographs (embedded), CIFAR-100, ImageNet, Caltech-101 and SUN-397.
+
+A `Dataset` keeps uint8 images [N, C, H, W] and int64 labels [N] in a canonical order with a fingerprint, so
+that equal seeds give equal runs whatever the source of the files.
+"""
+
+from dclib.datasets.cifar import CIFAR100_ARCHIVE_SHA256, CIFAR100_SHA256, cifar100, cifar100_fingerprint
+from dclib.datasets.common import (Collection, Dataset, Rows, Split, cache_folder, canonical_order, data_folder,
+                                   per_class_sample)
+from dclib.datasets.embedded import PHOTOGRAPHS, photographs
+from dclib.datasets.folders import IMAGENET20_FINGERPRINT, VALIDATION, caltech101, imagenet, sun397
+from dclib.errors import InputError
+
+__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "PHOTOGRAPHS", "VALIDATION",
+           "Collection", "Dataset", "Rows", "Split", "cache_folder", "caltech101", "canonical_order", "cifar100",
+           "data_folder", "fingerprint_of", "imagenet", "load", "per_class_sample", "photographs", "sun397"]
+
+
+def load(name: str, seed: int = 0) -> Dataset:
+    """The data set called `name`: cifar100, photographs, imagenet20 or imagenet.
+
+    `seed` decides its train/validation split.
+    """
+    if name == "cifar100":
+        return cifar100(seed=seed)
+    if name == "photographs":
+        return photographs()
+    if name in VALIDATION:
+        return imagenet(name, seed=seed)
+    raise InputError(f"data set: expected cifar100, photographs, {' or '.join(VALIDATION)}, got {name!r}.")
+
+
+def fingerprint_of(name: str) -> str:
+    """The fingerprint of a data set, without reading it where it is known beforehand."""
+    known = {"cifar100": cifar100_fingerprint(), "imagenet20": IMAGENET20_FINGERPRINT}
+    return known[name] if name in known else load(name).fingerprint

@@ -1,0 +1,184 @@
+"""Decoded image files, kept as one array file, so that no epoch waits for JPEG decoding.
+
+Two files: ``<name>-<key>.npy`` holds the images and is mapped into memory, never read as a whole; ``<name>-<key>.json``
+is its header, written last and protected by a checksum. The key is a hash over every file's name, size and time of
+change, so that other files never meet an old cache.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from PIL import Image
+from tqdm import tqdm
+
+from dclib.datasets.common import cache_folder
+from dclib.errors import InputError
+
+#: Pixels per side: images are squashed to it without keeping their aspect ratio, as in the paper.
+SIDE = 256
+_FORMAT = 1
+_BYTES = 3 * SIDE**2
+_AT_ONCE = 512  # decoded images that wait for being written: 100 MB
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images uint8 [N, 3, 256, 256], mapped into memory and read-only, and which of the files they come from.
+
+    `kept` are the indices [N] of the files that could be decoded, `skipped` the names of the others.
+    """
+
+    images: torch.Tensor
+    kept: torch.Tensor
+    skipped: tuple[str, ...]
+    fingerprint: str
+
+
+def decoded(name: str, root: Path, files: Sequence[str]) -> Decoded:
+    """All `files` below `root`, decoded in parallel on the first call and read from the cache on later ones.
+
+    A damaged file is named in the log and skipped. `fingerprint` is a SHA-256 over all pixels.
+
+    Raises:
+        InputError: a file without permission to read it; a cache folder that is full or cannot be written.
+    """
+    stem = cache_folder() / f"{name}-{_key(root, files)}"
+    header = _read_header(stem)
+    if header is None:
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{stem}.lock"):  # who comes second reads what the first one made
+                header = _read_header(stem) or _make(stem, name, root, files)
+        except OSError as error:
+            room = f"{len(files) * _BYTES / 1e9:.1f} GB"
+            raise InputError(f"{stem.parent}: expected a folder with {room} of room for decoded images, got {error}; "
+                             "choose another with DCLIB_CACHE.") from error
+    missing = set(header["skipped"])
+    kept = torch.tensor([i for i, file in enumerate(files) if file not in missing], dtype=torch.int64)
+    return Decoded(_mapped(stem), kept, tuple(header["skipped"]), header["fingerprint"])
+
+
+def _key(root: Path, files: Sequence[str]) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {SIDE}".encode())
+    for file in files:
+        try:
+            status = (root / file).stat()
+        except OSError as error:
+            raise InputError(f"{root / file}: expected a readable image, got {error}; repair or remove it.") from error
+        digest.update(f"\n{file} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _make(stem: Path, name: str, root: Path, files: Sequence[str]) -> dict:
+    """Decode everything into the array file, then write and return the header."""
+    digest, skipped, count = hashlib.sha256(), [], 0
+    with _partial(stem.with_name(f"{stem.name}.npy")) as path, path.open("wb") as array:
+        array.write(_npy_header(len(files)))
+        for file, result in _decode_all(name, root, files):
+            if isinstance(result, Exception):
+                _log.warning("%s: damaged and skipped (%s)", root / file, result)
+                skipped.append(file)
+                continue
+            image, own = result
+            array.write(image.data)
+            digest.update(own)
+            count += 1
+        array.seek(0)
+        array.write(_npy_header(count))
+        array.flush()
+        os.fsync(array.fileno())
+    header = {"format": _FORMAT, "images": count, "skipped": skipped, "fingerprint": digest.hexdigest()}
+    with _partial(stem.with_name(f"{stem.name}.json")) as path:
+        path.write_text(json.dumps(header | {"checksum": _checksum(header)}))
+    return header
+
+
+def _decode_all(name: str, root: Path, files: Sequence[str]
+                ) -> Iterator[tuple[str, tuple[np.ndarray, bytes] | Exception]]:
+    """Every file with its image and the image's SHA-256, or with what was wrong, in order.
+
+    Threads are enough: Pillow, NumPy and hashlib let go of the interpreter while they work.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), desc=f"decoding {name}", unit=" images",
+                                                          leave=False, disable=None, dynamic_ncols=True) as bar:
+        for start in range(0, len(files), _AT_ONCE):
+            part = files[start:start + _AT_ONCE]
+            for file, result in zip(part, pool.map(_decode, [root / file for file in part])):
+                bar.update()
+                yield file, result
+
+
+def _decode(path: Path) -> tuple[np.ndarray, bytes] | Exception:
+    """The image uint8 [3, 256, 256] and its SHA-256; the error when the file is no image that can be decoded."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable image, got {error}; repair or remove it.") from error
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            squashed = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    except Exception as error:  # a damaged file makes Pillow raise almost anything
+        return error
+    pixels = np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
+    return pixels, hashlib.sha256(pixels.data).digest()
+
+
+def _npy_header(count: int) -> bytes:
+    """The header of an .npy file with `count` images. NumPy pads it so that its length is the same for any count."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False,
+                                                  "shape": (count, 3, SIDE, SIDE)})
+    return buffer.getvalue()
+
+
+def _read_header(stem: Path) -> dict | None:
+    """The header of a whole cache; None where there is none, or one that cannot be trusted."""
+    array, header = (stem.with_name(f"{stem.name}.{ending}") for ending in ("npy", "json"))
+    try:
+        found = json.loads(header.read_text())
+        checksum = found.pop("checksum")
+        expected = len(_npy_header(found["images"])) + found["images"] * _BYTES
+        if checksum == _checksum(found) and array.stat().st_size == expected:
+            return found
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass
+    return None
+
+
+def _mapped(stem: Path) -> torch.Tensor:
+    """The array file as a tensor: shared and read-only, for a private mapping has to fit into memory as a whole."""
+    images = np.load(stem.with_name(f"{stem.name}.npy"), mmap_mode="r", allow_pickle=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(images)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write into; it takes its place when the block ends well, else it is removed."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:  # also when the user interrupts
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _checksum(header: dict) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,131 @@
+"""Folders of image files, squashed to 256x256: ImageNet and its stand-in, Caltech-101, SUN-397 (Sections 3.1, 5.3)."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+
+from dclib.datasets.cache import Decoded, decoded
+from dclib.datasets.common import Collection, Dataset, Rows, Split, data_folder, per_class_sample
+from dclib.errors import InputError
+
+#: Training images a class that are held out for the choice of a model, by data set.
+VALIDATION = {"imagenet20": 25, "imagenet": 10}
+#: The fingerprint of the selection of images behind the published records.
+IMAGENET20_FINGERPRINT = "79bfe64047189b41263c6596e666a3fb26cce9131767e8d58ea18df56fdd32e4"
+
+
+def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int = 0,
+             validation: int | None = None) -> Dataset:
+    """ImageNet (ILSVRC-2012), or "imagenet20", a selection of 20 of its classes: images uint8 [N, 3, 256, 256].
+
+    Read from ``<name>/train/<synset>/*.JPEG`` and ``<name>/val/<synset>/*.JPEG`` in `folder` (default:
+    `data_folder()`), decoded once and then mapped into memory: read-only, and `train.images` are `Rows`. The test set
+    is all of ``val``, in the order of synset and file name. The released code chooses models by 10 of each class's 50
+    *test* images. Here the choice never sees a test image: `validation` training images of every class, drawn by
+    `seed`, are held out for it (default: `VALIDATION`). Classes have their names from ``imagenet_synsets.txt`` beside
+    ``train`` (lines "n01440764_tench") where it is there, else the synsets.
+
+    Raises:
+        InputError: a missing folder, an empty class, other classes in ``val`` than in ``train``, a class with no more
+            than `validation` training images, files that cannot be read.
+    """
+    root = (Path(folder) if folder is not None else data_folder()) / name
+    where = f"{name}/train and {name}/val, each with one folder of images per synset"
+    synsets = _classes(root / "train", where)
+    if other := set(synsets).symmetric_difference(_classes(root / "val", where)):
+        raise InputError(f"{root}: expected the same classes in train and val, got {', '.join(sorted(other)[:5])} in "
+                         "one of them only; copy both from one source.")
+    (train, labels), (test, test_labels) = (_read(f"{name}-{part}", root / part, synsets) for part in ("train", "val"))
+    count = VALIDATION[name] if validation is None else validation
+    if count >= labels.bincount().min():
+        raise InputError(f"validation: expected fewer images than every class has for training "
+                         f"({labels.bincount().min()}), got {count}.")
+    held_out = per_class_sample(labels, count, seed)
+    rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, held_out, False).nonzero().flatten()
+    return Dataset(name, Split(Rows(train.images, rest), labels[rest]),
+                   Split(train.images[held_out], labels[held_out]), Split(test.images, test_labels),
+                   _names(root / "imagenet_synsets.txt", synsets), "imagenet",
+                   _fingerprint(train, labels, test, test_labels), train.skipped + test.skipped)
+
+
+def caltech101(folder: str | Path | None = None) -> Collection:
+    """Caltech-101's images of objects without its background class: uint8 [N, 3, 256, 256], read-only.
+
+    Read from torchvision's layout, ``caltech101/101_ObjectCategories/<class>/*.jpg`` in `folder` (default:
+    `data_folder()`). Any number of images a class will do. Raises `InputError` as `imagenet`.
+    """
+    # torchvision's class counts files and makes up their names, so that one missing file spoils a category.
+    root = (Path(folder) if folder is not None else data_folder()) / "caltech101" / "101_ObjectCategories"
+    classes = _classes(root, "caltech101/101_ObjectCategories with one folder of images per class")
+    return _collection("caltech101", root, [name for name in classes if name != "BACKGROUND_Google"])
+
+
+def sun397(folder: str | Path | None = None) -> Collection:
+    """SUN-397's scenes: uint8 [N, 3, 256, 256], read-only.
+
+    Read from torchvision's layout, ``SUN397/a/abbey/*.jpg`` in `folder` (default: `data_folder()`), with the classes of
+    ``SUN397/ClassName.txt`` (lines "/a/abbey"); a selection of classes lists only its own. Raises `InputError` as
+    `imagenet`.
+    """
+    root = (Path(folder) if folder is not None else data_folder()) / "SUN397"
+    try:
+        lines = (root / "ClassName.txt").read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _missing(root, "SUN397/ClassName.txt and the folders that it lists", error) from error
+    return _collection("sun397", root, sorted(line.strip("/") for line in lines))
+
+
+def _collection(name: str, root: Path, classes: Sequence[str]) -> Collection:
+    images, labels = _read(name, root, classes)
+    return Collection(name, Split(images.images, labels), tuple(classes), "imagenet", _fingerprint(images, labels),
+                      images.skipped)
+
+
+def _read(name: str, root: Path, classes: Sequence[str]) -> tuple[Decoded, torch.Tensor]:
+    """The decoded images of all classes, by class and file name, and their labels [N]."""
+    if not classes:
+        raise InputError(f"{root}: expected at least one class, got none; put a folder of images there for each class.")
+    index = {label: number for number, label in enumerate(classes)}
+    samples = make_dataset(str(root), index, extensions=IMG_EXTENSIONS, allow_empty=True)
+    samples.sort(key=lambda sample: (sample[1], sample[0]))
+    labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
+    _check_full(labels, root, classes, "image files")
+    found = decoded(name, root, [str(Path(path).relative_to(root)) for path, _ in samples])
+    _check_full(labels[found.kept], root, classes, "intact image files")
+    return found, labels[found.kept]
+
+
+def _check_full(labels: torch.Tensor, root: Path, classes: Sequence[str], what: str) -> None:
+    counts = labels.bincount(minlength=len(classes))
+    if empty := [name for name, count in zip(classes, counts.tolist()) if not count]:
+        raise InputError(f"{root}: expected {what} in every class, got none in {', '.join(empty[:5])}; fill or remove "
+                         "these folders.")
+
+
+def _classes(root: Path, where: str) -> list[str]:
+    try:
+        return find_classes(str(root))[0]
+    except OSError as error:
+        raise _missing(root, where, error) from error
+
+
+def _missing(root: Path, where: str, error: Exception) -> InputError:
+    return InputError(f"{root}: expected {where}, got {type(error).__name__}; put them there, or set DCLIB_DATA to the "
+                      "folder that has them.")
+
+
+def _names(path: Path, synsets: Sequence[str]) -> tuple[str, ...]:
+    """The synsets' names out of lines such as "n01440764_tench"; the synsets where a name is not listed."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
+    known = dict(line.split("_", 1) for line in lines if "_" in line)
+    return tuple(known.get(synset, synset) for synset in synsets)
+
+
+def _fingerprint(*parts: Decoded | torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.fingerprint.encode() if isinstance(part, Decoded) else part.numpy().tobytes())
+    return digest.hexdigest()
