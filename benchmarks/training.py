@@ -37,7 +37,7 @@ def main() -> None:
     keep_freed_memory()
     schedule = profile("small").deepcorrect
     data = Split(torch.randint(0, 256, (2000, 3, 32, 32), dtype=torch.uint8), torch.randint(0, 100, (2000,)))
-    batches = _Batches(data.to(options.device), schedule, 0, "blur", levels("cifar100", "blur"))
+    batches = _Batches(data, schedule, 0, "blur", levels("cifar100", "blur"), torch.device(options.device))
     entries = []
     for name, model in networks(options.width).items():
         model = model.to(options.device).train()

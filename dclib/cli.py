@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(act=_list)
 
     run = commands.add_parser("run", help="make the runs behind tables and figures that have no record yet")
-    run.add_argument("targets", nargs="*", metavar="TARGET", help="table1 .. figure5; all when none is named")
+    run.add_argument("targets", nargs="*", metavar="TARGET", help="table1 .. figure12, or cifar100 or imagenet for that half of the paper (default: cifar100)")
     _common(run)
     run.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="small", help="smoke, miniature, small (default) or paper")
+    parser.add_argument("--profile", default="small", help="smoke, miniature, small (default), imagenet20 or paper")
     parser.add_argument("--results", help="results folder (default: DCLIB_RESULTS, else data/results)")
 
 
@@ -80,11 +80,12 @@ def _list(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
-    from dclib.experiments import TARGETS, profile, queue
+    from dclib.experiments import HALVES, TARGETS, profile, queue
     from dclib.results import Store
     from dclib.sweep import parse_duration, sweep
-    if unknown := [t for t in options.targets if t not in TARGETS]:
-        raise InputError(f"target: expected some of {', '.join(TARGETS)}, got {unknown[0]!r}.")
+    targets = [t for name in options.targets or ["cifar100"] for t in HALVES.get(name, (name,))]
+    if unknown := [t for t in targets if t not in TARGETS]:
+        raise InputError(f"target: expected some of {', '.join((*HALVES, *TARGETS))}, got {unknown[0]!r}.")
     budget = None if options.time_budget is None else parse_duration(options.time_budget)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     seeds = tuple(options.seeds) if options.seeds else None
@@ -93,7 +94,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise InputError(f"jobs: expected one process or more, got {options.jobs}.")
     store = Store(options.results)
-    runs = queue(tuple(options.targets) or TARGETS, profile(options.profile), seeds)
+    runs = queue(tuple(targets), profile(options.profile), seeds)
     swept = sweep(runs, store, device=device, time_budget=budget, recompute=options.recompute,
                   progress=not options.quiet, jobs=options.jobs)
     ending = "; the time budget ended, the same command goes on" if swept.out_of_time else ""

@@ -11,10 +11,14 @@ from dclib.errors import InputError
 
 #: Noise is drawn in chunks of so many images, so that it does not depend on the batch size.
 _NOISE_CHUNK = 250
+#: Images that are run at once; fewer where they are large.
+_BATCH, _BATCH_OF_LARGE, _LARGE = 1000, 250, 128
+#: All levels of a split are kept for repeated looks where they need no more bytes than this.
+_KEPT_BYTES = 4 * 2**30
 
 
 def correct_predictions(model: nn.Module, split: Split, distortion: str | None, sigmas: tuple[float, ...] = (),
-                        *, seed: int = 0, batch_size: int = 1000) -> torch.Tensor:
+                        *, seed: int = 0, batch_size: int | None = None) -> torch.Tensor:
     """Which images `model` classifies correctly: bool [1 + len(sigmas), N] on the CPU, level 0 clean.
 
     Args:
@@ -24,7 +28,9 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
         sigmas: physical sigma of levels 1, 2, ...
         seed: of the noise. Equal seeds give equal noisy images on every device and for every model, so that
             comparisons are paired.
+        batch_size: a multiple of 250; by the size of the images when None.
     """
+    batch_size = batch_size or _batch_size(split.images)
     if batch_size % _NOISE_CHUNK:
         raise InputError(f"batch_size: expected a multiple of {_NOISE_CHUNK}, got {batch_size}.")
     parameter = next(model.parameters())
@@ -43,8 +49,19 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
     return correct
 
 
-def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 1000) -> torch.Tensor:
+def _batch_size(images: torch.Tensor) -> int:
+    return _BATCH if images.shape[-1] <= _LARGE else _BATCH_OF_LARGE
+
+
+def can_be_kept(split: Split, sigmas: tuple[float, ...]) -> bool:
+    """Whether `all_levels` of `split` fit into memory that a training may keep."""
+    return 4 * split.images.shape.numel() * (1 + len(sigmas)) <= _KEPT_BYTES
+
+
+def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *,
+               batch_size: int | None = None) -> torch.Tensor:
     """Which images of `levels` [L, N, C, H, W] the model classifies correctly: bool [L, N] on the CPU."""
+    batch_size = batch_size or _batch_size(levels)
     labels = labels.to(levels.device)
     was_training = model.training
     model.eval()

@@ -22,8 +22,8 @@ from dclib import correction, datasets, ranking
 from dclib.datasets import Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import correct_predictions, distorted_copies
-from dclib.models import AllConvNet, count_parameters, trainable_copy
-from dclib.results import Record, Store, pack_bits
+from dclib.models import AlexNet, AllConvNet, count_parameters, load_trunk, trainable_copy
+from dclib.results import Record, Store, pack_bits, pack_filters
 from dclib.runs import Run
 from dclib.training import train
 
@@ -137,26 +137,30 @@ def check_device(device: str) -> None:
 def _make_training(run: Run, store: Store, device: torch.device, deadline: float | None,
                    report: Report | None) -> tuple[dict, float]:
     data = data_for(run)
-    validation = data.validation.take(torch.arange(run.validation_images)) if run.validation_images else data.validation
+    validation = _validation_images(run, data)
     model = _untrained(run, store).to(device)
     progress = train(model, data.train, validation, run.schedule, seed=run.seed, distortion=run.distortion,
                      sigmas=run.sigmas, precision=run.precision, checkpoint=store.checkpoint(run), deadline=deadline,
                      report=report)
     started = time.monotonic()
-    correct = correct_predictions(model, data.test, run.distortion, run.sigmas)
+    correct = correct_predictions(model, _test_images(run, data), run.distortion, run.sigmas)
     store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
     outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
                "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model),
                "curve": progress.curve, "best_iteration": progress.best_iteration}
     if run.selection:
         outcome["filters"] = filters_of(run, store)
+    if data.skipped:
+        outcome["skipped_images"] = list(data.skipped)
     return outcome, progress.seconds + time.monotonic() - started
 
 
 def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
     started = time.monotonic()
+    if run.restoration:
+        raise InputError(f"{run}: expected a way to restore images by {run.restoration}, got none yet.")
     model = network(run.base, store, device)
-    correct = correct_predictions(model, data_for(run).test, run.distortion, run.sigmas)
+    correct = correct_predictions(model, _test_images(run, data_for(run)), run.distortion, run.sigmas)
     return {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
             "accuracy": correct.double().mean(1).tolist(),
             "parameters_trained": count_parameters(model)}, time.monotonic() - started
@@ -169,9 +173,12 @@ def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float 
     clean, distorted = _pairs(run, images, device)
     swapped = ranking.swap_accuracy(model, run.layers, clean, distorted, images.labels.to(device))
     before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
-    return {"swap_accuracy": {layer: values.round(6).tolist() for layer, values in swapped.items()},
-            "clean_accuracy": before[0].item(), "distorted_accuracy": before[1:].round(6).tolist(),
-            "images": len(images)}, time.monotonic() - started
+    outcome = {"swap_accuracy": {layer: values.round(6).tolist() for layer, values in swapped.items()},
+               "clean_accuracy": before[0].item(), "distorted_accuracy": before[1:].round(6).tolist(),
+               "images": len(images)}
+    if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
+        outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
+    return outcome, time.monotonic() - started
 
 
 def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
@@ -197,6 +204,22 @@ def _ranking_images(run: Run) -> Split:
     return split.take(datasets.per_class_sample(split.labels, run.ranking_images, run.seed))
 
 
+def _validation_images(run: Run, data: Dataset) -> Split:
+    """The validation images, or the first `run.validation_images`, or so many of every class where they are sorted."""
+    if run.validation_images is None:
+        return data.validation
+    if run.network == "AlexNet":
+        return data.validation.take(datasets.per_class_sample(data.validation.labels, run.validation_images, 0))
+    return data.validation.take(torch.arange(run.validation_images))
+
+
+def _test_images(run: Run, data: Dataset) -> Split:
+    """The test images, or `run.test_images` of every class: always the same ones, whatever the seed."""
+    if run.test_images is None:
+        return data.test
+    return data.test.take(datasets.per_class_sample(data.test.labels, run.test_images, 0))
+
+
 def _pairs(run: Run, images: Split, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return (images.images.to(device, torch.float32),
             distorted_copies(images, run.distortion, run.sigmas, device=device))
@@ -207,19 +230,25 @@ def _load(dataset: str, seed: int, photographs: tuple[int, ...]) -> Dataset:
     return datasets.photographs(*photographs) if photographs else datasets.load(dataset, seed)
 
 
-def _empty(run: Run) -> AllConvNet:
+def _empty(run: Run) -> AllConvNet | AlexNet:
     torch.manual_seed(run.seed)
+    if run.network == "AlexNet":
+        return AlexNet(run.classes, run.layout)
     return AllConvNet(run.classes, run.width, batchnorm_momentum=run.batchnorm_momentum)
 
 
 def _untrained(run: Run, store: Store) -> nn.Module:
     """The network of `run` before its training: the baseline's weights with what the method adds."""
     if run.base is None:
-        return _empty(run)
+        model = _empty(run)
+        if run.trunk:
+            load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
+        return trainable_copy(model, run.layers) if run.layers else model
     base = network(run.base, store)
     if run.selection is None:
         return trainable_copy(base, run.layers)
-    return correction.correct(base, filters_of(run, store), run.design, also_train=run.also_train, seed=run.seed)
+    design = dict(run.designs) or run.design
+    return correction.correct(base, filters_of(run, store), design, also_train=run.also_train, seed=run.seed)
 
 
 def _found(run: Run, store: Store) -> Record | None:

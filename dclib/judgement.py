@@ -9,7 +9,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dclib import paper, verdicts
-from dclib.experiments import TARGETS, profile, rows
+from dclib.experiments import TARGETS, profile, rows, stand_in
+from dclib.measures import measure
 from dclib.results import Record, Store
 from dclib.runs import Run
 from dclib.statistics import Outcome
@@ -17,7 +18,7 @@ from dclib.tables import dress
 from dclib.verdicts import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
-SCALES = ("paper", "small")
+SCALES = ("paper", "imagenet20", "small")
 _SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.NOT_RUN: "…"}
 
 
@@ -57,15 +58,18 @@ class Swaps(dict):
     before: np.ndarray | None = None
 
 
-def swap_curves(profile_name: str, distortion: str, store: Store) -> Swaps | None:
-    """Figures 4 and 5 from the records, averaged over seeds; `before` is without any swap. None if there is none."""
+def swap_curves(profile_name: str, distortion: str, store: Store, target: str = "figure4") -> Swaps | None:
+    """Figures 4 and 5 from the records, averaged over seeds; `before` is without any swap. None if there is none.
+
+    `target` is "figure4" for the CIFAR-100 network and "figure4_imagenet" for AlexNet.
+    """
     p = profile(profile_name)
-    records = [record for run in rows("figure4", p)[distortion] if (record := store.get(run))]
+    records = [record for run in rows(target, p).get(distortion, ()) if (record := store.get(run))]
     if not records:
         return None
     curves = Swaps({layer: np.mean([r.outcome["accuracy"][layer] for r in records], axis=0)
                     for layer in records[0].description["layers"]})
-    curves.runs, curves.stand_in = tuple(r.id for r in records), p.stand_in
+    curves.runs, curves.stand_in = tuple(r.id for r in records), stand_in(target, p)
     curves.before = np.mean([r.outcome["distorted_accuracy"] for r in records], axis=0)
     return curves
 
@@ -125,16 +129,17 @@ def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
 
     def lookup(table: int, method: str) -> list[JudgedRecord]:
         runs = _runs(name).get((table, method), ())
-        return [JudgedRecord(record, p.stand_in) for run in runs if (record := store.get(run))]
+        return [JudgedRecord(record, stand_in(f"table{table}", p)) for run in runs if (record := store.get(run))]
 
     def lookup_swaps(dataset: str, distortion: str) -> Swaps | None:
-        return swap_curves(name, distortion, store) if dataset == p.dataset else None
+        targets = {p.dataset: "figure4", "imagenet": "figure4_imagenet"}
+        return swap_curves(name, distortion, store, targets[dataset]) if dataset in targets else None
 
-    return verdicts.judge(claim, lookup, lookup_swaps)
+    return verdicts.judge(claim, lookup, lookup_swaps, lambda measured: measure(measured, name, store))
 
 
 @lru_cache
 def _runs(name: str) -> dict[tuple[int, str], tuple[Run, ...]]:
-    """The runs behind each (table, method) of Tables 1 to 6."""
+    """The runs behind each (table, method)."""
     return {(int(target.removeprefix("table")), method): tuple(runs) for target in TARGETS if target.startswith("table")
             for method, runs in rows(target, profile(name)).items()}

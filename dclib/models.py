@@ -4,9 +4,12 @@ They take images in 0..255 and normalise inside, so that everything outside of a
 """
 
 import copy
+import hashlib
+from pathlib import Path
 
 import torch
 import torch.fx
+from safetensors.torch import load as safetensors_load
 from torch import nn
 
 from dclib.errors import InputError
@@ -82,6 +85,24 @@ class AllConvNet(nn.Module):
 
 #: Mean per RGB channel of the ImageNet training images, on the 0..255 scale, as released.
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
+#: SHA-256 of `weights/alexnet_conv_trunk.safetensors`: BVLC's conv1..conv5, which belong to the layout "caffe".
+TRUNK_SHA256 = "a580f249e20d95e88255e0a1fcdb4892b937ac9d019d16aca3dd8783d4521153"
+
+
+class CenterCrop(nn.Module):
+    """The middle `size` x `size` pixels of images [N, C, H, W] that are at least that large."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[-2:]
+        if min(height, width) < self.size:
+            raise InputError(f"images: expected {self.size}x{self.size} pixels or more, got {height}x{width}; enlarge "
+                             "them.")
+        top, left = (height - self.size) // 2, (width - self.size) // 2
+        return images[..., top:top + self.size, left:left + self.size]
 
 
 class AlexNet(nn.Module):
@@ -93,7 +114,8 @@ class AlexNet(nn.Module):
             size; "caffe" for BVLC's weights, whose LRN stands before the pooling. Weights belong to the layout
             that they were trained in.
 
-    Input [N, 3, 227, 227] in 0..255 RGB; output logits [N, num_classes].
+    Input [N, 3, 227 or more, 227 or more] in 0..255 RGB, of which the middle 227x227 pixels are used: images are
+    distorted at 256x256 and cropped after that, as released. Output logits [N, num_classes].
     """
 
     #: The layers that the paper ranks and corrects (Section 5.2.2).
@@ -104,6 +126,7 @@ class AlexNet(nn.Module):
         if layout not in ("paper", "caffe"):
             raise InputError(f"layout: expected paper or caffe, got {layout!r}.")
         self.layout = layout
+        self.crop = CenterCrop(227)
         self.normalize = Normalize(IMAGENET_MEAN, (1.0, 1.0, 1.0))
         self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
         self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
@@ -120,7 +143,7 @@ class AlexNet(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Output of the last pooling, flattened: [N, 9216]."""
-        x = self.normalize(images)
+        x = self.normalize(self.crop(images))
         for conv in (self.conv1, self.conv2):
             x = torch.relu(conv(x))
             x = self.lrn(self.pool(x)) if self.layout == "paper" else self.pool(self.lrn(x))
@@ -131,6 +154,29 @@ class AlexNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = self.dropout(torch.relu(self.fc6(self.features(images))))
         return self.fc8(self.dropout(torch.relu(self.fc7(x))))
+
+
+def load_trunk(network: AlexNet, path: str | Path) -> None:
+    """Give `network` the convolutions of a pre-trained AlexNet; its dense layers stay as they are.
+
+    Args:
+        network: in the layout "caffe", which the published convolutions were trained in.
+        path: safetensors with ``conv1.weight`` .. ``conv5.bias`` and the published SHA-256.
+
+    Raises:
+        InputError: another layout; a missing or altered file.
+    """
+    if network.layout != "caffe":
+        raise InputError(f"load_trunk: expected the layout caffe, got {network.layout!r}; the weights belong to it.")
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected BVLC AlexNet's convolutions as safetensors, got {error.strerror}; put the "
+                         "file there or name another folder with DCLIB_DATA.") from error
+    if (found := hashlib.sha256(content).hexdigest()) != TRUNK_SHA256:
+        raise InputError(f"{path}: expected SHA-256 {TRUNK_SHA256[:12]}.., got {found[:12]}..; fetch the file again.")
+    state = {name: tensor.float() for name, tensor in safetensors_load(content).items()}
+    network.load_state_dict(state, strict=False)
 
 
 def multiply_adds(module: nn.Module, *shape: int) -> int:

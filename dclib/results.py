@@ -233,5 +233,17 @@ def unpack_bits(packed: dict) -> np.ndarray:
     return np.unpackbits(raw, count=count).astype(bool).reshape(packed["shape"])
 
 
+def pack_filters(filters: np.ndarray) -> dict:
+    """Filters [N, 3, k, k] as a JSON-ready value in half precision, for figures that show them."""
+    half = np.asarray(filters, dtype="<f2")
+    return {"shape": list(half.shape), "zlib_base64": base64.b64encode(zlib.compress(half.tobytes(), 9)).decode()}
+
+
+def unpack_filters(packed: dict) -> np.ndarray:
+    """The inverse of `pack_filters`: float32 [N, 3, k, k]."""
+    raw = zlib.decompress(base64.b64decode(packed["zlib_base64"]))
+    return np.frombuffer(raw, dtype="<f2").astype(np.float32).reshape(packed["shape"])
+
+
 def _checksum(body: dict) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

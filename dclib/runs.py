@@ -8,7 +8,8 @@ from functools import cached_property
 from dclib.correction import UnitDesign
 from dclib.errors import InputError
 
-AUGMENTATIONS = ("none", "pad-crop-flip", "rotate-shift-flip")
+AUGMENTATIONS = ("none", "pad-crop-flip", "rotate-shift-flip", "rotate-shift-zoom-flip")
+MIXTURES = ("half of the batch", "each by chance")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,11 @@ class Schedule:
         warm_up, warm_up_rate: the first `warm_up` iterations run at `warm_up_rate`.
         decay: Keras's decay: the rate is divided by 1 + decay * iteration.
         evaluate_every: iterations between two looks at the validation images.
-        augmentation: "none", "pad-crop-flip" (He et al.) or "rotate-shift-flip" (the released code).
+        augmentation: "none", "pad-crop-flip" (He et al.), or the released code's: "rotate-shift-flip" for CIFAR-100,
+            "rotate-shift-zoom-flip" for ImageNet.
+        mixture: "half of the batch" distorts exactly that and augments every image (released for CIFAR-100); "each by
+            chance" distorts each image with probability 1/2, and augments each of the others with probability 1/2
+            (released for ImageNet).
         l2: (layer, coefficient) pairs, each adding coefficient * sum of squared weights to the loss.
         l1: coefficient of the sum of absolute weights of the correction units' convolutions (Eq. 5).
     """
@@ -36,12 +41,15 @@ class Schedule:
     warm_up_rate: float = 0.0
     decay: float = 0.0
     augmentation: str = "pad-crop-flip"
+    mixture: str = MIXTURES[0]
     l2: tuple[tuple[str, float], ...] = ()
     l1: float = 0.0
 
     def __post_init__(self) -> None:
         if self.augmentation not in AUGMENTATIONS:
             raise InputError(f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {self.augmentation!r}.")
+        if self.mixture not in MIXTURES:
+            raise InputError(f"mixture: expected one of {', '.join(MIXTURES)}, got {self.mixture!r}.")
         if min(self.iterations, self.batch_size, self.evaluate_every) < 1 or self.learning_rate <= 0:
             raise InputError("schedule: expected positive iterations, batch size, evaluation interval and learning "
                              f"rate, got {self}.")
@@ -80,6 +88,10 @@ class Run:
     Kinds: "train" (a baseline when `base` is None), "rank" (Algorithm 1), "swap" (Figures 4 and 5: the top
     fractions of one layer swapped together). `base` is the run whose network this one starts from, `ranking` the
     run of Algorithm 1 that chose its filters; in the description they stand as their ids.
+
+    An AlexNet has a `layout`, the SHA-256 of the pre-trained convolutions in its `trunk`, no `width`, and one of the
+    `designs` per layer. `validation_images` and `test_images` are then counted per class; all when None; `restoration` names what is done to
+    distorted images before the network of `base` sees them (Tables 7 and 8).
     """
 
     kind: str
@@ -105,6 +117,12 @@ class Run:
     fractions: tuple[float, ...] = ()
     base: "Run | None" = field(default=None)
     ranking: "Run | None" = field(default=None)
+    network: str = "AllConvNet"
+    layout: str = ""
+    trunk: str = ""
+    designs: tuple[tuple[str, UnitDesign], ...] = ()
+    test_images: int | None = None
+    restoration: str = ""
 
     @cached_property
     def description(self) -> dict:
@@ -117,8 +135,9 @@ class Run:
             if isinstance(value, Run):
                 value = value.id
             elif isinstance(value, (Schedule, Selection, UnitDesign)):
-                value = {k: v for k, v in asdict(value).items()
-                         if v != type(value).__dataclass_fields__[k].default}
+                value = _without_defaults(value)
+            elif f.name == "designs":
+                value = {layer: _without_defaults(design) for layer, design in value}
             described[f.name] = value
         return json.loads(json.dumps(described))
 
@@ -135,4 +154,9 @@ class Run:
 
     def __str__(self) -> str:
         condition = f" {self.distortion}" if self.distortion else ""
-        return f"{self.method}{condition} ({self.dataset}, width {self.width}, seed {self.seed})"
+        scale = f", width {self.width}" if self.width else ""
+        return f"{self.method}{condition} ({self.dataset}{scale}, seed {self.seed})"
+
+
+def _without_defaults(value: Schedule | Selection | UnitDesign) -> dict:
+    return {k: v for k, v in asdict(value).items() if v != type(value).__dataclass_fields__[k].default}

@@ -11,11 +11,15 @@ from pandas.io.formats.style import Styler
 from dclib import paper
 from dclib.distortions import LEVELS
 from dclib.errors import InputError
-from dclib.experiments import Profile, profile, rows
+from dclib.experiments import Profile, profile, rows, stand_in
 from dclib.results import Record, Store
 
 NOT_RUN = "not run yet"
-TABLES = {"table1": 1, "table2": 2, "table3": 3, "table4": 4}
+#: Tables with one accuracy per level, and under which distortion.
+TABLES = {"table1": 1, "table2": 2, "table3": 3, "table4": 4, "table7": 7, "table8": 8, "table11": 11, "table12": 12}
+DISTORTION_OF = {1: "blur", 2: "awgn", 3: "blur", 4: "awgn", 7: "blur", 8: "awgn", 11: "blur", 12: "awgn"}
+#: Profiles in the order in which a page prefers their records.
+PREFERRED = ("paper", "imagenet20", "small")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Row:
 
 
 def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> list[Row]:
-    """The rows of Table 1, 2, 3 or 4 (CIFAR-100): paper and records side by side."""
+    """The rows of one of `TABLES`: paper and records side by side. Of Tables 1 and 2 the CIFAR-100 rows."""
     if target not in TABLES:
         raise InputError(f"table: expected one of {', '.join(TABLES)}, got {target!r}.")
     try:
@@ -42,11 +46,15 @@ def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...]
     except (OSError, ValueError) as error:  # its sentence says what is missing
         raise InputError(str(error)) from error
     printed = {row["method"]: row for row in table["rows"] if row.get("dataset", "cifar100") == "cifar100"}
+    described = rows(target, profile(profile_name), seeds)
+    if not described:
+        raise InputError(f"{target}: expected a profile with ImageNet or a stand-in for it, got {profile_name!r}; use one "
+                         f"of {', '.join(PREFERRED)}.")
     collected = []
-    for method, runs in rows(target, profile(profile_name), seeds).items():
+    for method, runs in described.items():
         found = tuple(record for run in runs if (record := store.get(run)))
         row = printed[method]
-        collected.append(Row(method, np.array(row["accuracy"]), row["average"], row.get("parameters"), found))
+        collected.append(Row(method, np.array(row["accuracy"]), row["average"], _parameters(row), found))
     return collected
 
 
@@ -56,13 +64,14 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     With several seeds ours is mean ± standard deviation.
     """
     p = profile(profile_name)
-    distortion = "blur" if target in ("table1", "table3") else "awgn"
-    heads = _heads(distortion, LEVELS["cifar100"][distortion])
+    gathered = collect(target, profile_name, store, seeds)
+    distortion = DISTORTION_OF[TABLES[target]]
+    heads = _heads(distortion, LEVELS["cifar100" if TABLES[target] <= 4 else "imagenet"][distortion])
     lines, index = [], []
-    for row in collect(target, profile_name, store, seeds):
+    for row in gathered:
         index.append((row.method, "paper"))
         lines.append([f"{a:.4f}" for a in (*row.paper_accuracy, row.paper_average)] + [_count(row.paper_parameters)])
-        index.append((row.method, _label(p)))
+        index.append((row.method, _label(target, p)))
         if row.records:
             cells = np.column_stack([row.accuracy, row.accuracy.mean(1)])
             trained = row.records[0].outcome["parameters_trained"]
@@ -82,8 +91,9 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
         return f"Profile {profile_name}: {NOT_RUN}; make it with `{command}`."
     environments = [record.environment for record in records]
     seeds = sorted({record.seed for record in records})
-    scale = f" ({p.stand_in})" if p.stand_in else ""
-    return (f"Profile {profile_name}{scale}; data {p.dataset} {records[0].description['fingerprint'][:8]}; "
+    cut = stand_in(target, p)
+    scale = f" ({cut})" if cut else ""
+    return (f"Profile {profile_name}{scale}; data {records[0].description['dataset']} {records[0].description['fingerprint'][:8]}; "
             f"{len(records)} record{'s' * (len(records) > 1)}, seeds {', '.join(map(str, seeds))}; "
             f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
             f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")
@@ -100,7 +110,7 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     printed = {row.method: [*row.paper_accuracy, row.paper_average] for row in gathered}
     ours = {row.method: [*row.accuracy.mean(0), row.accuracy.mean()] for row in recorded}
-    for source, values in (("paper", printed), (_label(p), ours)):
+    for source, values in (("paper", printed), (_label(target, p), ours)):
         for method, styles in _best_two(values).items():
             marks.loc[(method, source), frame.columns[:-1]] = styles
     missing = {row.method for row in gathered if not row.records}
@@ -108,8 +118,8 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     frame.index = marks.index = pd.MultiIndex.from_tuples(lines)
     frame = frame.replace(NOT_RUN, "–")
     caption = f"Table {TABLES[target]}. {paper.table(TABLES[target])['title']}."
-    if p.stand_in and recorded:
-        caption += f" Here, {p.name}: {p.stand_in}."
+    if recorded and (cut := stand_in(target, p)):
+        caption += f" Here, {p.name}: {cut}."
     if all(row.paper_parameters is None for row in gathered):  # Tables 1 and 2
         frame, marks = frame.drop(columns="parameters"), marks.drop(columns="parameters")
     return dress(_marked(frame, marks), caption, f"{target}_{profile_name}")
@@ -131,8 +141,9 @@ def of_records(records: dict[str, Record], caption: str) -> Styler:
 
 
 def published_scale(target: str, store: Store) -> str:
-    """The profile to show for a table: "paper" as soon as it has a record there, else its stand-in "small"."""
-    return "paper" if any(row.records for row in collect(target, "paper", store)) else "small"
+    """The profile to show for a table: "paper" as soon as it has a record there, else a stand-in."""
+    having = (name for name in PREFERRED[:-1] if any(row.records for row in collect(target, name, store)))
+    return next(having, PREFERRED[-1])
 
 
 def source_lines(target: str, store: Store) -> str:
@@ -177,8 +188,14 @@ def _heads(distortion: str, sigmas: Sequence[float]) -> list[str]:
     return ["clean", *(f"{symbol} = {s:g}" for s in sigmas), "average"]
 
 
-def _label(p: Profile) -> str:
-    return f"here, {p.name}" if p.stand_in else "here"
+def _label(target: str, p: Profile) -> str:
+    return f"here, {p.name}" if stand_in(target, p) else "here"
+
+
+def _parameters(row: dict) -> int | None:
+    """Trained parameters as the paper prints them; the tables of the ImageNet half give millions."""
+    millions = row.get("parameters_millions")
+    return row.get("parameters") if millions is None else round(millions * 1e6)
 
 
 def _mean(values: np.ndarray) -> str:

@@ -23,11 +23,13 @@ from dclib.datasets import Split
 from dclib.distortions import blur_matrices, blur_with
 from dclib.engine import Engine, optimiser_for
 from dclib.errors import InputError
-from dclib.evaluation import all_levels, correct_on
-from dclib.runs import Schedule
+from dclib.evaluation import all_levels, can_be_kept, correct_on, correct_predictions
+from dclib.runs import AUGMENTATIONS, Schedule
 
 #: A later network replaces the best one only if its validation accuracy is higher by this much (released code).
 TOLERANCE = 0.001
+#: Images of more bytes than this stay where they are, and each mini-batch travels to the device.
+_RESIDENT_BYTES = 16 * 2**30
 
 
 class OutOfTime(Exception):
@@ -69,10 +71,10 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
     keep_freed_memory()
     device = next(model.parameters()).device
-    batches = _Batches(data.to(device), schedule, seed, distortion, sigmas)
+    batches = _Batches(data, schedule, seed, distortion, sigmas, device)
     optimiser = optimiser_for(model, schedule)
     step = Engine(model, optimiser, schedule, precision)
-    validation_levels = all_levels(validation, distortion, sigmas, device=device)
+    look = _looks(validation, distortion, sigmas, device)
     progress, best, losses = _resume(checkpoint, model, optimiser)
     started = time.monotonic()
     model.train()
@@ -83,7 +85,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
             report(progress.iteration, losses[-1].item())
         evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
         if evaluated:
-            best = _look(model, validation_levels, validation.labels, precision, progress, losses, best)
+            best = _look(model, look, precision, progress, losses, best)
         late = deadline is not None and time.monotonic() > deadline and progress.iteration < schedule.iterations
         if checkpoint and (evaluated or late) and progress.iteration < schedule.iterations:
             progress.seconds += time.monotonic() - started
@@ -107,29 +109,44 @@ def keep_freed_memory() -> None:
 
 
 class _Batches:
-    """Mini-batches by iteration number: augmented, half distorted, in 0..255, on the device of the data."""
+    """Mini-batches by iteration number: augmented, half distorted, in 0..255, on `device`."""
 
-    def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | None,
-                 sigmas: tuple[float, ...]) -> None:
-        self.data, self.schedule, self.seed, self.distortion = data, schedule, seed, distortion
-        self.device = data.images.device
+    def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | None, sigmas: tuple[float, ...],
+                 device: torch.device) -> None:
+        resident = data.images.shape.numel() <= _RESIDENT_BYTES
+        self.data = Split(data.images.to(device) if resident else data.images, data.labels.to(device))
+        self.schedule, self.seed, self.distortion, self.device = schedule, seed, distortion, device
         self.sigmas = torch.tensor(sigmas, device=self.device)
         self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
         if distortion == "blur":
-            like = torch.empty((1, *data.images.shape[1:]), device=self.device)
+            like = torch.empty((1, *data.images.shape[1:]), device=device)
             pairs = [blur_matrices(like, sigma) for sigma in sigmas]
             self.rows, self.columns = (torch.stack(m).unsqueeze(1) for m in zip(*pairs))
 
     def draw(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images float [B, C, H, W] and labels [B] of one iteration."""
-        index = self._sample(iteration).to(self.device)
+        index = self._sample(iteration)
         generator = torch.Generator(self.device).manual_seed(_stream(self.seed, iteration))
-        images = self.data.images[index].float()
-        images = augment(images, self.schedule.augmentation, generator)
-        if self.distortion:
-            half = len(images) // 2
-            images = torch.cat([self._distort(images[:half], generator), images[half:]])
-        return images, self.data.labels[index]
+        images = self.data.images[index.to(self.data.images.device)].to(self.device).float()
+        if self.schedule.mixture == "each by chance":
+            images = self._mix_by_chance(images, generator)
+        else:
+            images = augment(images, self.schedule.augmentation, generator)
+            if self.distortion:
+                half = len(images) // 2
+                images = torch.cat([self._distort(images[:half], generator), images[half:]])
+        return images, self.data.labels[index.to(self.device)]
+
+    def _mix_by_chance(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Each image distorted with probability 1/2, each of the others augmented with probability 1/2."""
+        chance = torch.rand(2, len(images), generator=generator, device=self.device) < 0.5
+        distorted = chance[0] if self.distortion else torch.zeros_like(chance[0])
+        for chosen, change in ((distorted, lambda x: self._distort(x, generator)),
+                               (~distorted & chance[1], lambda x: augment(x, self.schedule.augmentation, generator))):
+            rows = chosen.nonzero().flatten()
+            if len(rows):
+                images[rows] = change(images[rows])
+        return images
 
     def _sample(self, iteration: int) -> torch.Tensor:
         """Indices without replacement: pass after pass over the data, each in its own order."""
@@ -156,6 +173,7 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
 
     "pad-crop-flip": 4 pixels of zero padding, a random crop, a flip (He et al., cited in Section 5.1.1).
     "rotate-shift-flip": up to 20 degrees, up to 15 % either way, a flip, nearest pixels outside (released code).
+    "rotate-shift-zoom-flip": the same, and each axis 0.75 to 1.25 times as large (released for ImageNet).
     """
     if augmentation == "none":
         return images
@@ -170,13 +188,16 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
         columns = torch.where(flip[:, None] < 0, width - 1 - columns, columns) + 4 + shift[1, :, None]
         image = torch.arange(n, device=images.device)[:, None, None]
         return padded.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    if augmentation != "rotate-shift-flip":
-        raise InputError(f"augment: expected none, pad-crop-flip or rotate-shift-flip, got {augmentation!r}.")
+    if augmentation not in AUGMENTATIONS:
+        raise InputError(f"augment: expected one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}.")
     angle = torch.deg2rad((uniform[1] * 2 - 1) * 20)
     shift = (uniform[2:4] * 2 - 1) * 0.15 * 2  # affine_grid's axes run from -1 to 1
     cos, sin = torch.cos(angle), torch.sin(angle)
-    theta = torch.stack([torch.stack([flip * cos, -sin, shift[0]], -1),
-                         torch.stack([flip * sin, cos, shift[1]], -1)], 1)
+    zoom = torch.ones(2, n, device=images.device)
+    if augmentation == "rotate-shift-zoom-flip":
+        zoom = 1 / (0.75 + 0.5 * torch.rand(2, n, generator=generator, device=images.device))
+    theta = torch.stack([torch.stack([flip * cos * zoom[0], -sin * zoom[1], shift[0]], -1),
+                         torch.stack([flip * sin * zoom[0], cos * zoom[1], shift[1]], -1)], 1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
     return F.grid_sample(images, grid, mode="nearest", padding_mode="border", align_corners=False)
 
@@ -186,11 +207,21 @@ def _stream(seed: int, number: int) -> int:
     return (seed * 2_000_003 + number + 1_000_000) % 2**63
 
 
-def _look(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, precision: str, progress: Progress,
+def _looks(validation: Split, distortion: str | None, sigmas: tuple[float, ...], device: torch.device
+           ) -> Callable[[nn.Module], torch.Tensor]:
+    """How to look at the validation images: with all levels kept on the device where they fit, else made anew."""
+    if can_be_kept(validation, sigmas):
+        levels = all_levels(validation, distortion, sigmas, device=device)
+        return lambda model: correct_on(model, levels, validation.labels)
+    return lambda model: correct_predictions(model, validation, distortion, sigmas)
+
+
+def _look(model: nn.Module, look: Callable[[nn.Module], torch.Tensor], precision: str, progress: Progress,
           losses: list[torch.Tensor], best: dict) -> dict:
     """Evaluate, extend the curve, and return the best state so far."""
-    with torch.autocast(levels.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        correct = correct_on(model, levels, labels)
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        correct = look(model)
     accuracy = correct.double().mean(1)
     progress.curve.append({"iteration": progress.iteration, "loss": torch.stack(losses).mean().item(),
                            "validation": accuracy.tolist()})

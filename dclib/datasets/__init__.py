@@ -8,10 +8,10 @@ from dclib.datasets.cifar import CIFAR100_ARCHIVE_SHA256, CIFAR100_SHA256, cifar
 from dclib.datasets.common import (Collection, Dataset, Rows, Split, cache_folder, canonical_order, data_folder,
                                    per_class_sample)
 from dclib.datasets.embedded import PHOTOGRAPHS, photographs
-from dclib.datasets.folders import IMAGENET20_FINGERPRINT, VALIDATION, caltech101, imagenet, sun397
+from dclib.datasets.folders import IMAGENET20_FINGERPRINT, IMAGENET_FINGERPRINT, VALIDATION, caltech101, imagenet, sun397
 from dclib.errors import InputError
 
-__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "PHOTOGRAPHS", "VALIDATION",
+__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT", "PHOTOGRAPHS", "VALIDATION",
            "Collection", "Dataset", "Rows", "Split", "cache_folder", "caltech101", "canonical_order", "cifar100",
            "data_folder", "fingerprint_of", "imagenet", "load", "per_class_sample", "photographs", "sun397"]
 
@@ -32,5 +32,5 @@ def load(name: str, seed: int = 0) -> Dataset:
 
 def fingerprint_of(name: str) -> str:
     """The fingerprint of a data set, without reading it where it is known beforehand."""
-    known = {"cifar100": cifar100_fingerprint(), "imagenet20": IMAGENET20_FINGERPRINT}
+    known = {"cifar100": cifar100_fingerprint(), "imagenet20": IMAGENET20_FINGERPRINT, "imagenet": IMAGENET_FINGERPRINT}
     return known[name] if name in known else load(name).fingerprint

@@ -15,6 +15,9 @@ from dclib.errors import InputError
 VALIDATION = {"imagenet20": 25, "imagenet": 10}
 #: The fingerprint of the selection of images behind the published records.
 IMAGENET20_FINGERPRINT = "79bfe64047189b41263c6596e666a3fb26cce9131767e8d58ea18df56fdd32e4"
+#: ILSVRC-2012 is known by its counts of images, so that its runs have names where its 140 GB are not.
+IMAGENET_COUNTS = {"classes": 1000, "train": 1_281_167, "val": 50_000}
+IMAGENET_FINGERPRINT = hashlib.sha256(f"ILSVRC-2012 {IMAGENET_COUNTS}".encode()).hexdigest()
 
 
 def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int = 0,
@@ -45,10 +48,12 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
                          f"({labels.bincount().min()}), got {count}.")
     held_out = per_class_sample(labels, count, seed)
     rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, held_out, False).nonzero().flatten()
+    counts = {"classes": len(synsets), "train": len(labels), "val": len(test_labels)}
+    complete = name == "imagenet" and counts == IMAGENET_COUNTS
     return Dataset(name, Split(Rows(train.images, rest), labels[rest]),
                    Split(train.images[held_out], labels[held_out]), Split(test.images, test_labels),
                    _names(root / "imagenet_synsets.txt", synsets), "imagenet",
-                   _fingerprint(train, labels, test, test_labels), train.skipped + test.skipped)
+                   IMAGENET_FINGERPRINT if complete else _fingerprint(train, labels, test, test_labels), train.skipped + test.skipped)
 
 
 def caltech101(folder: str | Path | None = None) -> Collection:

@@ -1,4 +1,4 @@
-"""Which runs make which table or figure, in each profile. Nothing is computed here."""
+"""Profiles, and the runs behind Tables 1 to 6 and Figures 4, 5 and 9: the CIFAR-100 half (Section 5.1)."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -7,13 +7,13 @@ from dclib import datasets
 from dclib.correction import RELEASED_CIFAR100, UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
+from dclib.experiments.imagenet import FRACTIONS
 from dclib.runs import Run, Schedule, Selection
 
 CONV = tuple(f"conv{i}" for i in range(1, 10))
 TOP = CONV[6:]
 #: l2 coefficients of the released baseline; fine-tuned layers keep theirs.
 RELEASED_L2 = tuple((layer, 3e-4 if layer in CONV[:6] else 1e-4) for layer in CONV)
-FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,14 @@ PROFILES = {
     "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 50, 1, (0,)),
     "miniature": lambda: _photographs("miniature", (250, 50, 100), 24, 240, 120, 128, 10, (0,)),
     "small": _small,
+    "imagenet20": lambda: replace(_paper(), name="imagenet20"),  # paper's CIFAR-100 half; ImageNet has a stand-in
     "paper": _paper,
 }
 
 
 @lru_cache
 def profile(name: str) -> Profile:
-    """The profile called `name`: smoke, miniature, small or paper."""
+    """The profile called `name`: smoke, miniature, small, imagenet20 or paper."""
     if name not in PROFILES:
         raise InputError(f"profile: expected one of {', '.join(PROFILES)}, got {name!r}.")
     return PROFILES[name]()
@@ -230,18 +231,14 @@ METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "
            "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
 SHARES = (6, 12, 24, 48)
 DRAWS = 10
-#: In the order of their value: what a sweep makes first.
 TARGETS = ("table1", "table2", "table3", "table4", "figure4", "figure5", "table5", "table6", "figure9", "audit")
-#: The first seed of these comes before the second seed of any; the others follow.
-MAIN = TARGETS[:6]
 
 
-def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[str, list[Run]]:
-    """The rows of one table or figure: {label: one run per seed}, labels as `verdicts` asks for them.
+def rows(target: str, p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """The rows of one of `TARGETS`: {label: one run per seed}, labels as `verdicts` asks for them.
 
     A random choice of filters has one run per draw, all with the first seed.
     """
-    seeds = p.seeds if seeds is None else seeds
     if target in ("table1", "table2"):
         distortion = DISTORTIONS[int(target[-1]) - 1]
         return {"Baseline": [baseline_under(p, distortion, s) for s in seeds]}
@@ -275,24 +272,3 @@ def _first_layer_rows(p: Profile, seeds: tuple[int, ...], draws: int) -> dict[st
             labelled[f"random_{share} {distortion}"] = [first_layer(p, "random", share, distortion, seeds[0], draw)
                                                         for draw in range(draws)]
     return labelled
-
-
-def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:
-    """All runs of `targets` in the order of their value, each after the runs that it needs."""
-    ordered: dict[str, Run] = {}
-
-    def add(run: Run) -> None:
-        for needed in run.needs:
-            add(needed)
-        ordered.setdefault(run.id, run)
-
-    seeds = p.seeds if seeds is None else seeds
-    main, others = ([t for t in targets if (t in MAIN) == wanted] for wanted in (True, False))
-    # A whole first seed of the main tables before the second, and all of them before the rest.
-    for group, seed in [(main, s) for s in seeds] + [(others, s) for s in seeds]:
-        for target in group:
-            for label, runs in rows(target, p, (seed,)).items():
-                if not (label.startswith("random_") and seed != seeds[0]):
-                    for run in runs:
-                        add(run)
-    return list(ordered.values())
