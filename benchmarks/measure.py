@@ -40,8 +40,8 @@ def taking_turns(work: dict[str, Callable[[], object]], device: str = "cpu", rep
 def entry(name: str, times: list[float], count: int, unit: str, **more) -> dict:
     """Median and spread of `times`, per item where `count` items were worked on in each."""
     per_item = sorted(t / count for t in times)
-    return {"name": name, "unit": unit, "median": statistics.median(per_item), "fastest": per_item[0],
-            "slowest": per_item[-1], "repeats": len(times), **more}
+    return {"name": name, "unit": unit, "median": statistics.median(per_item), "lowest": per_item[0],
+            "highest": per_item[-1], "repeats": len(times), **more}
 
 
 def write(suite: str, entries: list[dict], device: str, packages: tuple[str, ...] = (), **more) -> Path:
@@ -54,7 +54,7 @@ def write(suite: str, entries: list[dict], device: str, packages: tuple[str, ...
     path.write_text(json.dumps(content, indent=1) + "\n")
     for e in entries:
         extra = "".join(f"  {k} {v:.2f}" for k, v in e.items() if k.startswith("ratio"))
-        print(f"{e['name']:60} {e['median']:10.4g} {e['unit']} ({e['fastest']:.4g} to {e['slowest']:.4g}){extra}")
+        print(f"{e['name']:60} {e['median']:10.4g} {e['unit']} ({e['lowest']:.4g} to {e['highest']:.4g}){extra}")
     print(f"Written to {path}.")
     return path
 

@@ -1,11 +1,16 @@
 """Training images per second of the main networks, with augmentation, distortion and update.
 
 usage: python -m benchmarks.training [--device cpu] [--width 96] [--iterations 5] [--precision float32]
+
+`of_matrix_rate` is the share of the machine's own rate for one large matrix product in the same precision: operations
+of forward and backward pass, as torch counts them, per second of the whole iteration.
 """
 
 import argparse
 
 import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import entry, seconds, write
 from dclib.correction import correct
@@ -27,6 +32,22 @@ def networks(width: int) -> dict:
             "Deepcorr-1": correct(model, {"conv1": half["conv1"]}, design), "Deepcorr-6": correct(model, half, design)}
 
 
+def operations(model: torch.nn.Module, device: str, count: int = 8) -> float:
+    """Floating-point operations per image of one forward and backward pass."""
+    images, labels = torch.rand(count, 3, 32, 32, device=device) * 255, torch.zeros(count, dtype=int, device=device)
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(images), labels).backward()
+    model.zero_grad(set_to_none=True)
+    return counter.get_total_flops() / count
+
+
+def matrix_rate(device: str, precision: str) -> float:
+    """Floating-point operations per second of one large matrix product."""
+    size = 8192 if device.startswith("cuda") else 2048
+    a, b = (torch.rand(size, size, device=device, dtype=getattr(torch, precision)) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: a @ b, device, repeats=5))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
@@ -38,9 +59,10 @@ def main() -> None:
     schedule = profile("small").deepcorrect
     data = Split(torch.randint(0, 256, (2000, 3, 32, 32), dtype=torch.uint8), torch.randint(0, 100, (2000,)))
     batches = _Batches(data, schedule, 0, "blur", levels("cifar100", "blur"), torch.device(options.device))
-    entries = []
+    entries, limit = [], matrix_rate(options.device, options.precision)
     for name, model in networks(options.width).items():
         model = model.to(options.device).train()
+        per_image = operations(model, options.device)
         step = Engine(model, optimiser_for(model, schedule), schedule, options.precision)
         position = iter(range(10**9))
 
@@ -50,9 +72,11 @@ def main() -> None:
 
         times = seconds(iterate, options.device, repeats=5)
         images = options.iterations * schedule.batch_size
-        entries.append(entry(name, times, images, "s/image", images_per_second=images / sorted(times)[len(times) // 2]))
-        print(f"{name}: {entries[-1]['images_per_second']:.0f} images/s")
-    write(f"training-width{options.width}-{options.precision}", entries, options.device)
+        rate = images / sorted(times)[len(times) // 2]
+        entries.append(entry(name, times, images, "s/image", images_per_second=rate, operations_per_image=per_image,
+                             of_matrix_rate=rate * per_image / limit))
+        print(f"{name}: {rate:.0f} images/s, {rate * per_image / limit:.0%} of the matrix rate")
+    write(f"training-width{options.width}-{options.precision}", entries, options.device, matrix_operations_per_second=limit)
 
 
 if __name__ == "__main__":

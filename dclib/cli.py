@@ -80,6 +80,7 @@ def _list(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
+    from dclib import distributed
     from dclib.experiments import HALVES, TARGETS, profile, queue
     from dclib.results import Store
     from dclib.sweep import parse_duration, sweep
@@ -93,10 +94,17 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError(f"seeds: expected whole numbers from 0 to 2**32 - 1, got {bad[0]}.")
     if options.jobs < 1:
         raise InputError(f"jobs: expected one process or more, got {options.jobs}.")
+    device = distributed.start(device)
+    if distributed.count() > 1 and options.jobs > 1:
+        raise InputError(f"jobs: expected 1 under torchrun, got {options.jobs}; its processes share each run.")
     store = Store(options.results)
     runs = queue(tuple(targets), profile(options.profile), seeds)
+    first = distributed.rank() == 0
     swept = sweep(runs, store, device=device, time_budget=budget, recompute=options.recompute,
-                  progress=not options.quiet, jobs=options.jobs)
+                  progress=first and not options.quiet, jobs=options.jobs, **({} if first else {"say": str}))
+    distributed.stop()
+    if not first:
+        return
     ending = "; the time budget ended, the same command goes on" if swept.out_of_time else ""
     print(f"{swept.done} of {swept.done + swept.left} runs recorded in {store.folder}{ending}.")
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dclib import distributed
 from dclib.correction import CorrectionUnit
 from dclib.errors import InputError
 from dclib.runs import Schedule
@@ -36,6 +37,8 @@ def unit_weights(model: nn.Module) -> list[nn.Parameter]:
 class Engine:
     """Iterations of one training. Call with images float [B, C, H, W], labels [B] and the learning rate.
 
+    Under torchrun the images are this process's share of the mini-batch, and gradients are averaged over all.
+
     Returns the loss as a tensor of its own. The mini-batch must have the same shape every time.
     """
 
@@ -45,9 +48,11 @@ class Engine:
         self.graph: torch.cuda.CUDAGraph | None = None
         if self.device.type == "cuda":
             model.to(memory_format=torch.channels_last)
+        self.forward = distributed.wrapped(model)
+        self.captures = self.device.type == "cuda" and distributed.count() == 1
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
-        if self.device.type != "cuda":
+        if not self.captures:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             return self._iterate(images, labels)
@@ -62,7 +67,7 @@ class Engine:
     def _iterate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16",
                             cache_enabled=self.device.type != "cuda"):  # a cached cast would not be replayed
-            logits = self.model(images)
+            logits = self.forward(images)
         loss = F.cross_entropy(logits.float(), labels)
         if self.schedule.l1 and (weights := unit_weights(self.model)):
             loss = loss + self.schedule.l1 * sum(w.abs().sum() for w in weights)

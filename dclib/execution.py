@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 import dclib
-from dclib import correction, datasets, ranking
+from dclib import correction, datasets, distributed, ranking
 from dclib.datasets import Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import correct_predictions, distorted_copies
 from dclib.models import AlexNet, AllConvNet, count_parameters, load_trunk, trainable_copy
 from dclib.results import Record, Store, pack_bits, pack_filters
 from dclib.runs import Run
-from dclib.training import train
+from dclib.training import Progress, train
 
 Report = Callable[[int, float], None]
 
@@ -42,10 +42,13 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
         training.OutOfTime: at the deadline.
         InputError: another process is making this run; data, weights or records that cannot be used.
     """
-    if not recompute and (record := _found(run, store)):
-        return record
+    record = None if recompute else _found(run, store)
+    if distributed.agreed(record is not None):
+        return record or store.get(run)
     for needed in run.needs:
         obtain(needed, store, device=device, deadline=deadline, report=report)
+    if distributed.rank() > 0:
+        return _help(run, store, torch.device(device), deadline)
     with _claim(run, store):
         if not recompute and (record := _found(run, store)):  # another process made it while this one waited
             return record
@@ -54,7 +57,16 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
                         environment(device))
         store.put(record)
         store.checkpoint(run).unlink(missing_ok=True)
+    distributed.agreed(None)  # let the others go on, who find the record
     return record
+
+
+def _help(run: Run, store: Store, device: torch.device, deadline: float | None) -> Record:
+    """What the processes other than 0 do under torchrun: their share of a training, and wait for its record."""
+    if run.kind == "train":
+        _train(run, store, device, deadline, None)
+    distributed.agreed(None)
+    return store.get(run)
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
@@ -136,12 +148,7 @@ def check_device(device: str) -> None:
 
 def _make_training(run: Run, store: Store, device: torch.device, deadline: float | None,
                    report: Report | None) -> tuple[dict, float]:
-    data = data_for(run)
-    validation = _validation_images(run, data)
-    model = _untrained(run, store).to(device)
-    progress = train(model, data.train, validation, run.schedule, seed=run.seed, distortion=run.distortion,
-                     sigmas=run.sigmas, precision=run.precision, checkpoint=store.checkpoint(run), deadline=deadline,
-                     report=report)
+    model, progress, data = _train(run, store, device, deadline, report)
     started = time.monotonic()
     correct = correct_predictions(model, _test_images(run, data), run.distortion, run.sigmas)
     store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
@@ -153,6 +160,16 @@ def _make_training(run: Run, store: Store, device: torch.device, deadline: float
     if data.skipped:
         outcome["skipped_images"] = list(data.skipped)
     return outcome, progress.seconds + time.monotonic() - started
+
+
+def _train(run: Run, store: Store, device: torch.device, deadline: float | None,
+           report: Report | None) -> tuple[nn.Module, Progress, Dataset]:
+    data = data_for(run)
+    model = _untrained(run, store).to(device)
+    progress = train(model, data.train, _validation_images(run, data), run.schedule, seed=run.seed,
+                     distortion=run.distortion, sigmas=run.sigmas, precision=run.precision,
+                     checkpoint=store.checkpoint(run), deadline=deadline, report=report)
+    return model, progress, data
 
 
 def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
@@ -265,7 +282,10 @@ def _claim(run: Run, store: Store) -> AbstractContextManager:
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path).acquire(timeout=0)
     except Timeout as error:
-        raise BusyError(f"{run}: another process is making it; wait for it or choose other runs.") from error
+        # Under torchrun the other processes of the group cannot be told to take another run.
+        kind = BusyError if distributed.count() == 1 else InputError
+        raise kind(f"{run}: expected to make it, got another process that is making it; wait for it or choose other "
+                   "runs.") from error
     except OSError as error:
         raise InputError(f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
                          "DCLIB_RESULTS or --results.") from error

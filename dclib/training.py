@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from dclib import distributed
 from dclib.datasets import Split
 from dclib.distortions import blur_matrices, blur_with
 from dclib.engine import Engine, optimiser_for
@@ -63,6 +64,9 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         deadline: `time.monotonic()` at which to stop.
         report: called with (iteration, loss) now and then.
 
+    Under torchrun each process takes its share of every mini-batch; process 0 alone looks at the validation images,
+    writes checkpoints and ends with the best network.
+
     Raises:
         OutOfTime: at the deadline, after the checkpoint was written.
         InputError: an unreadable checkpoint, fewer images than a mini-batch.
@@ -74,7 +78,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
     batches = _Batches(data, schedule, seed, distortion, sigmas, device)
     optimiser = optimiser_for(model, schedule)
     step = Engine(model, optimiser, schedule, precision)
-    look = _looks(validation, distortion, sigmas, device)
+    look = _looks(validation, distortion, sigmas, device) if distributed.rank() == 0 else None
     progress, best, losses = _resume(checkpoint, model, optimiser)
     started = time.monotonic()
     model.train()
@@ -84,17 +88,19 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         if report and progress.iteration % 10 == 0:
             report(progress.iteration, losses[-1].item())
         evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
-        if evaluated:
+        if evaluated and distributed.rank() == 0:
             best = _look(model, look, precision, progress, losses, best)
-        late = deadline is not None and time.monotonic() > deadline and progress.iteration < schedule.iterations
-        if checkpoint and (evaluated or late) and progress.iteration < schedule.iterations:
+        late = deadline is not None and progress.iteration < schedule.iterations and distributed.agreed(
+            time.monotonic() > deadline)
+        if checkpoint and distributed.rank() == 0 and (evaluated or late) and progress.iteration < schedule.iterations:
             progress.seconds += time.monotonic() - started
             started = time.monotonic()
             _save_checkpoint(checkpoint, model, optimiser, progress, best, losses)
         if late:
             raise OutOfTime
     progress.seconds += time.monotonic() - started
-    model.load_state_dict(best)
+    if distributed.rank() == 0:
+        model.load_state_dict(best)
     model.eval()
     return progress
 
@@ -126,7 +132,10 @@ class _Batches:
     def draw(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images float [B, C, H, W] and labels [B] of one iteration."""
         index = self._sample(iteration)
-        generator = torch.Generator(self.device).manual_seed(_stream(self.seed, iteration))
+        index = index[distributed.rank()::distributed.count()]
+        # Each process has a stream of its own; process 0 of one has the stream that it has without torchrun.
+        stream = _stream(self.seed, iteration) + distributed.rank() * 2**40
+        generator = torch.Generator(self.device).manual_seed(stream)
         images = self.data.images[index.to(self.data.images.device)].to(self.device).float()
         if self.schedule.mixture == "each by chance":
             images = self._mix_by_chance(images, generator)
