@@ -25,6 +25,7 @@ help:
 book: .venv/installed
 	@mkdir -p $(LOGS)
 	@$(BIN)/python book/execute.py --profile $(PROFILE)
+	@$(BIN)/python book/export_demo.py 2> $(LOGS)/export_demo.log || { tail -n 1 $(LOGS)/export_demo.log >&2; exit 1; }
 	@echo "Building the book."
 	@rm -rf $(HTML)
 	@$(BIN)/jupyter-book build . --all -W --keep-going -q 2>&1 | sed $$'s/\033\\[[0-9;]*m//g' > $(LOGS)/book.log \
