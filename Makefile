@@ -12,13 +12,16 @@ BIN := .venv/bin
 LOGS := _build/logs
 HTML := _build/html
 
-.PHONY: help book test smoke clean
+.PHONY: help book pdf test check-pages smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
 	@echo "make test    run the tests"
 	@echo "make smoke   execute every notebook on tiny data, without building the book"
 	@echo "make clean   remove everything that make built, except the environment .venv"
+	@echo "With Chromium:"
+	@echo "make pdf          print the whole book into $(PDF)"
+	@echo "make check-pages  open every page of the built book in a browser and look for defects"
 	@echo "Another Python:  make book PYTHON=python3.12"
 	@echo "Another profile: make book PROFILE=small"
 

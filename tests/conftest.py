@@ -14,6 +14,7 @@ torch.set_num_threads(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds; leave out with -m 'not slow'")
+    config.addinivalue_line("markers", "pages: opens the built book in a browser; make check-pages runs it")
 
 
 @pytest.fixture(autouse=True)

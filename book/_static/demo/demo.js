@@ -134,8 +134,8 @@
       const item = element("li", right ? "demo-right" : "");
       const bar = element("span", "demo-bar");
       bar.style.width = percent(confidence[index]).replace(" ", "");
-      item.append(bar, element("span", "demo-name", right ? `${name} ✓` : name),
-        element("span", "demo-share", percent(confidence[index])));
+      item.append(bar, element("span", "demo-name", name), element("span", "demo-share", percent(confidence[index])));
+      if (right) item.append(element("span", "visually-hidden", "(right)"));
       return item;
     }));
     return `${demo.data.classes[best[0]]}, ${percent(confidence[best[0]])}`;
@@ -175,7 +175,7 @@
 
   function choose(image, label, name) {
     Object.assign(state, { image, label, class: name });
-    part("truth").textContent = name ? `In CIFAR-100 this is a ${name}.`
+    part("truth").textContent = name ? `In CIFAR-100 this is a ${name}, outlined where a network names it.`
       : "Nothing says what is right here. The networks must choose one of their 100 classes.";
     changed();
   }
