@@ -12,19 +12,23 @@ BIN := .venv/bin
 LOGS := _build/logs
 HTML := _build/html
 
-.PHONY: help book test smoke clean
+.PHONY: help book pdf test check-pages smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
 	@echo "make test    run the tests"
 	@echo "make smoke   execute every notebook on tiny data, without building the book"
 	@echo "make clean   remove everything that make built, except the environment .venv"
+	@echo "With Chromium:"
+	@echo "make pdf          print the whole book into $(PDF)"
+	@echo "make check-pages  open every page of the built book in a browser and look for defects"
 	@echo "Another Python:  make book PYTHON=python3.12"
 	@echo "Another profile: make book PROFILE=small"
 
 book: .venv/installed
 	@mkdir -p $(LOGS)
 	@$(BIN)/python book/execute.py --profile $(PROFILE)
+	@$(BIN)/python book/export_demo.py 2> $(LOGS)/export_demo.log || { tail -n 1 $(LOGS)/export_demo.log >&2; exit 1; }
 	@echo "Building the book."
 	@rm -rf $(HTML)
 	@$(BIN)/jupyter-book build . --all -W --keep-going -q 2>&1 | sed $$'s/\033\\[[0-9;]*m//g' > $(LOGS)/book.log \

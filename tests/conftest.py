@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, a fixed seed, and folders of their own."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ torch.set_num_threads(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds; leave out with -m 'not slow'")
+    config.addinivalue_line("markers", "pages: opens the built book in a browser; make check-pages runs it")
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +44,19 @@ def read_only():
     yield protect
     for folder in changed:
         folder.chmod(0o755)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium; skips where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    program = next((path for name in names if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("there is no Chromium; on Debian or Ubuntu: apt install chromium")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync",
+               "--disable-component-update", "--no-first-run"]
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=options)
+        yield started
+        started.close()

@@ -46,15 +46,20 @@ def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: i
     return Dataset("photographs", *(to_split(*pair) for pair in arrays), PHOTOGRAPHS, "cifar100", digest)
 
 
-def _grey_photograph(name: str) -> np.ndarray:
-    """A photograph as float grey values [H, W] in 0..255."""
+def photograph_file(name: str) -> Path:
+    """Where the installed packages keep one of `PHOTOGRAPHS`; `InputError` when they do not have it."""
     package, folder = ("sklearn", "datasets/images") if name in ("china", "flower") else ("skimage", "data")
     spec = find_spec(package)  # the packages themselves take seconds to import; only their images are needed
     files = sorted((Path(spec.origin).parent / folder).glob(f"{name}.*")) if spec else []
     if not files:
         raise InputError(f"photograph {name!r}: expected it inside the package {package}, got no such file; "
                          "reinstall scikit-image >= 0.26 and scikit-learn.")
-    photograph = np.asarray(Image.open(files[0]), dtype=np.float64)
+    return files[0]
+
+
+def _grey_photograph(name: str) -> np.ndarray:
+    """A photograph as float grey values [H, W] in 0..255."""
+    photograph = np.asarray(Image.open(photograph_file(name)), dtype=np.float64)
     return photograph if photograph.ndim == 2 else photograph[..., :3] @ np.array([0.299, 0.587, 0.114])
 
 
