@@ -87,14 +87,10 @@ def test_distortion_of_ones_own():
     torch.manual_seed(0)
     model = AllConvNet(3, 4).eval()
     given = {"model": model, "layers": ["conv1"], "clean": torch.rand(6, 3, 32, 32) * 255, "labels": torch.arange(6) % 3}
-    made = run(block("how_to_your_distortion", "A lens out of focus"), **given)
+    made = run(block("how_to_your_distortion", "A camera with fewer pixels"), **given)
     assert made["distorted"].shape == (3, 6, 3, 32, 32) and len(made["filters"]["conv1"]) == 2
-    point = torch.zeros(1, 2, 9, 9)
-    point[0, 1, 4, 4] = 255
-    spread = made["defocus"](point, 2.0)
-    inside = np.hypot(*np.mgrid[-4:5, -4:5]) <= 2
-    np.testing.assert_allclose(spread[0, 1], np.where(inside, 255 / inside.sum(), 0), rtol=1e-5)
-    assert not spread[0, 0].any()
+    blocks = given["clean"].numpy().reshape(6, 3, 8, 4, 8, 4).mean((3, 5))
+    np.testing.assert_allclose(made["distorted"][1], blocks.repeat(4, 2).repeat(4, 3), rtol=1e-5)
 
 
 def commands():
