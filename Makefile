@@ -12,12 +12,13 @@ BIN := .venv/bin
 LOGS := _build/logs
 HTML := _build/html
 
-.PHONY: help book pdf test check-pages smoke clean
+.PHONY: help book pdf test references check-pages smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests, and compare every notebook's outputs with tests/references"
 	@echo "make smoke   execute every notebook on tiny data, without building the book"
+	@echo "make references  make tests/references again, after a notebook's source or outputs were changed on purpose"
 	@echo "make clean   remove everything that make built, except the environment .venv"
 	@echo "With Chromium:"
 	@echo "make pdf          print the whole book into $(PDF)"
@@ -40,6 +41,10 @@ test: .venv/installed
 	@mkdir -p $(LOGS)
 	@echo "Running the tests. The full log goes to $(LOGS)/test.log."
 	@$(BIN)/python -m pytest -q 2>&1 | tee $(LOGS)/test.log
+
+references: .venv/installed
+	@mkdir -p $(LOGS)
+	@$(BIN)/python book/reference_notebooks.py
 
 smoke: .venv/installed
 	@$(BIN)/python book/execute.py --profile smoke --output _build/smoke

@@ -1,25 +1,40 @@
 """The kinds of claim in data/paper/claims.json, and what each comes to when records are at hand.
 
-A kind is a function (claim, evidence) -> Finding. The rule that they share stands in dclib.verdicts.
+A kind is a function (claim, evidence) -> Finding. The rule that they share stands in dclib.verdicts. Each kind, the fields of
+its test, and our value:
 
-| kind | fields of the test | our value |
-|---|---|---|
-| accuracy | table, method, level? | mean accuracy |
-| relative_improvement, ratio, relative_drop | table, a, b | a/b - 1, a/b, 1 - a/b |
-| recovered_loss | table, method, baseline, at_least | share of the accuracy lost to distortion won back |
-| drop | table, method, level | fall from clean to that level |
-| order | table, better, worse (one or a list), over: average, each level, or a level | smallest difference |
-| similar | table, a, b, margin, level? | difference |
-| significant, not_significant | table, pairs | p of the t-test, the levels of all pairs together |
-| count | table, method, unit | trained parameters |
-| fewer_parameters | table, fewer, than | share of parameters saved |
-| arithmetic | operation, terms | the paper's own numbers, combined |
-| recovered_share | dataset, distortion, layer, fraction, at_least | share of the way from 10 % swapped to the ceiling |
-| recovered_less | distortion, layer, fraction, less, more (data sets) | by how much that share is smaller |
-| largest_step | dataset, distortion, layer, step | lead of one step between fractions over the next best |
-| largest_layer | dataset, distortion, fraction, layer | lead of one layer over the next best |
-| declines_with_depth | dataset, distortion, fraction, first, quantity: accuracy or recovered_share | rank correlation |
-| measure | name, what, above, tolerance? | a number that a figure's own notebook measures |
+accuracy (table, method, level?)
+    mean accuracy
+relative_improvement, ratio, relative_drop (table, a, b)
+    a/b - 1, a/b, 1 - a/b
+recovered_loss (table, method, baseline, at_least)
+    share of the accuracy lost to distortion won back
+drop (table, method, level)
+    fall from clean to that level
+order (table, better, worse (one or a list), over: average, each level, or a level)
+    smallest difference
+similar (table, a, b, margin, level?)
+    difference
+significant, not_significant (table, pairs)
+    p of the t-test, the levels of all pairs together
+count (table, method, unit)
+    trained parameters
+fewer_parameters (table, fewer, than)
+    share of parameters saved
+arithmetic (operation, terms)
+    the paper's own numbers, combined
+recovered_share (dataset, distortion, layer, fraction, at_least)
+    share of the way from 10 % swapped to the ceiling
+recovered_less (distortion, layer, fraction, less, more (data sets))
+    by how much that share is smaller
+largest_step (dataset, distortion, layer, step)
+    lead of one step between fractions over the next best
+largest_layer (dataset, distortion, fraction, layer)
+    lead of one layer over the next best
+declines_with_depth (dataset, distortion, fraction, first, quantity: accuracy or recovered_share)
+    rank correlation
+measure (name, what, above, tolerance?)
+    a number that a figure's own notebook measures
 
 An operand is a method of the test's table, or {"table", "method"}. No level means the mean over all.
 """

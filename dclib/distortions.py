@@ -1,6 +1,7 @@
 """Gaussian blur and additive white Gaussian noise (Section 3.2), batched, on any device.
 
-Both work on the 0..255 scale before normalisation, without rounding or clipping, as the released code does.
+Both work on the 0..255 scale before normalisation, without rounding or clipping, as the released code does. The blurs of
+a lens out of focus and of a moving camera are those of a neighbouring study; the paper has no tables for them.
 """
 
 import math
@@ -8,6 +9,7 @@ from functools import lru_cache
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from dclib.errors import InputError, check_images, check_pixel_range
 
@@ -78,6 +80,61 @@ def additive_white_gaussian_noise(images: torch.Tensor, sigma: float | torch.Ten
     sigmas = _check_sigma(sigma, len(images)).to(images.device, images.dtype)
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     return noise.mul_(sigmas.view(-1, 1, 1, 1)).add_(images)
+
+
+def defocus_blur(images: torch.Tensor, radius: float) -> torch.Tensor:
+    """The blur of a lens out of focus: every point becomes a disc (Vasiljevic et al., 2016).
+
+    Args:
+        images: float tensor [N, C, H, W] in 0..255, any device.
+        radius: of the disc, in pixels; below 1 it is a single pixel and leaves the image as it is.
+
+    Returns:
+        A new tensor of the same shape, dtype and device; outside of the image is zero.
+
+    Raises:
+        InputError: images as for `gaussian_blur`; a negative or non-finite radius.
+    """
+    if not 0 <= radius < math.inf:
+        raise InputError(f"radius: expected a finite number of pixels >= 0, got {radius!r}.")
+    axis = torch.arange(-int(radius), int(radius) + 1, dtype=torch.float64)
+    return _filtered(images, (axis[:, None].square() + axis.square() <= radius**2).double())
+
+
+def motion_blur(images: torch.Tensor, length: float, angle: float = 0.0) -> torch.Tensor:
+    """The blur of a camera that moves along a line: every point becomes a segment (Vasiljevic et al., 2016).
+
+    Args:
+        images: float tensor [N, C, H, W] in 0..255, any device.
+        length: of the segment, in pixels, 1 or more; 1 leaves the image as it is.
+        angle: of the segment against the image's rows, in degrees, counterclockwise.
+
+    Returns:
+        A new tensor of the same shape, dtype and device; outside of the image is zero.
+
+    Raises:
+        InputError: images as for `gaussian_blur`; a length below 1, an angle that is not finite.
+    """
+    if not (1 <= length < math.inf and math.isfinite(angle)):
+        raise InputError(f"motion: expected a length of 1 pixel or more and an angle in degrees, got {length!r} and "
+                         f"{angle!r}.")
+    reach = math.ceil((length - 1) / 2)
+    points = 2 * 16 * max(1, reach)  # 16 a pixel, each in the middle of its own piece of the segment
+    steps = ((torch.arange(points, dtype=torch.float64) + 0.5) / points - 0.5) * (length - 1)
+    axis = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    # Each point is shared out among its four pixels by its distance from them.
+    rows = (1 - (axis[:, None] + math.sin(math.radians(angle)) * steps).abs()).clamp(min=0)
+    columns = (1 - (axis[:, None] - math.cos(math.radians(angle)) * steps).abs()).clamp(min=0)
+    return _filtered(images, rows @ columns.mT)
+
+
+def _filtered(images: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Every channel filtered with a kernel [odd, odd], which is scaled to a sum of 1; zero outside of the image."""
+    check_images(images)
+    check_pixel_range(images)
+    n, c, h, w = images.shape
+    weight = (kernel / kernel.sum()).to(images.device, images.dtype)[None, None]
+    return F.conv2d(images.reshape(n * c, 1, h, w), weight, padding=len(kernel) // 2).view(n, c, h, w)
 
 
 class GaussianBlur(nn.Module):

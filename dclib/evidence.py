@@ -123,7 +123,7 @@ def operand_key(test: dict, operand) -> tuple[int, str]:
 
 
 def interval(samples, formula) -> tuple[float, float] | None:
-    """Interval of formula(*means): over images, else over seeds, else None."""
+    """Interval of ``formula(*means)``: over images, else over seeds, else None."""
     images = _stack(samples)
     if images is not None:
         return statistics.percentile_interval(formula(*statistics.resample_means(images).T))

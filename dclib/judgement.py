@@ -13,7 +13,7 @@ from dclib.experiments import TARGETS, profile, rows, stand_in
 from dclib.measures import measure
 from dclib.results import Record, Store
 from dclib.runs import Run
-from dclib.statistics import Outcome
+from dclib.statistics import Interval, Outcome, bootstrap_interval
 from dclib.tables import dress
 from dclib.verdicts import Verdict
 
@@ -108,12 +108,29 @@ def styled_verdicts(sections: Sequence[str], store: Store) -> tuple[Styler | Non
     waiting = frame["verdict"] == Outcome.NOT_RUN
     counts = frame["verdict"].value_counts()
     tally = ", ".join(f"{counts[v]} × {v}" for v in Outcome if v in counts)
-    frame["verdict"] = [f"{_SIGNS[v]} {v}" for v in frame["verdict"]]
+    frame["verdict"] = [signed(v) for v in frame["verdict"]]
     frame["claim"] = frame["claim"] + " (" + frame.pop("place") + ")"
     name = "_".join(s.replace(".", "") for s in sections)
     judged = _styled(frame[~waiting], f"Claims of Section {' and '.join(sections)}: {tally}.", f"judged_{name}")
     later = _styled(frame[waiting].drop(columns="profile"), f"{waiting.sum()} × {Outcome.NOT_RUN}.", f"waiting_{name}")
     return (None if waiting.all() else judged), (later if waiting.any() else None)
+
+
+def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float) -> tuple[Outcome, Interval]:
+    """Is `better` ahead of `worse` by more than `margin`, on the same images? For claims without a record of their own.
+
+    Correctness bits [levels, images]. The claim holds if the whole interval over images lies above the margin, in
+    direction if the difference does.
+    """
+    found = bootstrap_interval(better, worse)
+    if found.low > margin:
+        return Outcome.HOLDS, found
+    return (Outcome.DIRECTION if found.estimate > margin else Outcome.FAILS), found
+
+
+def signed(outcome: Outcome) -> str:
+    """A verdict with a sign before it, so that none depends on colour."""
+    return f"{_SIGNS[outcome]} {outcome}"
 
 
 def _styled(frame: pd.DataFrame, caption: str, name: str) -> Styler:

@@ -5,12 +5,14 @@ They take images in 0..255 and normalise inside, so that everything outside of a
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.fx
 from safetensors.torch import load as safetensors_load
 from torch import nn
+from torch.nn.utils import parametrize
 
 from dclib.errors import InputError
 
@@ -288,6 +290,46 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...]) -> nn.
         if type(module) in _FROZEN and name not in trained and module.track_running_stats:
             replace_module(copied, name, frozen_batchnorm(module))
     return copied
+
+
+def selected_copy(model: nn.Module, filters: dict[str, Sequence[int]]) -> nn.Module:
+    """A copy of `model` in which only the named filters' own weights and biases require gradients.
+
+    This is the fine-tuning of selected filters (Bianchi et al., 2019): no filter is added and the network keeps its
+    size. Every BatchNorm is frozen.
+
+    Args:
+        filters: {layer name: indices of the filters to train}; a layer without any is frozen.
+
+    Raises:
+        InputError: a layer that is unknown or no convolution; a filter that the layer does not have.
+    """
+    copied = trainable_copy(model, ())
+    for layer, chosen in filters.items():
+        conv, index = named_conv(copied, layer), torch.as_tensor(chosen, dtype=torch.int64)
+        if index.ndim != 1 or (len(index) and not 0 <= int(index.min()) <= int(index.max()) < conv.out_channels):
+            raise InputError(f"filters of {layer!r}: expected indices in 0..{conv.out_channels - 1}, got {chosen!r}.")
+        for name in ("weight", "bias") if len(index) else ():
+            if (parameter := getattr(conv, name)) is not None:
+                selected = _SelectedRows(parameter.detach(), index.to(parameter.device))
+                parametrize.register_parametrization(conv, name, selected)
+                conv.parametrizations[name].original.requires_grad_(True)
+    return copied
+
+
+class _SelectedRows(nn.Module):
+    """A parametrisation: some rows of a tensor are trained, the others stay as they are."""
+
+    def __init__(self, frozen: torch.Tensor, index: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("frozen", frozen.clone())
+        self.register_buffer("index", index)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.frozen.index_copy(0, self.index, rows)
+
+    def right_inverse(self, whole: torch.Tensor) -> torch.Tensor:
+        return whole[self.index]
 
 
 _FROZEN = {nn.BatchNorm1d: FrozenBatchNorm1d, nn.BatchNorm2d: FrozenBatchNorm2d}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dclib.experiments import Profile, profile
 from dclib.figures import CAPTION
-from dclib.judgement import styled_verdicts
+from dclib.judgement import judge_in_miniature, signed, styled_verdicts
 from dclib.results import Record, Store, results_folder
 from dclib.runs import Run
 from dclib.sweep import sweep
@@ -83,6 +83,19 @@ def verdict(sections: Sequence[str], store: Store):
     if waiting is not None:
         parts.append(f"<details><summary>{html.escape(waiting.caption)}</summary>{_table(waiting)}</details>")
     return HTML("\n".join(parts))
+
+
+def claims_in_miniature(claims: Sequence[tuple], label: str):
+    """A verdict on each claim (words, bits that should be better, bits that should be worse, by more than what).
+
+    For pages on other works than the paper; bits [levels, images], see `judgement.judge_in_miniature`.
+    """
+    lines = ["| claim | difference (95 % interval over images) | asked for | verdict |", "|---|---|---|---|"]
+    for words, better, worse, margin in claims:
+        outcome, found = judge_in_miniature(better, worse, margin)
+        lines.append(f"| {words} | {found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | more than {margin:+.3f} "
+                     f"| {signed(outcome)} |")
+    return text("\n".join([f"Claims judged by live runs, {label}:", "", *lines]))
 
 
 def inline(markdown: str) -> str:

@@ -80,6 +80,11 @@ def disagreements() -> dict:
     return _read("disagreements.json")
 
 
+def neighbours() -> dict:
+    """Published numbers of neighbouring works by their key in the bibliography, each with its source."""
+    return _read("neighbours.json")
+
+
 def _read(name: str) -> dict:
     path = FOLDER / name
     try:

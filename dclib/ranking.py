@@ -1,12 +1,14 @@
 """Correction priority (Section 4.1, Eq. 1, Algorithm 1) and the selection of filters.
 
-Algorithm 1 asks for one forward pass per filter; `swapping` says how less gives the same.
+Algorithm 1 asks for one forward pass per filter; `swapping` says how less gives the same. `activation_distances` and
+`borda_count` are the ranking of a neighbouring work, which needs no labels.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import nn
 
 from dclib.errors import InputError, check_images
@@ -91,6 +93,63 @@ def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Ten
                       for i in range(0, len(labels), batch_size)) for level in images]
     model.train(was_training)
     return np.array(counts) / len(labels)
+
+
+def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor, *,
+                         batch_size: int = 250) -> dict[str, np.ndarray]:
+    """How far each filter's activation map moves under a distortion (Bianchi et al., 2019).
+
+    Args:
+        model: any network; used as in evaluation, not changed.
+        layers: names of modules with outputs [M, filters, H, W].
+        clean: the network's input [M, C, H, W], undistorted.
+        distorted: the same images at each level, [levels, M, C, H, W].
+
+    Returns:
+        {layer: float64 array [levels, M, filters]}: root mean square difference between the clean and the distorted map.
+
+    Raises:
+        InputError: shapes that do not fit, NaN.
+    """
+    _check_pairs(clean, distorted, torch.zeros(len(clean), dtype=torch.int64), batch_size)
+    kept: dict[str, torch.Tensor] = {}
+    handles = [model.get_submodule(layer).register_forward_hook(
+        lambda module, inputs, output, layer=layer: kept.__setitem__(layer, output.clone())) for layer in layers]
+    distances = {layer: [[] for _ in distorted] for layer in layers}
+    was_training = model.training
+    try:
+        model.eval()
+        with torch.inference_mode():
+            for start in range(0, len(clean), batch_size):
+                rows = slice(start, start + batch_size)
+                model(clean[rows])
+                undistorted = dict(kept)
+                for level, images in enumerate(distorted[:, rows]):
+                    model(images)
+                    for layer in layers:
+                        moved = (kept[layer] - undistorted[layer]).square().mean(dim=(2, 3)).sqrt()
+                        distances[layer][level].append(moved.double().cpu())
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return {layer: torch.stack([torch.cat(parts) for parts in levels]).numpy() for layer, levels in distances.items()}
+
+
+def borda_count(votes: np.ndarray) -> np.ndarray:
+    """Borda's election: every voter gives each candidate a point for each one that it ranks lower, half for a tie.
+
+    Args:
+        votes: scores [voters, candidates], higher for those ranked higher; such as one voter per image and level, and
+            the distances of its activation maps.
+
+    Returns:
+        float64 points [candidates].
+    """
+    votes = np.asarray(votes, dtype=np.float64)
+    if votes.ndim != 2 or not votes.size or not np.isfinite(votes).all():
+        raise InputError(f"votes: expected finite scores [voters, candidates], got {list(votes.shape)}.")
+    return (rankdata(votes, axis=1) - 1).sum(axis=0)
 
 
 def correction_priority(swap_accuracy: np.ndarray, baseline_accuracy: np.ndarray, *,

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -10,11 +11,34 @@ import torch
 from dclib.results import Store
 
 torch.set_num_threads(1)
+_VARIABLES = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes seconds; leave out with -m 'not slow'")
     config.addinivalue_line("markers", "pages: opens the built book in a browser; make check-pages runs it")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item):
+    """A kernel of nbval starts with the records and data of the references, not with those of this machine."""
+    if item.path.suffix != ".ipynb":
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _reference_environment(item.config).items():
+            patch.setenv(name, value)
+        return (yield)
+
+
+def _reference_environment(config: pytest.Config) -> dict[str, str]:
+    """One for all notebooks of a session, so that they share their live runs."""
+    if _VARIABLES not in config.stash:
+        from reference_notebooks import environment
+
+        stack = ExitStack()
+        config.stash[_VARIABLES] = stack.enter_context(environment())
+        config.add_cleanup(stack.close)
+    return config.stash[_VARIABLES]
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from dclib.models import (
     batchnorm_behind,
     count_parameters,
     named_conv,
+    selected_copy,
     trainable_copy,
 )
 
@@ -218,3 +219,46 @@ def test_bad_layers(net):
         named_conv(nn.Sequential(nn.Linear(2, 2)), "0")
     with refused("Branching", "torch.fx"):
         trainable_copy(Branching(), ["conv"])
+
+
+# ---------------------------------------------------------------- some filters of a layer
+
+
+def test_selected_filters_train_and_nothing_else():
+    net = settled(AllConvNet(5, 8))
+    copied = selected_copy(net, {"conv1": [6, 1], "conv4": [3], "conv5": []})
+    assert count_parameters(copied) == 2 * (27 + 1) + (8 * 9 + 1)
+    inputs = 255 * torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(copied.eval()(inputs), net(inputs))
+    optimiser = torch.optim.SGD([p for p in copied.parameters() if p.requires_grad], lr=1.0, momentum=0.9,
+                                weight_decay=0.1)
+    copied.train()
+    for _ in range(2):
+        optimiser.zero_grad()
+        F.cross_entropy(copied(inputs), torch.arange(4)).backward()
+        optimiser.step()
+    moved = {name: (copied.get_submodule(name).weight != net.get_submodule(name).weight).flatten(1).any(1)
+             for name in CONV}
+    assert moved["conv1"].nonzero().flatten().tolist() == [1, 6]
+    assert moved["conv4"].nonzero().flatten().tolist() == [3]
+    assert not any(moved[name].any() for name in set(CONV) - {"conv1", "conv4"})
+    assert torch.equal(copied.bn1.running_mean, net.bn1.running_mean)
+
+
+def test_selected_copy_can_be_copied_and_loaded():
+    net = settled(AllConvNet(5, 8))
+    first, second = (selected_copy(net, {"conv1": [0, 2]}) for _ in range(2))
+    with torch.no_grad():
+        first.conv1.parametrizations.weight.original += 1
+    second.load_state_dict(first.state_dict())
+    inputs = 255 * torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(second.eval()(inputs), first.eval()(inputs))
+        assert torch.equal(copy.deepcopy(first)(inputs), first(inputs))
+
+
+@pytest.mark.parametrize("filters, word", [({"conv10": [0]}, "'conv10'"), ({"conv1": [8]}, "0..7"), ({"conv1": [-1]}, "0..7")])
+def test_selected_copy_refuses_what_is_not_there(filters, word):
+    with refused(word):
+        selected_copy(AllConvNet(5, 8), filters)

@@ -10,12 +10,18 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = sorted((ROOT / "notebooks").glob("section*.md"))
+NEIGHBOURS = sorted((ROOT / "notebooks").glob("neighbour_*.md"))
 PARAMETERS = {"profile": "miniature", "device": "cpu", "recompute": False, "seed": 0}
 ROOMS = ("In miniature", "At paper scale", "Verdict", "Exercises", "Make this page again")
 
 
-@pytest.fixture(params=SECTIONS, ids=lambda path: path.stem, scope="module")
+@pytest.fixture(params=SECTIONS + NEIGHBOURS, ids=lambda path: path.stem, scope="module")
 def notebook(request):
+    return jupytext.read(request.param)
+
+
+@pytest.fixture(params=SECTIONS, ids=lambda path: path.stem, scope="module")
+def section(request):
     return jupytext.read(request.param)
 
 
@@ -30,8 +36,8 @@ def code(notebook):
 def test_sections_are_there_and_in_the_book():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     pages = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    assert SECTIONS
-    assert {f"executed/{path.stem}" for path in SECTIONS} <= set(pages)
+    assert SECTIONS and len(NEIGHBOURS) == 3
+    assert {f"executed/{path.stem}" for path in SECTIONS + NEIGHBOURS} <= set(pages)
 
 
 def test_first_code_cell_holds_the_parameters(notebook):
@@ -79,15 +85,26 @@ def test_no_result_is_typed(notebook):
         assert not [s for s in strings if re.search(r"\b0?\.\d{3,}", s)]
 
 
-def test_records_are_read_and_runs_are_shared(notebook):
-    """Published numbers come from the results folder, live ones through `Live.make`."""
+def test_live_runs_are_shared(notebook):
     source = "\n".join(cell.source for cell in code(notebook))
-    assert "page = live(profile, device, recompute, seed)" in source and "published = Store()" in source
-    assert "page.make(" in source and "train(" not in source
+    assert "page = live(profile, device, recompute, seed)" in source and "page.make(" in source
 
 
-def test_every_page_shows_its_verdicts(notebook):
-    assert any(cell.source.startswith("verdict((") for cell in code(notebook))
+def test_records_are_read(section):
+    """Published numbers come from the results folder, live ones through `Live.make`."""
+    source = "\n".join(cell.source for cell in code(section))
+    assert "published = Store()" in source and "train(" not in source
+
+
+def test_every_section_shows_its_verdicts(section):
+    assert any(cell.source.startswith("verdict((") for cell in code(section))
+
+
+@pytest.mark.parametrize("path", NEIGHBOURS, ids=lambda path: path.stem)
+def test_neighbours_say_what_their_verdicts_speak_of(path):
+    source = path.read_text(encoding="utf-8")
+    assert "claims_in_miniature([" in source and "and of nothing larger" in source
+    assert re.search(r"\*not\s+run\s+yet\*|None of it is \*run\*", source[source.index("## At paper scale"):], re.IGNORECASE)
 
 
 def test_page_says_how_it_is_made_again(notebook):

@@ -176,3 +176,16 @@ def test_live_run_is_made_once(monkeypatch, tmp_path):
     second, = page.make(run)
     assert first.environment == second.environment and first.accuracy.shape == (7,)
     assert page.store.get(baseline(page.profile)) is not None and isinstance(page.store, Store)
+
+
+def test_claims_in_miniature_are_judged_by_their_intervals():
+    rng = np.random.default_rng(0)
+    worse = rng.random((2, 500)) < 0.5
+    better = worse | (rng.random((2, 500)) < 0.2)
+    assert judgement.judge_in_miniature(better, worse, 0)[0] == Outcome.HOLDS
+    gain = better.mean() - worse.mean()
+    assert judgement.judge_in_miniature(better, worse, gain - 1e-6)[0] == Outcome.DIRECTION
+    outcome, interval = judgement.judge_in_miniature(worse, better, 0)
+    assert outcome == Outcome.FAILS and interval.estimate == pytest.approx(-gain) and interval.high < 0
+    shown = notebook.claims_in_miniature([("A beats B.", better, worse, 0), ("B beats A.", worse, better, 0)], "here").data
+    assert "✓ holds" in shown and "✗ does not hold" in shown and f"{gain:+.3f}" in shown

@@ -14,6 +14,8 @@ from dclib.correction import UnitDesign, correct
 from dclib.models import AllConvNet
 from dclib.ranking import (
     accuracy_per_level,
+    activation_distances,
+    borda_count,
     correction_priority,
     joint_swap_accuracy,
     select_global,
@@ -569,3 +571,36 @@ def test_bad_priorities(priorities):
         select_local(priorities, 0.5)
     with refused("priorities"):
         select_global(priorities, 0)
+
+
+# ---------------------------------------------------------------- Borda count
+
+
+def test_activation_distances_against_hooks_on_one_image_at_a_time():
+    torch.manual_seed(0)
+    model = AllConvNet(3, 4).eval()
+    clean = 255 * torch.rand(5, 3, 32, 32)
+    distorted = clean + 20 * torch.randn(2, *clean.shape)
+    found = activation_distances(model, ["conv1", "conv4"], clean, distorted, batch_size=2)
+    assert found["conv1"].shape == (2, 5, 4) and found["conv4"].shape == (2, 5, 8)
+    with torch.inference_mode():
+        by_hand = model.conv1(model.normalize(distorted[1, 3:4])) - model.conv1(model.normalize(clean[3:4]))
+    assert found["conv1"][1, 3] == pytest.approx(by_hand[0].square().mean((1, 2)).sqrt().numpy(), rel=1e-4)
+    assert not model.conv1._forward_hooks
+
+
+def test_borda_count_against_counting_pairs():
+    votes = np.random.default_rng(0).integers(0, 5, (20, 6))  # with ties
+    by_hand = [sum((v[j] > v[k]) + 0.5 * (v[j] == v[k]) for v in votes for k in range(6) if k != j) for j in range(6)]
+    assert borda_count(votes) == pytest.approx(by_hand)
+
+
+def test_borda_count_hears_every_voter_alike():
+    votes = np.array([[0.2, 0.1, 0.0], [0.2, 0.1, 0.0], [0.0, 0.0, 99.0]])
+    assert borda_count(votes).argmax() == 0 and votes.mean(0).argmax() == 2
+
+
+def test_borda_count_refuses_what_is_no_election():
+    for votes in (np.zeros(3), np.zeros((0, 3)), np.array([[np.nan, 1]])):
+        with refused("votes"):
+            borda_count(votes)

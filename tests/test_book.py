@@ -1,0 +1,41 @@
+"""The book's pages: the reference is complete, and no result is typed by hand."""
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import dclib
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def documented():
+    """The modules in the reference of the library."""
+    return re.findall(r"^\.\. automodule:: (\S+)$", (ROOT / "book/api.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_reference_has_every_public_module():
+    """A module inside of a package counts if the package, with its `__all__`, is there."""
+    listed = documented()
+    for module in pkgutil.walk_packages(dclib.__path__, "dclib."):
+        package = module.name.rpartition(".")[0]
+        inside = package in listed and hasattr(importlib.import_module(package), "__all__")
+        assert module.name in listed or inside or module.name.rpartition(".")[2].startswith("_"), (
+            f"book/api.md: {module.name} is missing")
+
+
+def test_reference_names_what_is_there():
+    listed = documented()
+    assert len(listed) == len(set(listed))
+    for name in listed:
+        assert importlib.import_module(name).__doc__, name
+
+
+def test_public_names_have_docstrings():
+    for name in documented():
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]):
+            found = getattr(module, public)
+            if callable(found) and getattr(found, "__module__", "").startswith(name):
+                assert found.__doc__, f"{name}.{public}"
