@@ -1,0 +1,256 @@
+"""The ImageNet half: its runs, what they measure, and how its networks and mini-batches are made."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+from support import refused
+
+from dclib import models, paper, tables
+from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, correct
+from dclib.datasets import Split
+from dclib.experiments import HALVES, TARGETS, imagenet, profile, queue, rows, stand_in
+from dclib.figures_imagenet import class_difference, filters
+from dclib.measures import colour_share, iterations_to, measure, per_class, top_half, unit_operations
+from dclib.models import AlexNet, CenterCrop, count_parameters, load_trunk
+from dclib.results import Record, pack_bits, pack_filters, unpack_filters
+from dclib.runs import Schedule
+from dclib.training import _Batches, augment
+
+SMALL = imagenet.SCALES["small"]
+
+
+# Runs
+
+
+def test_rows_have_the_papers_names():
+    assert list(rows("table7", profile("small"))) == ["Baseline", "Finetune-8", "Deepcorr-5", "Deepcorr-5c",
+                                                      "Deepcorr-5-no-bn", "NCSR"]
+    assert list(rows("table8", profile("small")))[-1] == "BM3D"
+    assert set(rows("table9", profile("small"))) == {"local blur", "global blur", "local awgn", "global awgn"}
+    assert rows("table7", profile("miniature")) == {}
+    with refused("table77"):
+        rows("table77", profile("small"))
+
+
+def test_ids_are_distinct_and_scales_differ():
+    runs = {name: queue(HALVES["imagenet"], profile(name)) for name in ("small", "imagenet20", "paper")}
+    ids = [run.id for made in runs.values() for run in made]
+    assert len(ids) == len(set(ids)) and all(len(made) > 20 for made in runs.values())
+
+
+def test_what_a_run_needs_comes_first():
+    seen = set()
+    for run in queue(TARGETS, profile("small")):
+        assert {needed.id for needed in run.needs} <= seen
+        seen.add(run.id)
+
+
+def test_schedules_are_the_papers():
+    whole = imagenet.SCALES["paper"]
+    assert (whole.finetune.iterations, whole.finetune.batch_size) == (62_500, 256)
+    assert whole.finetune.drops == (18_750, 37_500, 56_250)
+    assert (whole.finetune.learning_rate, whole.deepcorrect.learning_rate) == (0.001, 0.1)
+    assert whole.stand_in == "" and all(imagenet.SCALES[name].stand_in for name in ("small", "imagenet20"))
+    assert "20 ImageNet classes" in stand_in("table7", profile("small"))
+    assert "third of the width" in stand_in("table3", profile("small"))
+
+
+def test_tables_say_what_is_not_run_yet(store):
+    shown = tables.beside("table7", "small", store)
+    assert (shown.xs("here, small", level="source")["clean"] == "not run yet").all()
+    assert shown.loc[("Deepcorr-5", "paper"), "σ_b = 6"] == "0.4334" and len(shown.columns) == 9
+    with refused("miniature"):
+        tables.collect("table7", "miniature", store)
+
+
+# Networks
+
+
+def trunk_file(path, monkeypatch):
+    torch.manual_seed(1)
+    state = {k: v.half() for k, v in AlexNet(2, "caffe").state_dict().items() if k.startswith("conv")}
+    content = save(state)
+    path.write_bytes(content)
+    monkeypatch.setattr(models, "TRUNK_SHA256", hashlib.sha256(content).hexdigest())
+    return state
+
+
+def test_the_trunk_gives_its_convolutions_and_nothing_else(tmp_path, monkeypatch):
+    state = trunk_file(tmp_path / "trunk.safetensors", monkeypatch)
+    network = AlexNet(2, "caffe")
+    dense = network.fc7.weight.clone()
+    load_trunk(network, tmp_path / "trunk.safetensors")
+    assert all(torch.equal(network.state_dict()[name], value.float()) for name, value in state.items())
+    assert torch.equal(network.fc7.weight, dense)
+
+
+def test_a_trunk_that_cannot_be_used(tmp_path, monkeypatch):
+    path = tmp_path / "trunk.safetensors"
+    trunk_file(path, monkeypatch)
+    with refused("caffe"):
+        load_trunk(AlexNet(2), path)
+    with refused("DCLIB_DATA"):
+        load_trunk(AlexNet(2, "caffe"), tmp_path / "missing")
+    path.write_bytes(path.read_bytes()[:-1])
+    with refused("SHA-256"):
+        load_trunk(AlexNet(2, "caffe"), path)
+
+
+def test_the_middle_of_an_image_is_used():
+    images = torch.arange(2 * 3 * 7 * 9.0).view(2, 3, 7, 9)
+    assert torch.equal(CenterCrop(5)(images), images[:, :, 1:6, 2:7])
+    with refused("5x5"):
+        CenterCrop(5)(images[:, :, :4])
+
+
+def test_trained_parameters_of_tables_7_to_12():
+    counted = {}
+    for method in imagenet.VARIANTS:
+        network = correct(AlexNet(2), {k: range(n) for k, n in ALEXNET_FILTERS.items()}, ALEXNET_UNITS[method])
+        counted[method] = count_parameters(network)
+    printed = {row["method"]: row for row in paper.table(10)["rows"]}
+    for method in printed:
+        assert counted[method] == sum(unit["parameters"] for unit in printed[method]["units"])
+    # Three BatchNorms in each of five units, two parameters a channel.
+    assert counted["Deepcorr-5"] - counted["Deepcorr-5-no-bn"] == 3 * 2 * sum(ALEXNET_FILTERS.values())
+
+
+# Mini-batches
+
+
+def batches(count=64, distortion="awgn", **schedule):
+    images = torch.full((count, 3, 16, 16), 128, dtype=torch.uint8)
+    s = Schedule(3, count, 0.1, (2,), 3, mixture="each by chance", **schedule)
+    return _Batches(Split(images, torch.arange(count)), s, 0, distortion, (20.0,), torch.device("cpu"))
+
+
+def test_each_image_is_distorted_by_chance():
+    images, labels = batches(2000, augmentation="none").draw(0)
+    noisy = images.std((1, 2, 3)) > 1
+    assert 0.45 < noisy.double().mean() < 0.55 and sorted(labels.tolist()) == list(range(2000))
+    assert noisy[:1000].double().mean().item() == pytest.approx(noisy[1000:].double().mean().item(), abs=0.08)
+
+
+def test_only_undistorted_images_are_augmented_half_of_them():
+    ramp = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(1000, 3, 8, 8).contiguous()
+    s = Schedule(3, 1000, 0.1, (2,), 3, mixture="each by chance", augmentation="rotate-shift-zoom-flip")
+    images, _ = _Batches(Split(ramp, torch.arange(1000)), s, 0, "awgn", (30.0,), torch.device("cpu")).draw(1)
+    whole = (images == images.round()).flatten(1).all(1)
+    same = (images == ramp[0].float()).flatten(1).all(1)
+    assert 0.45 < whole.double().mean() < 0.55  # noise leaves no whole number
+    assert 0.4 < (same & whole).sum() / whole.sum() < 0.6
+
+
+def test_without_a_distortion_nothing_is_distorted():
+    images, _ = batches(distortion=None, augmentation="none").draw(0)
+    assert torch.equal(images, torch.full_like(images, 128))
+
+
+def test_zoom_enlarges_and_shrinks():
+    image = torch.zeros(400, 1, 65, 65)
+    image[:, :, 22:43, 22:43] = 1
+    area = augment(image, "rotate-shift-zoom-flip", torch.Generator().manual_seed(0)).sum((1, 2, 3)) / 21**2
+    assert 0.5 < area.min() < 0.7 and 1.35 < area.max() < 1.65  # 0.75 ** 2 and 1.25 ** 2
+    plain = augment(image, "rotate-shift-flip", torch.Generator().manual_seed(0)).sum((1, 2, 3)) / 21**2
+    assert 0.9 < plain.min() and plain.max() < 1.1
+
+
+# Measures
+
+
+def test_operations_of_a_unit_by_hand():
+    taps = 72 * 1 * 72 + 2 * (72 * 25 * 72) + 72 * 1 * 72 + 4 * 72  # weights and biases of four convolutions
+    assert unit_operations("Deepcorr-5", "conv1") == taps * 55 * 55
+
+
+def test_colour_share_of_known_filters():
+    grey, red = torch.randn(1, 1, 5, 5).expand(1, 3, 5, 5), torch.zeros(1, 3, 5, 5)
+    red[:, 0] = 1
+    assert colour_share(torch.cat([grey, red])) == pytest.approx([0, 2 / 3], abs=1e-6)
+
+
+def record(run, correct=None, **outcome):
+    if correct is not None:
+        outcome |= {"correct": pack_bits(correct), "correct_count": correct.sum(1).tolist(),
+                    "accuracy": correct.mean(1).tolist(), "parameters_trained": 1}
+    if run.kind == "train":
+        outcome = {"curve": [], "best_iteration": 0} | outcome
+    return Record(run.description, outcome, {"seconds": 1.0, "peak_bytes": 1}, {"device": "none", "commit": "none"})
+
+
+@pytest.fixture
+def filled(store):
+    """Records of Finetune-8, Deepcorr-5 and Deepcorr-5-no-bn under blur whose differences are known by construction."""
+    few = np.zeros((7, 200), bool)
+    few[:, :100] = True  # the first ten classes right
+    more = few.copy()
+    more[:, 100:180] = True  # eight classes better
+    more[:, :10] = False  # one worse
+    curves = {"Finetune-8": (0.1, 0.3), "Deepcorr-5": (0.3, 0.4), "Deepcorr-5-no-bn": (0.2, 0.3),
+              "Deepcorr-5-lite": (0.3, 0.3), "Deepcorr-5-bottleneck": (0.3, 0.3)}
+    for method, accuracies in curves.items():
+        run = imagenet.finetune(SMALL, "blur") if method == "Finetune-8" else imagenet.deepcorrect(SMALL, method, "blur")
+        curve = [{"iteration": 10 * (i + 1), "loss": 1.0, "validation": [a] * 7} for i, a in enumerate(accuracies)]
+        store.put(record(run, few if method == "Finetune-8" else more, curve=curve))
+    return store
+
+
+def test_measures_of_figures_11_and_12(filled):
+    found = {name: measure(name, "small", filled)["value"] for name in (
+        "figure11_net_classes_blur", "figure11_margin_blur", "figure12_speedup_blur", "figure12_batchnorm_speedup_blur")}
+    assert found["figure11_net_classes_blur"] == pytest.approx((8 - 1) / 20)
+    assert found["figure11_margin_blur"] == pytest.approx(1 - 1)
+    assert found["figure12_speedup_blur"] == 1.0  # 20 iterations to 0.3, and no-bn needs 20 as well
+    assert found["figure12_batchnorm_speedup_blur"] == pytest.approx(1.0)  # at 0.2 both have it at the first look
+    assert measure("figure11_margin_awgn", "small", filled) is None
+    assert measure("figure11_margin_blur", "miniature", filled) is None
+
+
+def test_per_class_and_iterations(filled):
+    ours = filled.get(imagenet.deepcorrect(SMALL, "Deepcorr-5", "blur"))
+    assert per_class(ours, 20).tolist() == [0] + [1] * 17 + [0] * 2
+    assert iterations_to(ours, 0.35) == 20 and iterations_to(ours, 0.9) == np.inf
+
+
+def test_measures_of_figure_6(store):
+    weights = np.random.RandomState(0).randn(96, 1, 11, 11).repeat(3, 1).astype(np.float32)
+    weights[:30, 0] += 3  # thirty red filters
+    for distortion, best in (("blur", range(40, 88)), ("awgn", range(48))):
+        swapped = np.full((96, 6), 0.2)
+        swapped[list(best)] = 0.4
+        run = imagenet.ranking(SMALL, distortion)
+        store.put(record(run, swap_accuracy={"conv1": swapped.tolist()}, distorted_accuracy=[0.2] * 6, images=20,
+                         clean_accuracy=0.7, first_filters=pack_filters(weights)))
+        assert top_half(store.get(run)).tolist() == list(best)
+    assert measure("figure6_colour_agnostic_blur", "small", store)["value"] == 1
+    assert measure("figure6_colour_awgn_minus_blur", "small", store)["value"] == pytest.approx(30 / 48)
+    assert np.abs(unpack_filters(pack_filters(weights)) - weights).max() < 0.01
+
+
+# Figures
+
+
+def test_filters_are_drawn_with_alt_text():
+    weights = np.random.RandomState(0).randn(96, 3, 11, 11)
+    figure = filters(weights, range(48), "Most susceptible to blur", colour_specific=np.arange(96) < 5)
+    assert "48 filters of 11 by 11" in figure.alt_text and "5 of them respond to colour" in figure.alt_text
+    with refused("at least one"):
+        filters(weights, [], "nothing")
+
+
+@pytest.mark.parametrize("classes", [20, 1000])
+def test_class_differences_are_counted(classes):
+    difference = np.zeros(classes)
+    difference[3], difference[5:7] = -0.25, 0.5
+    figure = class_difference(difference, [f"class {i}" for i in range(classes)], "blur", "here")
+    assert f"better for 2 classes, worse for 1, equal for {classes - 3}" in figure.alt_text
+    assert "class 5 (+0.500)" in figure.alt_text and "class 3 (-0.250)" in figure.alt_text
+
+
+def test_a_scale_can_be_cut_without_touching_the_paper():
+    cut = replace(SMALL, test_images=1)
+    assert imagenet.finetune(cut, "blur").id != imagenet.finetune(SMALL, "blur").id
