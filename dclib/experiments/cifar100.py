@@ -177,6 +177,16 @@ def first_layer(p: Profile, order: str, share: int, distortion: str, seed: int =
     return _corrected(p, name, distortion, seed, selection)
 
 
+def unit_variants(p: Profile, distortion: str, seed: int = 0) -> dict[str, Run]:
+    """Deepcorr-1 with the kinds of unit that Tables 7, 8, 11 and 12 compare on AlexNet, for the small network."""
+    run = deepcorrect(p, 1, distortion, seed)
+    designs = {"no-bn": replace(p.design, batchnorm=False, input_batchnorm=False),
+               "lite": replace(p.design, width=max(1, p.design.width // 2)),
+               "bottleneck": UnitDesign(max(1, p.narrow // 2), (1, 3, 3, 3, 1), input_batchnorm=True)}
+    return {"Deepcorr-1": run} | {f"Deepcorr-1-{kind}": replace(run, method=f"Deepcorr-1-{kind}", design=design)
+                                  for kind, design in designs.items()}
+
+
 #: Where the paper's text and the released code differ, by the name of the choice.
 CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation")
 

@@ -14,6 +14,11 @@ VARIANTS = ("Deepcorr-5", "Deepcorr-5-no-bn", "Deepcorr-5-lite", "Deepcorr-5-bot
 #: What the paper's rivals are called here. NCSR has no maintained Python port; a deconvolution stands in for it.
 RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
 TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet")
+#: Names of the classes in the order of their labels, where a page shows them one by one.
+CLASSES = {"imagenet20": (
+    "tench", "Shih-Tzu", "Rhodesian ridgeback", "beagle", "English foxhound", "Border terrier", "Australian terrier",
+    "golden retriever", "English springer", "Old English sheepdog", "Samoyed", "dingo", "cassette player", "chain saw",
+    "church", "French horn", "garbage truck", "gas pump", "golf ball", "parachute")}
 #: Shares of a layer's filters in Figures 4 and 5.
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
