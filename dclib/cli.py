@@ -72,9 +72,10 @@ def _list(options: argparse.Namespace) -> None:
     from dclib.results import Store
     p, store = profile(options.profile), Store(options.results)
     for target in TARGETS:
-        runs = queue((target,), p)
+        if not (runs := queue((target,), p)):
+            continue  # this profile has no ImageNet half
         there = sum(store.get(run) is not None for run in runs)
-        print(f"{target:10} {there:3} of {len(runs):3} runs recorded")
+        print(f"{target:16} {there:3} of {len(runs):3} runs recorded")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from support import refused, settled
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import resnet18
+from torchvision.models import alexnet, resnet18, squeezenet1_0
 
 from dclib import correction
 from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, CorrectionUnit, UnitDesign, correct
@@ -303,6 +303,9 @@ OTHERS = {
     "resnet18": (lambda: resnet18(num_classes=10), {"conv1": [1, 60], "layer2.0.conv1": [3], "layer3.1.conv2": [0, 9]}),
     "sequential": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3),
                                          nn.Flatten(), nn.LazyLinear(10)), {"0": [5, 1], "3": [2]}),
+    "alexnet": (lambda: nn.Sequential(nn.Upsample(size=63), alexnet(num_classes=10)),
+                {"1.features.0": [0, 63], "1.features.10": [7]}),
+    "squeezenet": (lambda: squeezenet1_0(num_classes=10), {"features.0": [1, 95], "features.3.squeeze": [2]}),
     "five": (Five, {"a": [0], "b": [7, 2], "c": [4]}),
 }
 
