@@ -24,7 +24,7 @@ _STEPS = 100
 
 @dataclass(frozen=True)
 class LinearSVM:
-    """One linear classifier per class: `weights` [D, K] and `intercepts` [K]; `duals` [N, K] to start another fit from."""
+    """One linear classifier per class: `weights` [D, K], `intercepts` [K]; `duals` [N, K] start another fit."""
 
     weights: torch.Tensor
     intercepts: torch.Tensor

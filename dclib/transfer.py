@@ -133,7 +133,8 @@ def transfer_accuracy(features: torch.Tensor, labels: torch.Tensor, *, trained_o
         levels = torch.zeros(len(labels), dtype=torch.int64)
         if trained_on == "all levels":
             levels = torch.from_numpy(np.random.RandomState(own_seed).randint(len(features), size=len(labels)))
-        machine, cost = choose_cost(*(Split(features[levels[part], part], labels[part]) for part in (training, validation)))
+        rows = [Split(features[levels[part], part], labels[part]) for part in (training, validation)]
+        machine, cost = choose_cost(*rows)
         costs.append(cost)
         accuracy.append([mean_accuracy_per_class(machine.predict(level[test]), labels[test]) for level in features])
     return Transfer(np.array(accuracy), tuple(costs))
