@@ -1,4 +1,4 @@
-"""Features of a network for another task: linear SVMs on the outputs of a dense layer (Section 5.3, Tables 13 to 15)."""
+"""Features of a network for another task: linear SVMs on outputs of a dense layer (Section 5.3, Tables 13 to 15)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,8 +25,7 @@ TRAINED_ON = ("clean", "all levels")
 
 @dataclass(frozen=True)
 class Transfer:
-    """Mean accuracy per class [splits, levels], level 0 clean, and the cost chosen in each split (times mean squared
-    length)."""
+    """Mean accuracy per class [draws, levels], level 0 clean, and the cost chosen in each draw, out of `COSTS`."""
 
     accuracy: np.ndarray
     costs: tuple[float, ...]
@@ -109,30 +108,29 @@ def draw_split(labels: torch.Tensor, seed: int, training: int = TRAINING, valida
     return tuple(torch.from_numpy(np.sort(np.concatenate(part))) for part in parts)
 
 
-def transfer_accuracy(features: torch.Tensor, labels: torch.Tensor, *, trained_on: str = "clean", splits: int = SPLITS,
-                      seed: int = 0) -> Transfer:
+def transfer_accuracy(features: torch.Tensor, labels: torch.Tensor, draws: Sequence[tuple[torch.Tensor, ...]], *,
+                      trained_on: str = "clean", seed: int = 0) -> Transfer:
     """Tables 13 to 15: linear SVMs on features of distorted images, one set of them for all levels.
 
-    For each split, machines are trained on 25 images of every class, their cost is chosen on 5 others, and the
-    remaining images are classified at every level.
+    In each draw, machines are trained on the training images, their cost is chosen on the validation images, and the
+    test images are classified at every level.
 
     Args:
         features: [1 + levels, N, D] of the same images at every level, as `features_per_level` gives them.
         labels: int64 [N].
+        draws: indices of training, validation and test images: in the paper `SPLITS` of `draw_split`. Equal draws
+            compare networks on equal images.
         trained_on: "clean" trains and chooses on clean features. "all levels" takes each training and validation image
-            at a level drawn uniformly, clean included: the text says that train images are distorted too, and that one
-            set of machines serves all levels, but not how many copies of an image it sees.
-        splits, seed: how many draws, and of which numbers; equal seeds compare networks on equal images.
+            at a level drawn uniformly by `seed`, clean included: the text says that train images are distorted too, and
+            that one set of machines serves all levels, but not how many copies of an image it sees.
     """
     if trained_on not in TRAINED_ON:
         raise InputError(f"trained_on: expected one of {', '.join(TRAINED_ON)}, got {trained_on!r}.")
     accuracy, costs = [], []
-    for number in range(splits):
-        own_seed = seed * 1000 + number
-        training, validation, test = draw_split(labels, own_seed)
+    for number, (training, validation, test) in enumerate(draws):
         levels = torch.zeros(len(labels), dtype=torch.int64)
         if trained_on == "all levels":
-            levels = torch.from_numpy(np.random.RandomState(own_seed).randint(len(features), size=len(labels)))
+            levels = torch.from_numpy(np.random.RandomState([seed, number]).randint(len(features), size=len(labels)))
         rows = [Split(features[levels[part], part], labels[part]) for part in (training, validation)]
         machine, cost = choose_cost(*rows)
         costs.append(cost)

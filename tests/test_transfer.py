@@ -205,11 +205,12 @@ def levels_of(per_class=45):
 
 def test_accuracy_per_split_and_level():
     features, labels = levels_of()
-    found = transfer.transfer_accuracy(features, labels, splits=2, seed=3)
+    draws = [transfer.draw_split(labels, seed) for seed in (3, 4)]
+    found = transfer.transfer_accuracy(features, labels, draws)
     assert found.accuracy.shape == (2, 3) and len(found.costs) == 2
     assert (found.accuracy[:, 1] == found.accuracy[:, 2]).all()
     assert (found.accuracy[:, 0] > found.accuracy[:, 1]).all()
-    training, validation, test = transfer.draw_split(labels, 3001)
+    training, validation, test = draws[1]
     machine, cost = transfer.choose_cost(*(Split(features[0, part], labels[part]) for part in (training, validation)))
     assert found.costs[1] == cost
     assert found.accuracy[1, 1] == balanced_accuracy_score(labels[test], machine.predict(features[1, test]))
@@ -217,8 +218,9 @@ def test_accuracy_per_split_and_level():
 
 def test_machines_that_saw_distorted_images_serve_them_better():
     features, labels = levels_of()
-    clean, mixed = (transfer.transfer_accuracy(features, labels, splits=2, trained_on=name).accuracy.mean(0)
+    draws = [transfer.draw_split(labels, seed) for seed in (0, 1)]
+    clean, mixed = (transfer.transfer_accuracy(features, labels, draws, trained_on=name).accuracy.mean(0)
                     for name in transfer.TRAINED_ON)
     assert mixed[1] > clean[1]
     with refused("trained_on", "'noise'"):
-        transfer.transfer_accuracy(features, labels, trained_on="noise")
+        transfer.transfer_accuracy(features, labels, draws, trained_on="noise")
