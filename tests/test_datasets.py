@@ -56,6 +56,17 @@ def test_fingerprint_of_photographs_covers_every_pixel_and_label(photographs):
     assert digest.hexdigest() == photographs.fingerprint
 
 
+def test_first_photographs_only(photographs):
+    some = datasets.photographs(*COUNTS, 0, 5)
+    assert some.classes == photographs.classes[:5] and some.fingerprint != photographs.fingerprint
+    for name in ("train", "validation", "test"):
+        split, whole = getattr(some, name), getattr(photographs, name)
+        assert torch.equal(split.images, whole.images[whole.labels < 5]) and split.labels.max() == 4
+    for count in (1, 20):
+        with refused("classes", str(count)):
+            datasets.photographs(*COUNTS, 0, count)
+
+
 def test_patches_lie_inside_tiles_that_belong_to_one_split(monkeypatch):
     # Tile i of 63 has columns of 252 and of 252 (i + 1) / 64, so that any tint leaves the ratio i + 1 to 64.
     tiles = np.full((7, 48, 9, 48), 252.0)

@@ -19,12 +19,13 @@ _TILE, _PATCH = 48, 32
 
 
 @lru_cache(maxsize=2)
-def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: int = 0) -> Dataset:
+def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: int = 0,
+                classes: int | None = None) -> Dataset:
     """Which photograph is this patch from? 19 classes of 32x32 patches, made from installed packages.
 
     Each photograph is cut into tiles; a tile belongs to train, validation or test, so that no two splits share a
     pixel. Patches are grey with a random tint: texture decides, not colour. `train`, `validation`, `test` count
-    patches per class.
+    patches per class; `classes` takes the first so many photographs only, with the same patches.
 
     Raises:
         InputError: scikit-image or scikit-learn lacks one of the photographs.
@@ -32,18 +33,20 @@ def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: i
     if min(train, validation, test) < 1:
         raise InputError("photographs: expected at least one patch per class and split, "
                          f"got {(train, validation, test)}.")
-    counts = (train, validation, test)
+    if classes is not None and not 2 <= classes <= len(PHOTOGRAPHS):
+        raise InputError(f"photographs: expected 2 to {len(PHOTOGRAPHS)} classes, got {classes}.")
+    names, counts = PHOTOGRAPHS[:classes], (train, validation, test)
     patches: list[list[np.ndarray]] = [[], [], []]
-    for label, name in enumerate(PHOTOGRAPHS):
+    for label, name in enumerate(names):
         rng = np.random.RandomState([seed, label])
         tiles = rng.permutation(_tiles(_grey_photograph(name)))
         ends = np.cumsum([round(0.6 * len(tiles)), round(0.15 * len(tiles))])
         for split, (region, count) in enumerate(zip(np.split(tiles, ends), counts)):
             patches[split].append(_patches(region, count, rng))
-    labels = [np.repeat(np.arange(len(PHOTOGRAPHS)), count) for count in counts]
+    labels = [np.repeat(np.arange(len(names)), count) for count in counts]
     arrays = [(np.concatenate(p), y) for p, y in zip(patches, labels)]
     digest = hashlib.sha256(b"".join(a.tobytes() for pair in arrays for a in pair)).hexdigest()
-    return Dataset("photographs", *(to_split(*pair) for pair in arrays), PHOTOGRAPHS, "cifar100", digest)
+    return Dataset("photographs", *(to_split(*pair) for pair in arrays), names, "cifar100", digest)
 
 
 def photograph_file(name: str) -> Path:
