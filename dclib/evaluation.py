@@ -1,6 +1,6 @@
 """Top-1 accuracy per distortion level, with the correctness of every single image."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -18,7 +18,8 @@ _KEPT_BYTES = 4 * 2**30
 
 
 def correct_predictions(model: nn.Module, split: Split, distortion: str | None, sigmas: tuple[float, ...] = (),
-                        *, seed: int = 0, batch_size: int | None = None) -> torch.Tensor:
+                        *, seed: int = 0, batch_size: int | None = None,
+                        restore: Callable[[torch.Tensor, float], torch.Tensor] | None = None) -> torch.Tensor:
     """Which images `model` classifies correctly: bool [1 + len(sigmas), N] on the CPU, level 0 clean.
 
     Args:
@@ -28,6 +29,7 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
         sigmas: physical sigma of levels 1, 2, ...
         seed: of the noise. Equal seeds give equal noisy images on every device and for every model, so that
             comparisons are paired.
+        restore: called with (distorted images, sigma) at every level but the clean one: a rival of Tables 7 and 8.
         batch_size: a multiple of 250; by the size of the images when None.
     """
     batch_size = batch_size or _batch_size(split.images)
@@ -44,6 +46,8 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
             images = split.images[rows].to(parameter.device, parameter.dtype)
             labels = split.labels[rows].to(parameter.device)
             for level, distorted in enumerate(_levels(images, distortion, levels, seed, start)):
+                if restore and levels[level]:
+                    distorted = restore(distorted, levels[level])
                 correct[level, rows] = (model(distorted).argmax(1) == labels).cpu()
     model.train(was_training)
     return correct

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 import dclib
-from dclib import correction, datasets, distributed, ranking
+from dclib import correction, datasets, distributed, ranking, restoration
 from dclib.datasets import Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import correct_predictions, distorted_copies
@@ -174,11 +174,19 @@ def _train(run: Run, store: Store, device: torch.device, deadline: float | None,
 
 def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
     started = time.monotonic()
-    if run.restoration:
-        raise InputError(f"{run}: expected a way to restore images by {run.restoration}, got none yet.")
-    model = network(run.base, store, device)
-    correct = correct_predictions(model, _test_images(run, data_for(run)), run.distortion, run.sigmas)
-    return {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
+    model, test = network(run.base, store, device), _test_images(run, data_for(run))
+    restoring = 0.0
+
+    def restore(images: torch.Tensor, sigma: float) -> torch.Tensor:
+        nonlocal restoring
+        began = time.monotonic()
+        restored = restoration.WAYS[run.restoration](images, sigma)
+        restoring += time.monotonic() - began
+        return restored
+
+    correct = correct_predictions(model, test, run.distortion, run.sigmas, restore=restore if run.restoration else None)
+    cost = {"restoration_seconds_per_image": restoring / (len(test) * len(run.sigmas))} if run.restoration else {}
+    return cost | {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
             "accuracy": correct.double().mean(1).tolist(),
             "parameters_trained": count_parameters(model)}, time.monotonic() - started
 

@@ -80,6 +80,10 @@ def deconvolve(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return restored[..., reach:-reach, reach:-reach].contiguous()
 
 
+#: By the name that a run gives them.
+WAYS = {"bm3d": denoise_bm3d, "deconvolution": deconvolve}
+
+
 def _each(images: torch.Tensor, restore: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
     """`restore` applied to every image float64 [C, H, W], several at once: the work is done outside of Python."""
     arrays = images.detach().double().cpu().numpy()

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save
 from support import refused
 
-from dclib import models, paper, tables
+from dclib import models, paper, restoration, tables
 from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, correct
 from dclib.datasets import Split
+from dclib.evaluation import correct_predictions
 from dclib.experiments import HALVES, TARGETS, imagenet, profile, queue, rows, stand_in
 from dclib.figures_imagenet import class_difference, filters
 from dclib.measures import colour_share, iterations_to, measure, per_class, top_half, unit_operations
@@ -254,3 +255,23 @@ def test_class_differences_are_counted(classes):
 def test_a_scale_can_be_cut_without_touching_the_paper():
     cut = replace(SMALL, test_images=1)
     assert imagenet.finetune(cut, "blur").id != imagenet.finetune(SMALL, "blur").id
+
+
+def test_rivals_restore_what_the_network_sees():
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2, bias=False))
+    network[2].weight.data = torch.eye(3)[:2]
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    images[:2, 0], images[2:, 1] = 200, 200
+    test, seen = Split(images, torch.tensor([0, 0, 1, 1])), []
+
+    def swap_channels(distorted, sigma):
+        seen.append(sigma)
+        return distorted[:, [1, 0, 2]]
+
+    correct = correct_predictions(network, test, "blur", (1.0, 2.0), restore=swap_channels)
+    assert seen == [1.0, 2.0]
+    assert correct.tolist() == [[True] * 4, [False] * 4, [False] * 4]
+
+
+def test_every_rival_of_a_run_is_known():
+    assert {restored for _, restored in imagenet.RIVALS.values()} == set(restoration.WAYS)
