@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 import dclib
-from dclib import correction, datasets, distributed, ranking, restoration
+from dclib import correction, datasets, distributed, ranking, restoration, transfer
 from dclib.datasets import Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import correct_predictions, distorted_copies
@@ -52,9 +52,9 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
     with _claim(run, store):
         if not recompute and (record := _found(run, store)):  # another process made it while this one waited
             return record
-        outcome, seconds = _MAKERS[run.kind](run, store, torch.device(device), deadline, report)
-        record = Record(run.description, outcome, {"seconds": round(seconds, 2), "peak_bytes": _peak_bytes(device)},
-                        environment(device))
+        outcome, cost = _MAKERS[run.kind](run, store, torch.device(device), deadline, report)
+        cost = {name: round(seconds, 2) for name, seconds in cost.items()} | {"peak_bytes": _peak_bytes(device)}
+        record = Record(run.description, outcome, cost, environment(device))
         store.put(record)
         store.checkpoint(run).unlink(missing_ok=True)
     distributed.agreed(None)  # let the others go on, who find the record
@@ -84,10 +84,14 @@ def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Mo
 def data_for(run: Run) -> Dataset:
     """The run's data set, checked against the fingerprint in its description."""
     data = _load(run.dataset, run.seed, run.photographs)
-    if data.fingerprint != run.fingerprint:
-        raise InputError(f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got "
-                         f"{data.fingerprint[:12]}..; the run was described for other data.")
+    _check_fingerprint(run, data.fingerprint)
     return data
+
+
+def _check_fingerprint(run: Run, found: str) -> None:
+    if found != run.fingerprint:
+        raise InputError(f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got {found[:12]}..; the run was "
+                         "described for other data.")
 
 
 def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
@@ -147,7 +151,7 @@ def check_device(device: str) -> None:
 
 
 def _make_training(run: Run, store: Store, device: torch.device, deadline: float | None,
-                   report: Report | None) -> tuple[dict, float]:
+                   report: Report | None) -> tuple[dict, dict]:
     model, progress, data = _train(run, store, device, deadline, report)
     started = time.monotonic()
     correct = correct_predictions(model, _test_images(run, data), run.distortion, run.sigmas)
@@ -159,7 +163,7 @@ def _make_training(run: Run, store: Store, device: torch.device, deadline: float
         outcome["filters"] = filters_of(run, store)
     if data.skipped:
         outcome["skipped_images"] = list(data.skipped)
-    return outcome, progress.seconds + time.monotonic() - started
+    return outcome, {"seconds": progress.seconds + time.monotonic() - started}
 
 
 def _train(run: Run, store: Store, device: torch.device, deadline: float | None,
@@ -172,7 +176,7 @@ def _train(run: Run, store: Store, device: torch.device, deadline: float | None,
     return model, progress, data
 
 
-def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
+def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
     started = time.monotonic()
     model, test = network(run.base, store, device), _test_images(run, data_for(run))
     restoring = 0.0
@@ -185,14 +189,14 @@ def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[
         return restored
 
     correct = correct_predictions(model, test, run.distortion, run.sigmas, restore=restore if run.restoration else None)
-    cost = {"restoration_seconds_per_image": restoring / (len(test) * len(run.sigmas))} if run.restoration else {}
-    return cost | {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
+    per_image = {"restoration_seconds_per_image": restoring / (len(test) * len(run.sigmas))} if run.restoration else {}
+    return {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
             "accuracy": correct.double().mean(1).tolist(),
-            "parameters_trained": count_parameters(model)}, time.monotonic() - started
+            "parameters_trained": count_parameters(model)}, {"seconds": time.monotonic() - started} | per_image
 
 
 def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float | None,
-                  report: Report | None) -> tuple[dict, float]:
+                  report: Report | None) -> tuple[dict, dict]:
     started = time.monotonic()
     model, images = network(run.base, store, device), _ranking_images(run)
     clean, distorted = _pairs(run, images, device)
@@ -203,10 +207,10 @@ def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float 
                "images": len(images)}
     if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
         outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
-    return outcome, time.monotonic() - started
+    return outcome, {"seconds": time.monotonic() - started}
 
 
-def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, float]:
+def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
     started = time.monotonic()
     model, images = network(run.base, store, device), _ranking_images(run)
     clean, distorted = _pairs(run, images, device)
@@ -217,10 +221,26 @@ def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict,
     accuracy = {layer: values.round(6).tolist() for layer, values in swapped.items()}
     before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
     return {"accuracy": accuracy, "clean_accuracy": before[0].item(),
-            "distorted_accuracy": before[1:].round(6).tolist(), "images": len(images)}, time.monotonic() - started
+            "distorted_accuracy": before[1:].round(6).tolist(), "images": len(images)}, {"seconds": time.monotonic() - started}
 
 
-_MAKERS = {"train": _make_training, "evaluate": _make_evaluation, "rank": _make_ranking, "swap": _make_swaps}
+def _make_transfer(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
+    started = time.monotonic()
+    collection = datasets.collection(run.dataset)
+    _check_fingerprint(run, collection.fingerprint)
+    labels = collection.images.labels
+    draws = [transfer.draw_split(labels, seed) for seed in range(run.seed, run.seed + transfer.SPLITS)]
+    model = network(run.base, store, device)
+    features = transfer.features_per_level(model, collection.images.images, run.features, run.distortion or "blur",
+                                           run.sigmas, seed=run.seed)
+    found = transfer.transfer_accuracy(features, labels, draws, trained_on=run.trained_on, seed=run.seed)
+    outcome = {"accuracy": found.accuracy.mean(0).round(6).tolist(), "splits": found.accuracy.round(6).tolist(),
+               "costs": list(found.costs), "images": len(labels), "parameters_trained": None}
+    return outcome, {"seconds": time.monotonic() - started}
+
+
+_MAKERS = {"train": _make_training, "evaluate": _make_evaluation, "rank": _make_ranking, "swap": _make_swaps,
+           "transfer": _make_transfer}
 
 
 def _ranking_images(run: Run) -> Split:

@@ -51,13 +51,13 @@ class Record:
 
     @cached_property
     def accuracy(self) -> np.ndarray:
-        """Top-1 accuracy per level [levels], level 0 clean."""
-        return self.correct.mean(axis=1)
+        """Accuracy per level [levels], level 0 clean: top-1, or the mean per category where classifiers were trained."""
+        return np.array(self.outcome["accuracy"]) if self.correct is None else self.correct.mean(axis=1)
 
     @cached_property
-    def correct(self) -> np.ndarray:
-        """Which test images are classified correctly: bool [levels, images]."""
-        return unpack_bits(self.outcome["correct"])
+    def correct(self) -> np.ndarray | None:
+        """Which test images are classified correctly: bool [levels, images]; None where accuracy is a mean of splits."""
+        return unpack_bits(self.outcome["correct"]) if "correct" in self.outcome else None
 
     def to_json(self) -> str:
         body = {"schema": SCHEMA, "id": self.id, "description": self.description, "outcome": self.outcome,

@@ -91,7 +91,8 @@ class Run:
 
     An AlexNet has a `layout`, the SHA-256 of the pre-trained convolutions in its `trunk`, no `width`, and one of the
     `designs` per layer. `validation_images` and `test_images` are then counted per class; all when None; `restoration` names what is done to
-    distorted images before the network of `base` sees them (Tables 7 and 8).
+    distorted images before the network of `base` sees them (Tables 7 and 8). Kind "transfer" trains linear SVMs on
+    `features` of the network of `base`, with the images that `trained_on` says (Tables 13 to 15).
     """
 
     kind: str
@@ -123,6 +124,8 @@ class Run:
     designs: tuple[tuple[str, UnitDesign], ...] = ()
     test_images: int | None = None
     restoration: str = ""
+    features: str = ""
+    trained_on: str = ""
 
     @cached_property
     def description(self) -> dict:

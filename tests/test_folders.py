@@ -132,7 +132,8 @@ def test_load_by_name(tiny, monkeypatch):
     assert torch.equal(data.validation.images, load(seed=1, validation=3).validation.images)
     (tiny.parent / "imagenet").symlink_to(tiny)
     monkeypatch.setitem(folders.VALIDATION, "imagenet", 1)
-    assert datasets.fingerprint_of("imagenet") == data.fingerprint  # the same pixels under another name
+    assert datasets.load("imagenet").fingerprint == data.fingerprint  # the same pixels under another name
+    assert datasets.fingerprint_of("imagenet") == datasets.IMAGENET_FINGERPRINT != data.fingerprint  # only the whole set
     assert set(folders.VALIDATION) == {"imagenet20", "imagenet"}
 
 

@@ -275,3 +275,40 @@ def test_rivals_restore_what_the_network_sees():
 
 def test_every_rival_of_a_run_is_known():
     assert {restored for _, restored in imagenet.RIVALS.values()} == set(restoration.WAYS)
+
+
+def test_rows_of_section_5_3():
+    small, whole = (imagenet.rows("table14", imagenet.SCALES[name], (0,)) for name in ("small", "paper"))
+    assert set(small) == {f"{m} {d}" for m in ("Baseline", "Finetune-8", "Deepcorr-5") for d in ("caltech101", "sun397")}
+    for label, runs in small.items():
+        method, dataset = label.split()
+        run = runs[0]
+        assert (run.kind, run.method, run.dataset, run.base.method) == ("transfer", method, dataset, method)
+        assert run.features == {"caltech101": "fc6", "sun397": "fc7"}[dataset] and len(run.sigmas) == 6
+    assert small["Baseline sun397"][0].classes == 18 and whole["Baseline sun397"][0].classes == 397
+    clean = imagenet.rows("table13", SMALL, (0,))["Baseline caltech101"][0]
+    assert clean.sigmas == () and clean.trained_on == "clean"
+    assert "18 of SUN" in stand_in("table13", profile("small")) and stand_in("table13", profile("paper")) == ""
+
+
+def test_a_transfer_is_made_and_recorded(store, monkeypatch):
+    """On a few made-up images, with a network whose features tell the classes apart."""
+    from dclib import execution
+    from dclib.datasets import Collection
+    from dclib.runs import Run
+    labels = torch.arange(3).repeat_interleave(32)
+    images = torch.full((96, 3, 16, 16), 20, dtype=torch.uint8)
+    for i, label in enumerate(labels):
+        images[i, label] = 120 + i % 7
+    monkeypatch.setattr(execution.datasets, "collection", lambda name: Collection(
+        name, Split(images, labels), ("r", "g", "b"), "imagenet", "f" * 64))
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
+    monkeypatch.setattr(execution, "network", lambda run, store, device: network)
+    base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
+    store.put(record(base, np.ones((1, 3), bool)))
+    store.put_weights(base, b"there")
+    run = Run("transfer", "Baseline", "sun397", "f" * 64, 3, 0, 0, distortion="awgn", sigmas=(1.0, 2.0), base=base,
+              features="2", trained_on="all levels")
+    found = execution.obtain(run, store)
+    assert found.accuracy.tolist() == [1, 1, 1] and found.correct is None
+    assert np.shape(found.outcome["splits"]) == (5, 3) and store.get(run).accuracy.tolist() == [1, 1, 1]

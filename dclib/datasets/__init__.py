@@ -8,10 +8,20 @@ from dclib.datasets.cifar import CIFAR100_ARCHIVE_SHA256, CIFAR100_SHA256, cifar
 from dclib.datasets.common import (Collection, Dataset, Rows, Split, cache_folder, canonical_order, data_folder,
                                    per_class_sample)
 from dclib.datasets.embedded import PHOTOGRAPHS, photograph_file, photographs
-from dclib.datasets.folders import IMAGENET20_FINGERPRINT, IMAGENET_FINGERPRINT, VALIDATION, caltech101, imagenet, sun397
+from dclib.datasets.folders import (
+    IMAGENET20_FINGERPRINT,
+    IMAGENET_FINGERPRINT,
+    SELECTION_FINGERPRINTS,
+    VALIDATION,
+    caltech101,
+    collection,
+    imagenet,
+    sun397,
+    whole_fingerprint,
+)
 from dclib.errors import InputError
 
-__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT", "PHOTOGRAPHS", "VALIDATION",
+__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT", "PHOTOGRAPHS", "SELECTION_FINGERPRINTS", "VALIDATION",
            "Collection", "Dataset", "Rows", "Split", "cache_folder", "caltech101", "canonical_order", "cifar100",
            "data_folder", "fingerprint_of", "imagenet", "load", "per_class_sample", "photograph_file", "photographs",
            "sun397"]

@@ -17,6 +17,12 @@ VALIDATION = {"imagenet20": 25, "imagenet": 10}
 IMAGENET20_FINGERPRINT = "79bfe64047189b41263c6596e666a3fb26cce9131767e8d58ea18df56fdd32e4"
 #: ILSVRC-2012 is known by its counts of images, so that its runs have names where its 140 GB are not.
 IMAGENET_COUNTS = {"classes": 1000, "train": 1_281_167, "val": 50_000}
+#: Images and classes of the whole collections, known by their counts in the same way.
+COLLECTION_COUNTS = {"caltech101": (8_677, 101), "caltech256": (29_780, 256), "sun397": (108_754, 397)}
+#: The fingerprints of the selections behind the published records: at most 40 images a class, 18 classes.
+SELECTION_FINGERPRINTS = {
+    "caltech101": "ff0b01357ce45a791ab866d1dbaf53783ff3030048e8cd95fd50f7c06563835f",
+    "sun397": "40fc6d83eec070087bc70766bc8c206963198fefb0dde5034f814dda63a7278e"}
 IMAGENET_FINGERPRINT = hashlib.sha256(f"ILSVRC-2012 {IMAGENET_COUNTS}".encode()).hexdigest()
 
 
@@ -85,8 +91,22 @@ def sun397(folder: str | Path | None = None) -> Collection:
 
 def _collection(name: str, root: Path, classes: Sequence[str]) -> Collection:
     images, labels = _read(name, root, classes)
-    return Collection(name, Split(images.images, labels), tuple(classes), "imagenet", _fingerprint(images, labels),
-                      images.skipped)
+    complete = (len(labels), len(classes)) == COLLECTION_COUNTS[name]
+    return Collection(name, Split(images.images, labels), tuple(classes), "imagenet",
+                      whole_fingerprint(name) if complete else _fingerprint(images, labels), images.skipped)
+
+
+def whole_fingerprint(name: str) -> str:
+    """The fingerprint of a whole collection, which is known by its counts."""
+    return hashlib.sha256(f"{name} {COLLECTION_COUNTS[name]}".encode()).hexdigest()
+
+
+def collection(name: str) -> Collection:
+    """The images of Section 5.3's data set called `name`: caltech101 or sun397."""
+    found = {"caltech101": caltech101, "sun397": sun397}
+    if name not in found:
+        raise InputError(f"collection: expected one of {', '.join(found)}, got {name!r}; it has no reader yet.")
+    return found[name]()
 
 
 def _read(name: str, root: Path, classes: Sequence[str]) -> tuple[Decoded, torch.Tensor]:

@@ -56,7 +56,9 @@ def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[
 
 def stand_in(target: str, p: Profile) -> str:
     """How the runs behind a table or figure differ from the paper's; empty where they do not."""
-    return imagenet.SCALES[p.name].stand_in if target in imagenet.TARGETS and p.name in imagenet.SCALES else p.stand_in
+    if target in imagenet.TARGETS and p.name in imagenet.SCALES:
+        return imagenet.stand_in(target, imagenet.SCALES[p.name])
+    return p.stand_in
 
 
 def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:

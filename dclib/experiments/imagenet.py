@@ -1,4 +1,4 @@
-"""The runs behind Tables 7 to 9, 11, 12 and Figures 4 to 6, 11, 12: the ImageNet half (Section 5.2), and stand-ins."""
+"""The runs behind Tables 7 to 9, 11 to 15 and Figures 4 to 6, 11, 12: the ImageNet half (Sections 5.2, 5.3)."""
 
 from dataclasses import dataclass, replace
 
@@ -7,13 +7,17 @@ from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.distortions import DISTORTIONS, levels
 from dclib.models import TRUNK_SHA256, AlexNet
 from dclib.runs import Run, Schedule, Selection
+from dclib.transfer import LAYERS
 
 CONV = AlexNet.correctable
 DENSE = ("fc6", "fc7", "fc8")
 VARIANTS = ("Deepcorr-5", "Deepcorr-5-no-bn", "Deepcorr-5-lite", "Deepcorr-5-bottleneck")
 #: What the paper's rivals are called here. NCSR has no maintained Python port; a deconvolution stands in for it.
 RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
-TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet")
+TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet",
+           "table13", "table14", "table15")
+#: Section 5.3's tables, and the distortion of each.
+TRANSFER = {"table13": None, "table14": "blur", "table15": "awgn"}
 #: Names of the classes in the order of their labels, where a page shows them one by one.
 CLASSES = {"imagenet20": (
     "tench", "Shih-Tzu", "Rhodesian ridgeback", "beagle", "English foxhound", "Border terrier", "Australian terrier",
@@ -45,6 +49,7 @@ class Scale:
     rival_images: int | None = None
     precision: str = "float32"
     stand_in: str = ""
+    whole_collections: bool = False
 
 
 def _scale(name: str, dataset: str, classes: int, iterations: int, batch: int, looks: int, baseline: int,
@@ -66,7 +71,8 @@ SCALES = {scale.name: scale for scale in (
     _scale("imagenet20", "imagenet20", 20, 1250, 128, 10, 1250, ranking_images=5, seeds=(0, 1, 2), rival_images=10,
            precision="bfloat16",
            stand_in="20 ImageNet classes, new dense layers on BVLC's convolutions, 1,250 iterations of 128 images a run"),
-    _scale("paper", "imagenet", 1000, 62_500, 256, 50, 62_500, ranking_images=5, seeds=(0,), precision="bfloat16"),
+    _scale("paper", "imagenet", 1000, 62_500, 256, 50, 62_500, ranking_images=5, seeds=(0,), precision="bfloat16",
+           whole_collections=True),
 )}
 
 
@@ -131,8 +137,40 @@ def deepcorrect(s: Scale, method: str, distortion: str, seed: int = 0, *, scope:
                ranking=ranking(s, distortion, seed))
 
 
+def transferred(s: Scale, method: str, dataset: str, distortion: str | None, seed: int = 0) -> Run:
+    """Linear SVMs on dense features of Baseline, Finetune-8 or Deepcorr-5 (Section 5.3, Tables 13 to 15).
+
+    Table 13, with no distortion, trains them on clean images; Tables 14 and 15 train one set on images of all levels.
+    The baseline is the same under both distortions.
+    """
+    networks = {"Baseline": lambda: baseline(s, seed), "Finetune-8": lambda: finetune(s, distortion, seed),
+                "Deepcorr-5": lambda: deepcorrect(s, "Deepcorr-5", distortion, seed)}
+    selected = datasets.SELECTION_FINGERPRINTS.get(dataset) if not s.whole_collections else None
+    classes = {"caltech101": 101, "sun397": 18 if selected else 397}
+    return Run("transfer", method, dataset, selected or datasets.whole_fingerprint(dataset), classes[dataset], 0, seed,
+               **(_levels(distortion) if distortion else {}), base=networks[method](), network="AlexNet",
+               features=LAYERS[dataset], trained_on="all levels" if distortion else "clean")
+
+
+def _transfer_rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Caltech-256 has rows only in the paper: nobody here has read it yet."""
+    distortion = TRANSFER[target]
+    methods = ("Baseline", "Finetune-8", "Deepcorr-5") if distortion else ("Baseline",)
+    return {f"{method} {dataset}": [transferred(s, method, dataset, distortion, seed) for seed in seeds]
+            for dataset in ("sun397", "caltech101") for method in methods}
+
+
+def stand_in(target: str, s: Scale) -> str:
+    """How the runs behind one of `TARGETS` differ from the paper's; empty where they do not."""
+    if target in TRANSFER and not s.whole_collections:
+        return f"{s.stand_in}; SVMs on 18 of SUN's 397 scenes, and on at most 40 images a class of Caltech-101"
+    return s.stand_in
+
+
 def rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """The rows of one of `TARGETS`: {label: one run per seed}, labels as `verdicts` asks for them."""
+    if target in TRANSFER:
+        return _transfer_rows(target, s, seeds)
     by_table = {"table7": "blur", "table8": "awgn", "table11": "blur", "table12": "awgn"}
     if target in ("table7", "table8"):
         d = by_table[target]
