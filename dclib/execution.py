@@ -25,6 +25,7 @@ from dclib.evaluation import correct_predictions, distorted_copies
 from dclib.models import AlexNet, AllConvNet, count_parameters, load_trunk, trainable_copy
 from dclib.results import Record, Store, pack_bits, pack_filters
 from dclib.runs import Run
+from dclib.statistics import own_neighbours
 from dclib.training import Progress, train
 
 Report = Callable[[int, float], None]
@@ -239,8 +240,24 @@ def _make_transfer(run: Run, store: Store, device: torch.device, *_) -> tuple[di
     return outcome, {"seconds": time.monotonic() - started}
 
 
+def _make_embedding(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
+    from sklearn.manifold import TSNE  # takes seconds to import
+
+    started = time.monotonic()
+    test = _test_images(run, data_for(run))
+    chosen = test.take(torch.isin(test.labels, torch.tensor(run.shown)).nonzero().flatten())
+    features = transfer.features_per_level(network(run.base, store, device), chosen.images, run.features, run.distortion,
+                                           run.sigmas, seed=run.seed).numpy()
+    labels = chosen.labels.numpy()
+    perplexity = min(30, (len(labels) - 1) / 4)
+    points = [TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(level) for level in features]
+    outcome = {"labels": labels.tolist(), "points": np.round(points, 2).tolist(),
+               "separation": [round(own_neighbours(level, labels), 6) for level in features], "images": len(labels)}
+    return outcome, {"seconds": time.monotonic() - started}
+
+
 _MAKERS = {"train": _make_training, "evaluate": _make_evaluation, "rank": _make_ranking, "swap": _make_swaps,
-           "transfer": _make_transfer}
+           "transfer": _make_transfer, "embed": _make_embedding}
 
 
 def _ranking_images(run: Run) -> Split:

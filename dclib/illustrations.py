@@ -6,10 +6,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.spatial import cKDTree
 
 from dclib.errors import InputError
 from dclib.figures import COLOURS, MARKERS, NAMES, STYLE, SYMBOLS
+from dclib.statistics import own_neighbours
 
 #: Dark enough to be read as small print; right and wrong also differ by their sign.
 RIGHT, WRONG = "#0b5394", "#a63603"
@@ -87,13 +87,6 @@ def embeddings(points: Mapping[str, np.ndarray], labels: Sequence[int], classes:
                        f"growing {NAMES[distortion]}. The share of points whose nearest neighbour is of their own class: "
                        f"{'; '.join(parts)}.")
     return figure
-
-
-def own_neighbours(points: np.ndarray, labels: np.ndarray) -> float:
-    """The share of points [N, D] whose nearest other point has the same label: 1 for separate clusters."""
-    nearest = cKDTree(points).query(points, k=2)[1]
-    other = np.where(nearest[:, 0] == np.arange(len(points)), nearest[:, 1], nearest[:, 0])
-    return float(np.mean(labels[other] == labels))
 
 
 def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What Figures 6, 11, 12 and Table 10 are claimed to show, as numbers computed from records and weights.
+"""What Figures 6, 10, 11, 12 and Table 10 are claimed to show, as numbers computed from records and weights.
 
 Each measure is {"value", "runs", "stand_in"} or None where a record is missing; `measure` finds it by the name that
 data/paper/claims.json gives it.
@@ -27,7 +27,7 @@ def measure(name: str, profile_name: str, store: Store) -> Mapping | None:
     if figure == "table10":
         return {"value": _operations_saved(rest.removeprefix("operations_saved_")), "stand_in": ""}
     scale = imagenet.SCALES.get(profile_name)
-    kinds = {"figure6": _colour, "figure11": _classes, "figure12": _speed}
+    kinds = {"figure6": _colour, "figure10": _separation, "figure11": _classes, "figure12": _speed}
     return kinds[figure](rest, scale, store) if scale and figure in kinds else None
 
 
@@ -96,6 +96,15 @@ def _classes(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
         return _found((len(better) - len(worse)) / scale.classes, records, scale)
     margins = [float(side.mean()) if len(side) else 0.0 for side in (better, -worse)]
     return _found(margins[0] - margins[1], records, scale)
+
+
+def _separation(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
+    distortion = what.rpartition("_")[2]
+    records = [store.get(imagenet.embedded(scale, method, distortion)) for method in ("Deepcorr-5", "Baseline")]
+    if None in records:
+        return None
+    ours, other = (np.mean(record.outcome["separation"][1:]) for record in records)
+    return _found(ours - other, records, scale)
 
 
 def _speed(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:

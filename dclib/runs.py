@@ -93,6 +93,7 @@ class Run:
     `designs` per layer. `validation_images` and `test_images` are then counted per class; all when None; `restoration` names what is done to
     distorted images before the network of `base` sees them (Tables 7 and 8). Kind "transfer" trains linear SVMs on
     `features` of the network of `base`, with the images that `trained_on` says (Tables 13 to 15).
+    Kind "embed" lays the test images of the classes `shown` out in the plane by those features (Figures 2 and 10).
     """
 
     kind: str
@@ -126,6 +127,7 @@ class Run:
     restoration: str = ""
     features: str = ""
     trained_on: str = ""
+    shown: tuple[int, ...] = ()
 
     @cached_property
     def description(self) -> dict:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 from scipy import stats
+from scipy.spatial import cKDTree
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -252,3 +253,10 @@ def _same_shape(a, b) -> None:
 def _level_counts(bits) -> np.ndarray:
     """Number of levels at which each image is right: int [images]."""
     return bits.astype(int) if bits.ndim == 1 else bits.sum(0)
+
+
+def own_neighbours(points: np.ndarray, labels: np.ndarray) -> float:
+    """The share of points [N, D] whose nearest other point has the same label: 1 for separate clusters."""
+    nearest = cKDTree(points).query(points, k=2)[1]
+    other = np.where(nearest[:, 0] == np.arange(len(points)), nearest[:, 1], nearest[:, 0])
+    return float(np.mean(labels[other] == labels))

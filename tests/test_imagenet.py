@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import save
 from support import refused
 
-from dclib import models, paper, restoration, tables
+from dclib import execution, models, paper, restoration, tables
 from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, correct
-from dclib.datasets import Split
+from dclib.datasets import Collection, Dataset, Split
 from dclib.evaluation import correct_predictions
 from dclib.experiments import HALVES, TARGETS, imagenet, profile, queue, rows, stand_in
 from dclib.figures_imagenet import class_difference, filters
 from dclib.measures import colour_share, iterations_to, measure, per_class, top_half, unit_operations
 from dclib.models import AlexNet, CenterCrop, count_parameters, load_trunk
 from dclib.results import Record, pack_bits, pack_filters, unpack_filters
-from dclib.runs import Schedule
+from dclib.runs import Run, Schedule
 from dclib.training import _Batches, augment
 
 SMALL = imagenet.SCALES["small"]
@@ -293,9 +293,6 @@ def test_rows_of_section_5_3():
 
 def test_a_transfer_is_made_and_recorded(store, monkeypatch):
     """On a few made-up images, with a network whose features tell the classes apart."""
-    from dclib import execution
-    from dclib.datasets import Collection
-    from dclib.runs import Run
     labels = torch.arange(3).repeat_interleave(32)
     images = torch.full((96, 3, 16, 16), 20, dtype=torch.uint8)
     for i, label in enumerate(labels):
@@ -312,3 +309,29 @@ def test_a_transfer_is_made_and_recorded(store, monkeypatch):
     found = execution.obtain(run, store)
     assert found.accuracy.tolist() == [1, 1, 1] and found.correct is None
     assert np.shape(found.outcome["splits"]) == (5, 3) and store.get(run).accuracy.tolist() == [1, 1, 1]
+
+
+def test_separation_is_that_of_the_record(store):
+    for method, shares in (("Baseline", [1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]), ("Deepcorr-5", [0.0, *[0.75] * 6])):
+        store.put(record(imagenet.embedded(SMALL, method, "blur"), separation=shares, images=10, labels=[], points=[]))
+    assert measure("figure10_separation_gain_blur", "small", store)["value"] == pytest.approx(0.25)
+    assert measure("figure10_separation_gain_awgn", "small", store) is None
+
+
+def test_an_embedding_is_made_and_recorded(store, monkeypatch):
+    labels = torch.arange(3).repeat_interleave(20)
+    images = torch.full((60, 3, 16, 16), 20, dtype=torch.uint8)
+    for i, label in enumerate(labels):
+        images[i, label] = 100 + i % 20
+    data = Dataset("d", *(Split(images, labels),) * 3, ("r", "g", "b"), "imagenet", "f" * 64)
+    monkeypatch.setattr(execution, "data_for", lambda run: data)
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
+    monkeypatch.setattr(execution, "network", lambda run, store, device: network)
+    base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
+    store.put(record(base, np.ones((1, 3), bool)))
+    store.put_weights(base, b"there")
+    run = Run("embed", "Baseline", "d", "f" * 64, 3, 0, 0, distortion="blur", sigmas=(1.0,), base=base, features="2",
+              shown=(0, 2))
+    outcome = execution.obtain(run, store).outcome
+    assert outcome["labels"] == [0] * 20 + [2] * 20 and np.shape(outcome["points"]) == (2, 40, 2)
+    assert outcome["separation"] == [1, 1]

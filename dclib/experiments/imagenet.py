@@ -15,7 +15,7 @@ VARIANTS = ("Deepcorr-5", "Deepcorr-5-no-bn", "Deepcorr-5-lite", "Deepcorr-5-bot
 #: What the paper's rivals are called here. NCSR has no maintained Python port; a deconvolution stands in for it.
 RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
 TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet",
-           "table13", "table14", "table15")
+           "table13", "table14", "table15", "figure10")
 #: Section 5.3's tables, and the distortion of each.
 TRANSFER = {"table13": None, "table14": "blur", "table15": "awgn"}
 #: Names of the classes in the order of their labels, where a page shows them one by one.
@@ -23,6 +23,9 @@ CLASSES = {"imagenet20": (
     "tench", "Shih-Tzu", "Rhodesian ridgeback", "beagle", "English foxhound", "Border terrier", "Australian terrier",
     "golden retriever", "English springer", "Old English sheepdog", "Samoyed", "dingo", "cassette player", "chain saw",
     "church", "French horn", "garbage truck", "gas pump", "golf ball", "parachute")}
+#: Labels of the classes in Figures 2 and 10: no two of one kind. The paper does not name its 11; of the stand-in
+#: these are all that are no dogs, and the Samoyed; of ImageNet every 91st.
+SHOWN = {"imagenet20": (0, 10, 12, 13, 14, 15, 16, 17, 18, 19), "imagenet": tuple(range(0, 1000, 91))}
 #: Shares of a layer's filters in Figures 4 and 5.
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -160,6 +163,13 @@ def _transfer_rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, l
             for dataset in ("sun397", "caltech101") for method in methods}
 
 
+def embedded(s: Scale, method: str, distortion: str, seed: int = 0) -> Run:
+    """Penultimate features of some classes in the plane: Figure 2 for the baseline, Figure 10 for Deepcorr-5."""
+    network = baseline(s, seed) if method == "Baseline" else deepcorrect(s, method, distortion, seed)
+    return Run("embed", method, **_common(s, seed), **_levels(distortion), base=network, features="fc7",
+               shown=SHOWN[s.dataset])
+
+
 def stand_in(target: str, s: Scale) -> str:
     """How the runs behind one of `TARGETS` differ from the paper's; empty where they do not."""
     if target in TRANSFER and not s.whole_collections:
@@ -169,6 +179,9 @@ def stand_in(target: str, s: Scale) -> str:
 
 def rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """The rows of one of `TARGETS`: {label: one run per seed}, labels as `verdicts` asks for them."""
+    if target == "figure10":
+        return {f"{m} {d}": [embedded(s, m, d, seed) for seed in seeds[:1]] for d in DISTORTIONS
+                for m in ("Baseline", "Deepcorr-5")}
     if target in TRANSFER:
         return _transfer_rows(target, s, seeds)
     by_table = {"table7": "blur", "table8": "awgn", "table11": "blur", "table12": "awgn"}
