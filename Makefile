@@ -11,6 +11,7 @@ PROFILE ?= miniature
 BIN := .venv/bin
 LOGS := _build/logs
 HTML := _build/html
+PDF := _build/deepcorrect.pdf
 
 .PHONY: help book pdf test references check-pages smoke clean
 
@@ -37,6 +38,13 @@ book: .venv/installed
 	       echo "The book was not built; the full log is $(LOGS)/book.log." >&2; exit 1; }
 	@echo "The book is in $(HTML); open $(CURDIR)/$(HTML)/index.html in a browser."
 
+pdf: book
+	@echo "Printing the book."
+	@$(BIN)/jupyter-book build . --all -W --keep-going -q --builder custom --custom-builder singlehtml > $(LOGS)/pdf.log 2>&1 \
+	  || { grep -E 'WARNING|ERROR' $(LOGS)/pdf.log >&2 || tail -n 3 $(LOGS)/pdf.log >&2; exit 1; }
+	@$(BIN)/python book/print_pdf.py $(PDF)
+	@echo "The book is in $(PDF)."
+
 test: .venv/installed
 	@mkdir -p $(LOGS)
 	@echo "Running the tests. The full log goes to $(LOGS)/test.log."
@@ -45,6 +53,11 @@ test: .venv/installed
 references: .venv/installed
 	@mkdir -p $(LOGS)
 	@$(BIN)/python book/reference_notebooks.py
+
+check-pages: .venv/installed
+	@test -d $(HTML) || $(MAKE) book
+	@echo "Opening every page of $(HTML) in a browser."
+	@$(BIN)/python -m pytest -q -m pages tests/test_browser.py
 
 smoke: .venv/installed
 	@$(BIN)/python book/execute.py --profile smoke --output _build/smoke

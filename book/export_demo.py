@@ -12,15 +12,11 @@ import json
 import re
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))  # also when a test imports this file by its path
-
 from execute import INPUTS, ROOT, digest
+from PIL import Image
 
 from dclib import models, notebook, tables
 from dclib.datasets import photograph_file

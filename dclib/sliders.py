@@ -159,7 +159,7 @@ STYLE = """<style>
 .dclib-track > span { display: block; height: 0.75em; background: var(--pst-color-primary, #176de8); border-radius: 2px; }
 @media print {
   .dclib-control { display: none !important; }
-  .dclib-frame[hidden] { display: block; }
+  .dclib-frame[hidden] { display: block !important; }
   .dclib-frame { break-inside: avoid; }
 }
 </style>"""

@@ -1,13 +1,14 @@
 """Shared by all tests: one thread, a fixed seed, and folders of their own."""
 
 import os
-import shutil
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
 import torch
+from chromium import chromium
 
+from dclib.errors import InputError
 from dclib.results import Store
 
 torch.set_num_threads(1)
@@ -73,14 +74,9 @@ def read_only():
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium; skips where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    program = next((path for name in names if (path := shutil.which(name))), None)
-    if program is None:
-        pytest.skip("there is no Chromium; on Debian or Ubuntu: apt install chromium")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync",
-               "--disable-component-update", "--no-first-run"]
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=options)
-        yield started
-        started.close()
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    try:
+        with chromium() as started:
+            yield started
+    except InputError as error:
+        pytest.skip(str(error))

@@ -1,10 +1,10 @@
 """The live demo: what is exported equals PyTorch's, and what JavaScript distorts equals dclib's."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
+import export_demo as exporter
 import numpy as np
 import pytest
 import torch
@@ -16,15 +16,6 @@ from dclib.distortions import LEVELS, additive_white_gaussian_noise, gaussian_bl
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "book/_static/demo"
 CIFAR100_INDEX = ROOT.parent / "shared/data/cifar100/index.json"
-
-
-@pytest.fixture(scope="module")
-def exporter():
-    """book/export_demo.py as a module."""
-    spec = importlib.util.spec_from_file_location("export_demo", ROOT / "book/export_demo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -50,7 +41,7 @@ def test_blur_in_javascript_is_that_of_dclib(page, sigma):
 
 @pytest.mark.parametrize("seed", [0, 7])
 @pytest.mark.parametrize("sigma", [0, *LEVELS["cifar100"]["awgn"]])
-def test_noise_in_javascript_is_that_of_dclib(page, exporter, sigma, seed):
+def test_noise_in_javascript_is_that_of_dclib(page, sigma, seed):
     field = exporter.noise_fields()[seed].flatten().tolist()
     noisy = page.evaluate("([image, sigma, field]) => [...dclibDemo.addNoise(Float32Array.from(image), sigma, field)]",
                           [image().flatten().tolist(), sigma, field])
@@ -69,7 +60,7 @@ def test_javascript_leaves_the_given_image_as_it_was(page):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_export_equals_pytorch_and_itself(exporter):
+def test_export_equals_pytorch_and_itself():
     import onnxruntime
     filters = {"conv1": [0, 2], "conv4": [1, 5, 6]}
     network = settled(correction.correct(models.AllConvNet(10, width=4), filters, correction.UnitDesign(width=4)))
@@ -83,7 +74,7 @@ def test_export_equals_pytorch_and_itself(exporter):
     assert np.abs(found - expected.numpy()).max() < 1e-3
 
 
-def test_classes_are_those_of_cifar100(exporter):
+def test_classes_are_those_of_cifar100():
     assert len(exporter.CLASSES) == 100 and exporter.CLASSES == sorted(exporter.CLASSES)
     assert all(name is None or name in exporter.CLASSES for _, _, name in exporter.EXAMPLES.values())
     if not CIFAR100_INDEX.exists():
@@ -91,13 +82,13 @@ def test_classes_are_those_of_cifar100(exporter):
     assert exporter.CLASSES == json.loads(CIFAR100_INDEX.read_text())["classes"]
 
 
-def test_examples_are_small_colour_images(exporter):
+def test_examples_are_small_colour_images():
     for photograph, square, _ in exporter.EXAMPLES.values():
         pixels = exporter.example_image(photograph, square)
         assert pixels.shape == (3, 32, 32) and pixels.dtype == np.uint8 and pixels.std() > 20
 
 
-def test_altered_runtime_is_refused(exporter, tmp_path, monkeypatch):
+def test_altered_runtime_is_refused(tmp_path, monkeypatch):
     assert len(exporter.checked_runtime()) == 3
     for path in exporter.RUNTIME.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -108,13 +99,13 @@ def test_altered_runtime_is_refused(exporter, tmp_path, monkeypatch):
         exporter.checked_runtime()
 
 
-def test_missing_networks_are_not_run_yet(exporter):
+def test_missing_networks_are_not_run_yet():
     assert "not run yet" in exporter.accuracy_tables({}, "small")
     data = exporter.page_data({("Baseline", "blur"): None}, "small")
     assert data["networks"] == {"Baseline blur": "baseline"} and data["command"].startswith("dclib run table3")
 
 
-def test_failed_export_leaves_nothing_behind(exporter, tmp_path, monkeypatch):
+def test_failed_export_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "OUTPUT", tmp_path / "demo")
     monkeypatch.setattr(exporter, "published_networks", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
