@@ -143,7 +143,7 @@ class PartialBatchNorm2d(nn.Module):
 
 def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign | dict[str, UnitDesign] | None = None,
             *, train_batchnorm: bool = True, also_train: list[str] | tuple[str, ...] = (),
-            seed: int = 0) -> nn.Module:
+            batch_statistics: bool = False, seed: int = 0) -> nn.Module:
     """A new network with a `CorrectionUnit` behind each named layer; `model` is not changed (Section 4.2).
 
     Args:
@@ -155,6 +155,8 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
         train_batchnorm: train scale, shift and statistics of the corrected channels of a BatchNorm that
             directly follows the layer, as released for CIFAR-100.
         also_train: further layers to train whole, with the BatchNorm behind them: the -c variants.
+        batch_statistics: let every frozen BatchNorm normalise by the mini-batch in training and update its running
+            statistics; see `models.trainable_copy`.
         seed: of the units' initial weights.
 
     Returns:
@@ -176,7 +178,8 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
     if missing := set(indices) - set(designs):
         raise InputError(f"design: expected one entry per corrected layer, got none for {', '.join(sorted(missing))}.")
     behind = batchnorm_behind(model, tuple(indices)) if train_batchnorm else {}
-    corrected = trainable_copy(model, also_train)
+    corrected = trainable_copy(model, also_train, batch_statistics=batch_statistics)
+    trained_whole = batchnorm_behind(model, tuple(also_train)).values() if also_train else ()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # units are made on the CPU: equal weights on every device
         for layer, index in indices.items():
@@ -185,12 +188,14 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
             new = CorrectedConv2d(conv, index, designs[layer])
             replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
             batchnorm = corrected.get_submodule(behind[layer]) if layer in behind else None
-            if isinstance(batchnorm, FrozenBatchNorm2d):  # in `also_train` it trains as a whole
+            following = batch_statistics and type(batchnorm) is nn.BatchNorm2d and batchnorm.track_running_stats
+            if isinstance(batchnorm, FrozenBatchNorm2d) or (following and behind[layer] not in trained_whole):
                 partial = PartialBatchNorm2d(batchnorm, index)
                 replace_module(corrected, behind[layer], partial.to(conv.weight.device, conv.weight.dtype))
     corrected.correction = {"filters": {k: v.tolist() for k, v in indices.items()},
                             "design": {k: asdict(designs[k]) for k in indices},
-                            "train_batchnorm": train_batchnorm, "also_train": list(also_train)}
+                            "train_batchnorm": train_batchnorm, "also_train": list(also_train),
+                            "batch_statistics": batch_statistics}
     return corrected.train(model.training)
 
 
@@ -230,6 +235,7 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
         designs = {layer: UnitDesign(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
                    for layer, d in plan["design"].items()}
         options = {name: plan[name] for name in ("filters", "train_batchnorm", "also_train")}
+        options["batch_statistics"] = plan.get("batch_statistics", False)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"load: expected a file written by correction.save, got {path} with a description that lacks "
                          f"something ({error}).") from error

@@ -308,9 +308,10 @@ def _untrained(run: Run, store: Store) -> nn.Module:
         return trainable_copy(model, run.layers) if run.layers else model
     base = network(run.base, store)
     if run.selection is None:
-        return trainable_copy(base, run.layers)
+        return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
     design = dict(run.designs) or run.design
-    return correction.correct(base, filters_of(run, store), design, also_train=run.also_train, seed=run.seed)
+    return correction.correct(base, filters_of(run, store), design, also_train=run.also_train,
+                              batch_statistics=run.batch_statistics, seed=run.seed)
 
 
 def _found(run: Run, store: Store) -> Record | None:

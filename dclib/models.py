@@ -272,11 +272,13 @@ class LeafTracer(torch.fx.Tracer):
         return not any(True for _ in m.children()) or super().is_leaf_module(m, qualified_name)
 
 
-def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...]) -> nn.Module:
+def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, batch_statistics: bool = False) -> nn.Module:
     """A copy of `model` in which only `layers` and the BatchNorm behind them require gradients.
 
     This is Finetune-k when `layers` are the first k convolutions (Section 5.1.1). Every other BatchNorm is
-    replaced by a `FrozenBatchNorm2d` (`FrozenBatchNorm1d` behind dense layers).
+    replaced by a `FrozenBatchNorm2d` (`FrozenBatchNorm1d` behind dense layers). With `batch_statistics` only their
+    scale and shift are frozen: in training they normalise by the mini-batch and update their running statistics, as
+    Keras 1 lets frozen layers do.
     """
     for layer in layers:
         if not isinstance(dict(model.named_modules()).get(layer), nn.Linear):
@@ -287,7 +289,7 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...]) -> nn.
     for name, module in list(copied.named_modules()):
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(name in trained)
-        if type(module) in _FROZEN and name not in trained and module.track_running_stats:
+        if type(module) in _FROZEN and name not in trained and module.track_running_stats and not batch_statistics:
             replace_module(copied, name, frozen_batchnorm(module))
     return copied
 

@@ -128,6 +128,7 @@ class Run:
     features: str = ""
     trained_on: str = ""
     shown: tuple[int, ...] = ()
+    batch_statistics: bool = False
 
     @cached_property
     def description(self) -> dict:

@@ -330,6 +330,21 @@ def test_other_networks(name):
     assert trainable_names(network) == {k for k, _ in network.named_parameters() if ".unit." in k or ".selected." in k}
 
 
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_frozen_batchnorm_may_follow_the_mini_batches(net, batch_statistics, tmp_path):
+    network = correct(net, {"conv1": [0, 1]}, also_train=("conv9",), batch_statistics=batch_statistics)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    train_some_steps(network)
+    after = network.state_dict()
+    moved = {k for k in before if "running_" in k and not torch.equal(before[k], after[k])}
+    assert {"bn9.running_mean", "bn1.selected.running_mean"} <= moved
+    assert ("bn2.running_mean" in moved) == ("bn1.frozen.running_mean" in moved) == batch_statistics
+    assert torch.equal(before["bn2.weight"], after["bn2.weight"])
+    assert count_parameters(network) == count_parameters(correct(net, {"conv1": [0, 1]}, also_train=("conv9",)))
+    loaded = correction.load(net, correction.save(network.eval(), tmp_path / "n.safetensors"))
+    assert loaded.correction == network.correction and torch.equal(loaded(images()), network(images()))
+
+
 # ---------------------------------------------------------------- saved, copied, compiled, exported
 
 def test_save_and_load(net, corrected, tmp_path):
