@@ -66,7 +66,7 @@ def class_difference(difference: np.ndarray, names: Sequence[str], distortion: s
             figure = _bars(difference, names, limit)
         else:
             figure = _squares(difference, limit)
-    figure.axes[0].set_title(f"{TITLES[distortion]}: {source}", loc="left")
+    figure.suptitle(f"Deepcorr-5 against Finetune-8\n{TITLES[distortion]}: {source}", fontsize=11, x=0.02, ha="left")
     most, least = int(difference.argmax()), int(difference.argmin())
     figure.alt_text = (
         f"Per-class accuracy of Deepcorr-5 minus that of Finetune-8 under {NAMES[distortion]}, {source}: Deepcorr-5 is "
@@ -83,7 +83,7 @@ def _bars(difference: np.ndarray, names: Sequence[str], limit: float) -> Figure:
     axes.barh(range(len(order)), difference[order], color=colours, edgecolor="0.3", linewidth=0.5)
     axes.set_yticks(range(len(order)), [names[i].replace("_", " ") for i in order], fontsize=9)
     axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.set(xlim=(-1.1 * limit, 1.1 * limit), xlabel="Deepcorr-5 minus Finetune-8, accuracy")
+    axes.set(xlim=(-1.1 * limit, 1.1 * limit), xlabel="gain in accuracy")
     return figure
 
 
@@ -95,5 +95,5 @@ def _squares(difference: np.ndarray, limit: float) -> Figure:
     padded[:len(difference)] = difference
     image = axes.imshow(padded.reshape(side, side), cmap=DIFFERENCE, vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    figure.colorbar(image, ax=axes, label="Deepcorr-5 minus Finetune-8, accuracy", shrink=0.85)
+    figure.colorbar(image, ax=axes, label="gain in accuracy", shrink=0.85)
     return figure
