@@ -70,13 +70,12 @@ def _newton(gram: torch.Tensor, signs: torch.Tensor, cost: float, duals: torch.T
         left = gradient > TOLERANCE
         if not left.any():
             return duals
-        open_classes, own, score, sign, inside, gradient = (
-            open_classes[left], own[:, left], score[:, left], sign[:, left], inside[:, left], gradient[left])
+        open_classes, own, score, sign, inside = (
+            open_classes[left], own[:, left], score[:, left], sign[:, left], inside[:, left])
         target, few = torch.empty_like(own), (inside.sum(0) <= _FEW) | (number >= _PATIENCE)
         target[:, few] = _solve_directly(gram, sign[:, few], inside[:, few], cost)
         many = ~few
-        target[:, many] = _solve_iteratively(gram, single, sign[:, many], inside[:, many], cost, own[:, many],
-                                             gradient[many])
+        target[:, many] = _solve_iteratively(gram, single, sign[:, many], inside[:, many], cost, own[:, many])
         change = target - own
         moved = gram @ change
         step = _line_search(own, score, sign, change, moved, cost)
@@ -101,18 +100,19 @@ def _solve_directly(gram: torch.Tensor, signs: torch.Tensor, inside: torch.Tenso
 
 
 def _solve_iteratively(gram: torch.Tensor, single: torch.Tensor, signs: torch.Tensor, inside: torch.Tensor, cost: float,
-                       duals: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+                       duals: torch.Tensor) -> torch.Tensor:
     """As `_solve_directly`, nearly, for all classes together: conjugate gradients in single precision.
 
-    Each Newton step computes its own residual in double precision, so the solution does not suffer.
+    They start from `duals` and make what is missing a hundred times smaller. Each Newton step computes that in double
+    precision again, so the solution does not suffer.
     """
     start = torch.where(inside, duals, 0)
     residual = torch.where(inside, signs - gram @ start - start / (2 * cost), 0).float()
     mask, found = inside.float(), torch.zeros_like(residual)
-    enough = 0.05 * (10 * gradient).clamp(max=1) * inside.sum(0).sqrt()
     direction, square = residual.clone(), residual.square().sum(0)
+    enough = 1e-4 * square
     for _ in range(len(gram)):
-        if (square.sqrt() <= enough).all():
+        if (square <= enough).all():
             break
         image = mask * (single @ direction) + direction / (2 * cost)
         step = square / (direction * image).sum(0).clamp(min=1e-30)
