@@ -145,4 +145,7 @@ def _summary(outcome: dict) -> str:
     if isinstance(outcome.get("accuracy"), list):
         levels = " ".join(f"{a:.3f}" for a in outcome["accuracy"])
         return f"accuracy {levels}"
+    if "separation" in outcome:
+        levels = " ".join(f"{share:.3f}" for share in outcome["separation"])
+        return f"{outcome['images']} images, near their own {levels}"
     return f"{outcome['images']} images, clean accuracy {outcome['clean_accuracy']:.3f}"
