@@ -18,25 +18,24 @@ FOOTER = ('<div style="width:100%;text-align:center;font-size:8px;color:#555"><s
 UNFOLD = "document.querySelectorAll('details:not(.hide)').forEach(details => { details.open = true; })"
 
 
-def print_pdf(folder, target):
+def print_pdf(browser, folder, target):
     """Print the book that Sphinx's singlehtml wrote into `folder`; `target` is written whole or not at all."""
     written, opened = folder / "book/index.html", folder / "whole.html"
     if not written.is_file():
         raise InputError(f"{written}: expected the book as one page, got no such file; use make pdf.")
     shutil.copyfile(written, opened)  # its links to styles begin in `folder`, though it lies in a folder of its own
     partial = target.with_name(f".{target.name}.partial")
-    with chromium() as browser:
-        page = browser.new_page(color_scheme="light")
-        page.goto(opened.as_uri(), wait_until="load")
-        page.wait_for_function("MathJax.startup.promise.then(() => true)", timeout=120_000)
-        page.evaluate(UNFOLD)
-        try:
-            page.pdf(path=partial, format="A4", margin=MARGIN, print_background=True, outline=True, tagged=True,
-                     scale=0.75,
-                     display_header_footer=True, header_template="<span></span>", footer_template=FOOTER)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+    page = browser.new_page(color_scheme="light")
+    page.goto(opened.as_uri(), wait_until="load")
+    page.wait_for_function("MathJax.startup.promise.then(() => true)", timeout=120_000)
+    page.evaluate(UNFOLD)
+    try:
+        page.pdf(path=partial, format="A4", margin=MARGIN, print_background=True, outline=True, tagged=True, scale=0.75,
+                 display_header_footer=True, header_template="<span></span>", footer_template=FOOTER)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+        page.close()
 
 
 def main(arguments=None):
@@ -44,7 +43,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", type=Path, help="the PDF to write")
     try:
-        print_pdf(WHOLE, parser.parse_args(arguments).target)
+        target = parser.parse_args(arguments).target
+        with chromium() as browser:
+            print_pdf(browser, WHOLE, target)
     except InputError as error:
         print(error, file=sys.stderr)
         return 1

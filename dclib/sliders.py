@@ -96,8 +96,9 @@ def show(*sliders: Slider, caption: str = ""):
 def _slider(slider: Slider) -> str:
     frames = "".join(f'<div class="dclib-frame"><p class="dclib-stop">{html.escape(p.name)}</p>{p.content}</div>'
                      for p in slider.positions)
-    name = "slider-" + hashlib.sha256((slider.title + frames).encode()).hexdigest()[:10]
     words = html.escape("|".join(f"{p.name}. {p.words}" for p in slider.positions))
+    # From what is said and not from how its pictures are packed, which another version of Pillow may do otherwise.
+    name = "slider-" + hashlib.sha256((slider.title + words).encode()).hexdigest()[:10]
     return (f'<div class="dclib-slider" id="{name}"><p class="dclib-title">{html.escape(slider.title)}</p>'
             f'<label class="dclib-control" hidden>{html.escape(slider.label)}'
             f'<input type="range" min="0" max="{len(slider.positions) - 1}" value="0" data-words="{words}"></label>'
