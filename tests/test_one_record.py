@@ -95,7 +95,8 @@ def drawn_lines(store: Store) -> dict:
     for kind, sigmas in LEVELS["cifar100"].items():
         curves, table = judgement.swap_curves(SCALE, kind, store), f"table{3 if kind == 'blur' else 4}"
         made["figure4", kind] = figures.swap_fractions(curves["conv1"], FRACTIONS, kind, sigmas, "here")
-        made["figure5", kind] = figures.swap_layers({layer: a[2] for layer, a in curves.items()}, 0.5, kind, sigmas, "here")
+        made["figure5", kind] = figures.swap_layers({layer: a[2] for layer, a in curves.items()}, 0.5, kind, sigmas,
+                                                     "here")
         rows_of = {row.method: row.accuracy.mean(0) for row in tables.collect(table, SCALE, store)}
         made["accuracy", kind] = figures.accuracy_over_levels(rows_of, kind, sigmas, "here")
     return {key: [line.get_ydata().tolist() for line in figure.axes[0].lines] for key, figure in made.items()}
@@ -122,7 +123,8 @@ def uses(claim: dict, changed: Run) -> bool:
         return False
     if changed.kind == "swap":
         # The accuracy at the fraction 0.5 changes; a recovered share is read off 10 %, its own fraction and the best.
-        return (test.get("dataset"), test.get("distortion"), test.get("fraction")) == ("cifar100", changed.distortion, 0.5)
+        place = (test.get("dataset"), test.get("distortion"), test.get("fraction"))
+        return place == ("cifar100", changed.distortion, 0.5)
     levels = {test.get("level"), test.get("over")} - {"average", "each level", None}
     if levels and LEVEL not in levels:
         return False
@@ -150,7 +152,8 @@ def test_one_accuracy_changes_what_uses_it_and_nothing_else(filled, target, labe
     in_tables = [(table, method) for table in tables.TABLES for method, runs in rows(table, profile(SCALE)).items()
                  if changed in runs]
     columns = {table: tables.beside(table, SCALE, whole).columns for table, _ in in_tables}
-    assert cells == {(table, method, "here, small", columns[table][i]) for table, method in in_tables for i in (LEVEL, 7)}
+    assert cells == {(table, method, "here, small", columns[table][i])
+                     for table, method in in_tables for i in (LEVEL, 7)}
     assert judged == {claim["id"] for claim in paper.claims() if uses(claim, changed)}
     if changed.kind == "swap":
         assert drawn == {("figure4", changed.distortion), ("figure5", changed.distortion)}
