@@ -19,7 +19,7 @@ from dclib.verdicts import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
 SCALES = ("paper", "imagenet20", "small")
-_SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.NOT_RUN: "…"}
+SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.NOT_RUN: "…"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float) -> 
 
 def signed(outcome: Outcome) -> str:
     """A verdict with a sign before it, so that none depends on colour."""
-    return f"{_SIGNS[outcome]} {outcome}"
+    return f"{SIGNS[outcome]} {outcome}"
 
 
 def _styled(frame: pd.DataFrame, caption: str, name: str) -> Styler:

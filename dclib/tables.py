@@ -83,9 +83,9 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
 
 
 def source_line(target: str, profile_name: str, store: Store) -> str:
-    """Where a table's numbers come from: profile, stand-in, data, seeds, commits, hardware, command."""
+    """Where the numbers of a table or figure come from: profile, stand-in, data, seeds, commits, hardware, command."""
     p = profile(profile_name)
-    records = [record for row in collect(target, profile_name, store) for record in row.records]
+    records = [record for runs in rows(target, p).values() for run in runs if (record := store.get(run))]
     command = f"dclib run {target} --profile {profile_name}"
     if not records:
         return f"Profile {profile_name}: {NOT_RUN}; make it with `{command}`."
@@ -93,7 +93,8 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
     seeds = sorted({record.seed for record in records})
     cut = stand_in(target, p)
     scale = f" ({cut})" if cut else ""
-    return (f"Profile {profile_name}{scale}; data {records[0].description['dataset']} {records[0].description['fingerprint'][:8]}; "
+    data = records[0].description
+    return (f"Profile {profile_name}{scale}; data {data['dataset']} {data['fingerprint'][:8]}; "
             f"{len(records)} record{'s' * (len(records) > 1)}, seeds {', '.join(map(str, seeds))}; "
             f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
             f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")

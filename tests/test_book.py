@@ -5,9 +5,14 @@ import pkgutil
 import re
 from pathlib import Path
 
+import pytest
+
 import dclib
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.md")])
+#: Shares that are no results: the confidence of every interval, and a setting of the augmentation.
+SETTINGS = {"95", "15"}
 
 
 def documented():
@@ -39,3 +44,13 @@ def test_public_names_have_docstrings():
             found = getattr(module, public)
             if callable(found) and getattr(found, "__module__", "").startswith(name):
                 assert found.__doc__, f"{name}.{public}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_no_result_is_typed_into_prose(page):
+    """An accuracy has three decimals or more, a share a per cent sign; results come from cells, or from `glue`."""
+    text = page.read_text(encoding="utf-8")
+    for pattern in (r"^(`{3,}|~{3,}).*?^\1", r"\$\$.*?\$\$", r"(?<!`)`[^`\n]+`"):
+        text = re.sub(pattern, "", text, flags=re.DOTALL | re.MULTILINE)
+    assert not re.findall(r"(?<![\d.])0?\.\d{3,}", text)
+    assert set(re.findall(r"(\d+(?:\.\d+)?) ?%", text)) <= SETTINGS

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from dclib import statistics
 
@@ -155,3 +156,10 @@ def test_bad_input_is_one_sentence(name):
 def test_bad_confidence():
     with pytest.raises(ValueError, match="confidence"):
         statistics.bootstrap_interval(bits(7, 5), confidence=95)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+def test_holm_equals_statsmodels(count):
+    values = np.random.default_rng(count).random(count).round(2) ** 3  # with ties and zeros
+    expected = multipletests(values, method="holm")[1]
+    assert statistics.holm(values) == pytest.approx(expected, abs=1e-15)

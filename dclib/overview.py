@@ -1,0 +1,133 @@
+"""The book's front door: one line per table and figure of the paper, its value, ours, and what its claims come to."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dclib import tables
+from dclib.evidence import POINT, Sample, interval
+from dclib.experiments import profile, rows
+from dclib.judgement import SCALES, SIGNS
+from dclib.results import Store
+from dclib.statistics import Outcome
+from dclib.verdicts import Verdict
+
+#: Every table and figure: the page that shows it, and the targets whose runs stand behind it.
+PLACES = {
+    **{f"Table {n}": ("section3_setup", (f"table{n}",)) for n in (1, 2)},
+    **{f"Table {n}": ("section5_1_cifar100", (f"table{n}",)) for n in (3, 4, 5, 6)},
+    **{f"Table {n}": ("section5_2_imagenet", (f"table{n}",)) for n in (7, 8, 9)},
+    "Table 10": ("section5_2_imagenet", ()),
+    **{f"Table {n}": ("section5_2_imagenet", (f"table{n}",)) for n in (11, 12)},
+    **{f"Table {n}": ("section5_3_transfer", (f"table{n}",)) for n in (13, 14, 15)},
+    "Figure 1": ("section1_introduction", ()),
+    "Figure 2": ("section1_introduction", ("figure10",)),
+    "Figure 3": ("section3_setup", ()),
+    **{f"Figure {n}": ("section4_deepcorrect", (f"figure{n}",)) for n in (4, 5)},
+    "Figure 6": ("section5_2_imagenet", ("figure6",)),
+    **{f"Figure {n}": ("section4_deepcorrect", ()) for n in (7, 8)},
+    "Figure 9": ("section5_1_cifar100", ("figure9",)),
+    "Figure 10": ("section1_introduction", ("figure10",)),
+    **{f"Figure {n}": ("section5_2_imagenet", (f"figure{n}",)) for n in (11, 12)},
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One table or figure. `method` and the numbers are those of the paper's best recorded row, where rows have one.
+
+    deviation: our mean accuracy minus the paper's, in units of the authors' own spread (1 point); `runs` are the ids of
+    the records, `missing` counts the runs that have none.
+    """
+
+    name: str
+    page: str
+    targets: tuple[str, ...]
+    scale: str
+    method: str
+    paper: float | None
+    ours: float | None
+    interval: tuple[float, float] | None
+    seeds: int
+    verdicts: Counter
+    runs: tuple[str, ...]
+    missing: int
+
+    @property
+    def deviation(self) -> float | None:
+        return None if self.ours is None else (self.ours - self.paper) / POINT
+
+
+def overview(judged: Sequence[tuple[Verdict, str]], store: Store) -> list[Line]:
+    """A line for each of Tables 1 to 15 and Figures 1 to 12; `judged` are all claims as `judgement.judge` gives them."""
+    return [_line(name, page, targets, judged, store) for name, (page, targets) in PLACES.items()]
+
+
+def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
+    scale, found, missing = "", [], 0
+    for scale in SCALES if targets else ():
+        runs = [run for target in targets for of in rows(target, profile(scale)).values() for run in of]
+        found = [run.id for run in runs if store.path(run).exists()]
+        missing = len(runs) - len(found)
+        if found:
+            break
+    else:
+        scale = ""
+    method, printed, ours, bounds, seeds = "", None, None, None, 0
+    if found and targets[0] in tables.TABLES:
+        recorded = [row for row in tables.collect(targets[0], scale, store) if row.records]
+        if recorded:
+            best = max(recorded, key=lambda row: row.paper_average)
+            method, printed, ours = best.method, best.paper_average, float(best.accuracy.mean())
+            bounds, seeds = interval([Sample(list(best.records))], lambda mean: mean), len(best.records)
+    counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
+    return Line(name, page, targets, scale, method, printed, ours, bounds, seeds, counts, tuple(found), missing)
+
+
+def places(words: str) -> set[str]:
+    """The tables and figures in a claim's place: "Section 5.2.3; Tables 10 to 12" names three."""
+    named = set()
+    for kind, first, link, last in re.findall(r"(Table|Figure)s? (\d+)(?: (to|and) (\d+))?", words):
+        numbers = range(int(first), int(last) + 1) if link == "to" else filter(None, (first, last))
+        named |= {f"{kind} {number}" for number in numbers}
+    return named
+
+
+def as_markdown(lines: Sequence[Line]) -> str:
+    """The lines as a MyST table, and the records behind each of them."""
+    text = ["| | the paper | here | deviation | scale | claims | make it again |", "|---|---:|---|---:|---|---|---|"]
+    for line in lines:
+        text.append(f"| {{doc}}`{line.name} <{line.page}>` | {_paper(line)} | {_ours(line)} | "
+                    f"{'–' if line.deviation is None else f'{line.deviation:+.1f}'} | {line.scale or '–'} | "
+                    f"{_tally(line.verdicts)} | {_command(line)} |")
+    return "\n".join(text)
+
+
+def records_of(lines: Sequence[Line]) -> str:
+    """Which records stand behind each table and figure, as a Markdown list."""
+    return "\n".join(f"- {line.name}: " + ", ".join(f"`{run}`" for run in line.runs) for line in lines if line.runs)
+
+
+def _paper(line: Line) -> str:
+    return "–" if line.paper is None else f"{line.paper:.4f} ({line.method})"
+
+
+def _ours(line: Line) -> str:
+    if not line.targets:
+        return "no run needed"
+    if not line.runs:
+        return "*not run yet*"
+    missing = f"; {line.missing} runs missing" if line.missing else ""
+    if line.ours is None:
+        return f"{len(line.runs)} records{missing}"
+    low, high = line.interval or (line.ours, line.ours)
+    return f"{line.ours:.4f} [{low:.4f}, {high:.4f}], {line.seeds} seed{'s' * (line.seeds > 1)}{missing}"
+
+
+def _tally(verdicts: Counter) -> str:
+    return " ".join(f"{SIGNS[v]} {verdicts[v]}" for v in Outcome if verdicts[v]) or "–"
+
+
+def _command(line: Line) -> str:
+    return f"`dclib run {' '.join(line.targets)} --profile {line.scale or SCALES[0]}`" if line.targets else "–"

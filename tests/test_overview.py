@@ -1,0 +1,67 @@
+"""The front door: every table and figure has its line, with the paper's value, ours, and the claims about it."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+from test_pages import put, run_of
+from reference_notebooks import ROOT
+
+from dclib import judgement, overview, paper
+from dclib.cli import _parser
+from dclib.experiments import TARGETS
+from dclib.statistics import Outcome
+
+
+def judged(store, *words):
+    return [judgement.judge(claim, store) for claim in paper.claims() if any(w in claim["place"] for w in words)]
+
+
+def test_all_tables_and_figures_are_there_with_a_page():
+    assert list(overview.PLACES) == [f"Table {n}" for n in range(1, 16)] + [f"Figure {n}" for n in range(1, 13)]
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    pages = {chapter["file"] for part in yaml.safe_load(toc)["parts"] for chapter in part["chapters"]}
+    for page, targets in overview.PLACES.values():
+        assert f"executed/{page}" in pages and set(targets) <= set(TARGETS)
+
+
+@pytest.mark.parametrize("words, named", [
+    ("Section 5.2.3; Tables 10 to 12", {"Table 10", "Table 11", "Table 12"}),
+    ("Section 5.3; Tables 13 and 15", {"Table 13", "Table 15"}), ("Section 4.1; Figure 4", {"Figure 4"}),
+    ("Section 3.1", set()), ("Section 5.2.1; Table 1", {"Table 1"})])
+def test_places(words, named):
+    assert overview.places(words) == named
+
+
+def test_every_claim_with_a_place_is_counted_there(store):
+    lines = overview.overview(judged(store, ""), store)
+    counted = sum((line.verdicts for line in lines), Counter())
+    assert counted.total() == sum(len(overview.places(claim["place"])) for claim in paper.claims())
+
+
+def test_without_records_nothing_is_claimed(store):
+    for line in overview.overview([], store):
+        assert line.ours is None and line.deviation is None and not line.runs
+    shown = overview.as_markdown(overview.overview([], store))
+    assert shown.count("*not run yet*") == sum(bool(targets) for _, targets in overview.PLACES.values())
+
+
+def test_line_has_the_papers_value_ours_and_the_deviation(store):
+    put(store, run_of("Finetune-1"), share=0.4)
+    record = put(store, run_of("Deepcorr-1"), share=0.5)
+    line = overview.overview(judged(store, "Table 3"), store)[2]
+    assert (line.name, line.method, line.scale, line.seeds) == ("Table 3", "Deepcorr-1", "small", 1)
+    assert line.paper == paper.row(3, "Deepcorr-1")["average"]
+    assert line.ours == pytest.approx(np.mean(record.accuracy)) and line.interval[0] < line.ours < line.interval[1]
+    assert line.deviation == pytest.approx(100 * (line.ours - line.paper))
+    assert set(line.runs) == {run_of("Finetune-1").id, record.id} and line.missing == 9
+    assert line.verdicts[Outcome.HOLDS] > 0
+    assert f"`{record.id}`" in overview.records_of([line])
+
+
+def test_commands_are_understood(store):
+    shown = overview.as_markdown(overview.overview([], store))
+    commands = re.findall(r"`dclib ([^`]+)`", shown)
+    assert commands and all(set(_parser().parse_args(c.split()).targets) <= set(TARGETS) for c in commands)
