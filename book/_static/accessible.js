@@ -10,4 +10,5 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   // Sphinx writes the parameters of a long signature as a list of definitions without terms.
   all("dt.sig > dl, dt.sig > dl > dd", element => element.setAttribute("role", "none"));
+  all(".citation-list > .citation", element => element.setAttribute("role", "listitem")); // theirs is no list's child
 });
