@@ -31,7 +31,7 @@ def predictions(images: np.ndarray, classes: Sequence[str], predicted: Sequence[
         raise InputError("predictions: expected at least one image, got none.")
     shown = np.clip(np.asarray(images, dtype=float) / 255, 0, 1).transpose(0, 1, 3, 4, 2)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(5.2, 1.75 * len(shown) + 0.3), layout="constrained")
+        figure = Figure(figsize=(5.2, 1.62 * len(shown) + 0.3), layout="constrained")
         grid = figure.subplots(*shown.shape[:2], squeeze=False)
     stories = []
     for row, pictures, truth, names, shares in zip(grid, shown, classes, predicted, np.asarray(confidence)):
