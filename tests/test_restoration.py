@@ -65,7 +65,7 @@ def test_bm3d_may_be_asked_from_two_threads(photographs):
     part = photographs[:1, :, 30:46, 30:46]
     with ThreadPoolExecutor(2) as pool:  # the package itself would end the process
         first, second = pool.map(lambda _: denoise_bm3d(part, 20.0), range(2))
-    assert torch.equal(first, second)
+    assert torch.allclose(first, second, atol=0.01)  # its own threads add up in any order
 
 
 @pytest.mark.parametrize("sigma", [0, 0.1])
