@@ -5,6 +5,7 @@ deconvolution with the true kernel stands in for it, and tables that use it have
 """
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,12 +18,14 @@ from dclib.errors import InputError, check_images, check_pixel_range
 
 #: Weight of the Wiener filter's regulariser, the same at every level: it helps under each of ImageNet's six.
 BALANCE = 0.01
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def denoise_bm3d(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Noisy images restored by BM3D with block matching on the luminance (Dabov et al.; Table 8).
 
-    Takes seconds an image; images are worked on in parallel.
+    Takes seconds an image. The package spreads each image over all cores itself, and does not stand being called twice
+    at once; so images follow one another here.
 
     Args:
         images: float tensor [N, 3, H, W] on the 0..255 scale, noise not clipped, H and W at least 8.
@@ -44,7 +47,8 @@ def denoise_bm3d(images: torch.Tensor, sigma: float) -> torch.Tensor:
                          "with pip install 'dclib[restoration]'.") from error
     if sigma == 0:
         return images.clone()
-    return _each(images, lambda image: bm3d_rgb(image.transpose(1, 2, 0), sigma).transpose(2, 0, 1))
+    with _ONE_AT_A_TIME:
+        return _each(map, images, lambda image: bm3d_rgb(image.transpose(1, 2, 0), sigma).transpose(2, 0, 1))
 
 
 def deconvolve(images: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -75,8 +79,9 @@ def deconvolve(images: torch.Tensor, sigma: float) -> torch.Tensor:
                          f"{list(images.shape[2:])}.")
     kernel, inside = np.outer(window, window), torch.full_like(images[:1, :1], 255)
     whole = F.pad(images * 255 / gaussian_blur(inside, sigma), (reach,) * 4, mode="reflect")
-    restored = _each(whole, lambda image: 255 * np.stack([wiener(channel / 255, kernel, BALANCE, clip=False)
-                                                          for channel in image]))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # SciPy's transforms run outside of the interpreter
+        restored = _each(pool.map, whole, lambda image: 255 * np.stack(
+            [wiener(channel / 255, kernel, BALANCE, clip=False) for channel in image]))
     return restored[..., reach:-reach, reach:-reach].contiguous()
 
 
@@ -84,11 +89,9 @@ def deconvolve(images: torch.Tensor, sigma: float) -> torch.Tensor:
 WAYS = {"bm3d": denoise_bm3d, "deconvolution": deconvolve}
 
 
-def _each(images: torch.Tensor, restore: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
-    """`restore` applied to every image float64 [C, H, W], several at once: the work is done outside of Python."""
-    arrays = images.detach().double().cpu().numpy()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        restored = np.stack(list(pool.map(restore, arrays)))
+def _each(apply: Callable, images: torch.Tensor, restore: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:
+    """`restore` applied to every image float64 [C, H, W] by `apply`, which is `map` or does the same in parallel."""
+    restored = np.stack(list(apply(restore, images.detach().double().cpu().numpy())))
     return torch.from_numpy(restored).to(images.device, images.dtype)
 
 

@@ -1,6 +1,7 @@
 """Restoration told the true sigma: better than the distorted image, harmless where there is nothing to restore."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
@@ -57,6 +58,14 @@ def test_bm3d_hardly_touches_an_image_with_hardly_any_noise(photographs):
     part = photographs[:1, :, 20:52, 20:52]
     assert (denoise_bm3d(part, 0.1) - part).abs().max() < 1
     assert torch.equal(denoise_bm3d(part, 0), part)
+
+
+@needs_bm3d
+def test_bm3d_may_be_asked_from_two_threads(photographs):
+    part = photographs[:1, :, 30:46, 30:46]
+    with ThreadPoolExecutor(2) as pool:  # the package itself would end the process
+        first, second = pool.map(lambda _: denoise_bm3d(part, 20.0), range(2))
+    assert torch.allclose(first, second, atol=0.01)  # its own threads add up in any order
 
 
 @pytest.mark.parametrize("sigma", [0, 0.1])
