@@ -11,8 +11,8 @@ import dclib
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.md")])
-#: Shares that are no results: the confidence of every interval, and a setting of the augmentation.
-SETTINGS = {"95", "15"}
+#: Shares that are no results: the confidence of every interval, a setting of the augmentation, fractions beta.
+SETTINGS = {"95", "15", "50", "75"}
 
 
 def documented():
