@@ -142,7 +142,8 @@ def made_on(device):
     from dclib.execution import environment
 
     found = environment(device)
-    return f"{found['device']}, Python {found['python']}, torch {found['torch']}, dclib {found['dclib']}"
+    return (f"{found['device']}, Python {found['python']}, torch {found['torch']}, dclib {found['dclib']}, "
+            f"commit {found['commit']}")
 
 
 def execute_all(names, inputs, output, jobs, environment):

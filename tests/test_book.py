@@ -11,8 +11,8 @@ import dclib
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.md")])
-#: Shares that are no results: the confidence of every interval, and a setting of the augmentation.
-SETTINGS = {"95", "15"}
+#: Shares that are no results: the confidence of every interval, a setting of the augmentation, fractions beta.
+SETTINGS = {"95", "15", "50", "75"}
 
 
 def documented():
@@ -54,3 +54,15 @@ def test_no_result_is_typed_into_prose(page):
         text = re.sub(pattern, "", text, flags=re.DOTALL | re.MULTILINE)
     assert not re.findall(r"(?<![\d.])0?\.\d{3,}", text)
     assert set(re.findall(r"(\d+(?:\.\d+)?) ?%", text)) <= SETTINGS
+
+
+def test_workflow_publishes_what_passed_and_makes_no_record():
+    workflow = (ROOT / ".github/workflows/book.yml").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"run: make (\S+)", workflow)
+    assert {"test", "book"} <= set(targets) and workflow.rindex("run: make") < workflow.index("upload-pages-artifact")
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    assert re.findall(r"^    needs: (.*)$", workflow, re.MULTILINE) == ["build", "build"]
+    assert "jupyter-book build . --all -W " in makefile
+    for text in (workflow, makefile):
+        assert "dclib run" not in text and "--recompute" not in text

@@ -1,0 +1,144 @@
+"""Executing notebooks: what fails leaves no page, what is older than its inputs says so, what is unchanged rests."""
+
+import json
+import shutil
+import sys
+
+import execute
+import nbformat
+import pytest
+
+CELLS = """---
+kernelspec: {{display_name: Python 3, name: python3}}
+---
+
+# A page
+
+```{{code-cell}} ipython3
+:tags: [parameters]
+
+profile = "miniature"
+device = "cpu"
+recompute = False
+seed = 0
+```
+
+```{{code-cell}} ipython3
+{last}
+```
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of two notebooks, of which each test can break one."""
+    for folder in ("notebooks", "book", "dclib", "data/results"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "_toc.yml").write_text("root: book/index\nparts:\n  - chapters:\n" + "".join(
+        f"      - file: executed/{name}\n" for name in ("first", "second", "status")))
+    for name in ("first", "second"):
+        (tmp_path / f"notebooks/{name}.md").write_text(CELLS.format(last="1 + 1"))
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    monkeypatch.setattr(execute, "made_on", lambda device: "a machine, commit abc")
+    monkeypatch.setattr(execute, "execute_all", one_after_the_other)
+    return tmp_path
+
+
+def one_after_the_other(names, inputs, output, jobs, environment):
+    """`execute_all` without processes, and with a run that does not start a kernel."""
+    failures = []
+    for name in names:
+        try:
+            make(name, inputs[name], output, environment)
+        except execute.Failed as failure:
+            (output / f"{name}.ipynb").unlink(missing_ok=True)
+            failures.append(str(failure))
+    return failures
+
+
+def make(name, inputs, output, environment):
+    notebook = execute.read_source(name)
+    if "raise" in notebook.cells[-1].source:
+        raise execute.Failed(f"notebooks/{name}.md failed")
+    notebook.metadata[execute.METADATA_KEY] = {
+        "inputs": inputs, "environment": environment, "peak_memory_mb": 512, "seconds": 3.4, "date": "2026-01-02 03:04"}
+    nbformat.write(notebook, output / f"{name}.ipynb")
+
+
+def run(*arguments):
+    return execute.main(["--profile", "smoke", *arguments])
+
+
+def status(project):
+    return (project / "executed/status.md").read_text(encoding="utf-8")
+
+
+def test_status_page_says_how_each_page_was_made(project):
+    assert run() == 0
+    for name in ("first", "second"):
+        assert f"| {{doc}}`{name}` | current | smoke | 3 | 512 MB | 2026-01-02 03:04 |" in status(project)
+    assert "- a machine, commit abc" in status(project)
+
+
+@pytest.mark.parametrize("path, what", [("dclib/new.py", "dclib"), ("data/results/new.json", "records"),
+                                        ("notebooks/first.md", "source")])
+def test_page_older_than_its_inputs_is_flagged(project, path, what):
+    run()
+    target = project / path
+    target.write_text((target.read_text() if target.exists() else "") + "\nmore\n")
+    assert run("--status-only") == 0
+    assert f"{{doc}}`first` | older than its {what} |" in status(project)
+    assert ("`second` | current" in status(project)) == (what == "source")
+
+
+def test_unchanged_pages_rest(project, capsys):
+    run()
+    capsys.readouterr()
+    run()
+    assert "All notebooks are executed and unchanged." in capsys.readouterr().out
+
+
+def test_failing_notebook_leaves_no_page_and_an_exit_code(project, capsys):
+    assert run() == 0
+    (project / "notebooks/first.md").write_text(CELLS.format(last="raise ValueError('no')"))
+    assert run() == 1
+    assert not (project / "executed/first.ipynb").exists() and (project / "executed/second.ipynb").exists()
+    assert "notebooks/first.md failed" in capsys.readouterr().err
+    assert "| first | not executed yet |" in status(project)
+
+
+def test_notebook_without_parameters_is_refused(project, capsys):
+    (project / "notebooks/first.md").write_text("# A page\n")
+    assert run() == 1 and "expected one code cell tagged `parameters`" in capsys.readouterr().err
+
+
+def test_page_without_a_notebook_is_refused(project, capsys):
+    (project / "notebooks/second.md").unlink()
+    assert run() == 1 and "there is no notebooks/second.md" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_error_in_a_cell_removes_the_old_page(tmp_path, monkeypatch):
+    """The real thing, in a process of its own with a kernel: nothing of a failed notebook can be published."""
+    import subprocess
+
+    shutil.copytree(execute.ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("_static", "vendor"))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "executed").mkdir()
+    (tmp_path / "executed/first.ipynb").write_text(json.dumps({"an": "old page"}))
+    (tmp_path / "_toc.yml").write_text("parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
+    (tmp_path / "notebooks/first.md").write_text(CELLS.format(last="raise ValueError('this cell fails')"))
+    made = subprocess.run([sys.executable, "book/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
+                          text=True)
+    assert made.returncode == 1 and "ValueError: this cell fails" in made.stderr
+    assert not list((tmp_path / "executed").glob("*.ipynb"))
+    assert "not executed yet" in (tmp_path / "executed/status.md").read_text()
+
+
+def test_book_target_stops_where_a_notebook_failed():
+    """`make book` executes before it builds, and each of its lines stops at an error."""
+    lines = (execute.ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    start = lines.index("book: .venv/installed")
+    target = lines[start:start + 6]
+    assert any("book/execute.py" in line and not line.lstrip("\t").startswith(("-", "@-")) for line in target)
+    assert ".SHELLFLAGS := -euo pipefail -c" in lines
