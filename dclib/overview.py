@@ -98,7 +98,8 @@ def as_markdown(lines: Sequence[Line]) -> str:
     """The lines as a MyST table, and the records behind each of them."""
     text = ["| | the paper | here | deviation | scale | claims | make it again |", "|---|---:|---|---:|---|---|---|"]
     for line in lines:
-        text.append(f"| {{doc}}`{line.name} <{line.page}>` | {_paper(line)} | {_ours(line)} | "
+        name = line.name.replace(" ", "\N{NO-BREAK SPACE}")
+        text.append(f"| {{doc}}`{name} <{line.page}>` | {_paper(line)} | {_ours(line)} | "
                     f"{'–' if line.deviation is None else f'{line.deviation:+.1f}'} | {line.scale or '–'} | "
                     f"{_tally(line.verdicts)} | {_command(line)} |")
     return "\n".join(text)
