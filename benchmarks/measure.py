@@ -31,9 +31,8 @@ def seconds(work: Callable[[], object], device: str = "cpu", repeats: int = 7, *
 
 
 def taking_turns(work: dict[str, Callable[[], object]], device: str = "cpu", repeats: int = 3) -> dict[str, list[float]]:
-    """`seconds` of several works in turn, so that a change in the machine's load meets all of them."""
-    rounds = [{name: seconds(call, device, 1, warm_up=number == 0)[0] for name, call in work.items()}
-              for number in range(repeats)]
+    """`seconds` of several works in turn, so that a change in the machine's load meets all of them; no warm-up."""
+    rounds = [{name: seconds(call, device, 1, warm_up=False)[0] for name, call in work.items()} for _ in range(repeats)]
     return {name: [times[name] for times in rounds] for name in work}
 
 
