@@ -21,10 +21,10 @@ from dclib.datasets.folders import (
 )
 from dclib.errors import InputError
 
-__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT", "PHOTOGRAPHS", "SELECTION_FINGERPRINTS", "VALIDATION",
-           "Collection", "Dataset", "Rows", "Split", "cache_folder", "caltech101", "canonical_order", "cifar100",
-           "data_folder", "fingerprint_of", "imagenet", "load", "per_class_sample", "photograph_file", "photographs",
-           "sun397"]
+__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT", "PHOTOGRAPHS",
+           "SELECTION_FINGERPRINTS", "VALIDATION", "Collection", "Dataset", "Rows", "Split", "cache_folder", "caltech101",
+           "canonical_order", "cifar100", "collection", "data_folder", "fingerprint_of", "imagenet", "load", "per_class_sample", "photograph_file", "photographs",
+           "sun397", "whole_fingerprint"]
 
 
 def load(name: str, seed: int = 0) -> Dataset:
