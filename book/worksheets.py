@@ -44,7 +44,14 @@ def blank(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def checks_of(code: str) -> list[str]:
     """The assertions of a solution that stand on their own, outside of functions."""
-    return [ast.get_source_segment(code, node) for node in ast.parse(code).body if isinstance(node, ast.Assert)]
+    found, waiting = [], list(ast.parse(code).body)
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.Assert):
+            found.append(ast.get_source_segment(code, node))
+        elif isinstance(node, (ast.For, ast.If, ast.With)):
+            waiting = node.body + waiting
+    return found
 
 
 def plain(markdown: str) -> str:

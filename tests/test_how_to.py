@@ -14,7 +14,7 @@ from torchvision.models import resnet18
 
 from dclib import correction
 from dclib.cli import _parser
-from dclib.experiments import PROFILES, TARGETS
+from dclib.experiments import HALVES, PROFILES, TARGETS
 from dclib.models import AllConvNet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,5 +106,5 @@ def commands():
 def test_commands_are_understood(command):
     options = _parser().parse_args(shlex.split(command, comments=True)[1:])
     for target in [*getattr(options, "targets", []), *filter(None, [getattr(options, "target", None)])]:
-        assert target in TARGETS
+        assert target in (*HALVES, *TARGETS)
     assert getattr(options, "profile", "small") in PROFILES

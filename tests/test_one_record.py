@@ -34,6 +34,8 @@ def made_up(run: Run) -> Record:
         accuracy = {layer: np.sort(rng.uniform(0.3, 0.6, (5, 6)), axis=0).tolist() for layer in run.layers}
         return Record(run.description, {"accuracy": accuracy, "distorted_accuracy": [0.25] * 6, "clean_accuracy": 0.7},
                       cost, environment)
+    if run.kind == "embed":
+        return Record(run.description, {"separation": rng.uniform(0.3, 0.6, 7).tolist()}, cost, environment)
     hardness = np.random.default_rng(1).random(IMAGES)
     correct = hardness + rng.normal(0, 0.2, (7, IMAGES)) < 0.8 - 0.07 * np.arange(7)[:, None]
     outcome = {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist(), "filters": {},
