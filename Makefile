@@ -12,8 +12,11 @@ BIN := .venv/bin
 LOGS := _build/logs
 HTML := _build/html
 PDF := _build/deepcorrect.pdf
+# Its time is when the last build of the pages began.
+BEGUN := _build/html.begun
+PAGES := book executed notebooks dclib _config.yml _toc.yml CHANGELOG.md README.md CITATION.cff
 
-.PHONY: help book pdf test references check-pages smoke clean
+.PHONY: help book html pdf test references check-pages smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
@@ -31,12 +34,18 @@ book: .venv/installed
 	@mkdir -p $(LOGS)
 	@$(BIN)/python book/execute.py --profile $(PROFILE)
 	@$(BIN)/python book/export_demo.py 2> $(LOGS)/export_demo.log || { tail -n 1 $(LOGS)/export_demo.log >&2; exit 1; }
-	@echo "Building the book."
-	@rm -rf $(HTML)
+	@if test -f $(HTML)/index.html && test -f $(BEGUN) \
+	  && test -z "$$(find $(PAGES) -name __pycache__ -prune -o -newer $(BEGUN) -print -quit)"; then \
+	  echo "The pages are built and unchanged."; else $(MAKE) -s html; fi
+	@echo "The book is in $(HTML); open $(CURDIR)/$(HTML)/index.html in a browser."
+
+# All pages anew: a link or a table of contents may change in pages whose source did not.
+html:
+	@echo "Building the pages."
+	@rm -rf $(HTML) && touch $(BEGUN)
 	@$(BIN)/jupyter-book build . --all -W --keep-going -q 2>&1 | sed $$'s/\033\\[[0-9;]*m//g' > $(LOGS)/book.log \
 	  || { rm -rf $(HTML); grep -E 'WARNING|ERROR' $(LOGS)/book.log >&2 || tail -n 3 $(LOGS)/book.log >&2; \
 	       echo "The book was not built; the full log is $(LOGS)/book.log." >&2; exit 1; }
-	@echo "The book is in $(HTML); open $(CURDIR)/$(HTML)/index.html in a browser."
 
 pdf: book
 	@echo "Printing the book."

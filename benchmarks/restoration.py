@@ -1,4 +1,4 @@
-"""Seconds an image: restoration by BM3D and by deconvolution, and AlexNet's forward pass without and with Deepcorr-5's units.
+"""Seconds an image: restoration by BM3D and deconvolution, and AlexNet's forward pass without and with Deepcorr-5's units.
 
 usage: python -m benchmarks.restoration [--device cpu] [--images 3]
 Photographs of 227x227 pixels that ship with scikit-image, noise of sigma 40 and blur of sigma 4, the middle levels. The

@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
-
 from execute import ROOT, Failed, execute_all, made_on, page_names
 
 FOLDER = ROOT / "tests/references"

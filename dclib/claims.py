@@ -1,7 +1,7 @@
 """The kinds of claim in data/paper/claims.json, and what each comes to when records are at hand.
 
-A kind is a function (claim, evidence) -> Finding. The rule that they share stands in dclib.verdicts. Each kind, the fields of
-its test, and our value:
+A kind is a function (claim, evidence) -> Finding. The rule that they share stands in dclib.verdicts. Each kind, the
+fields of its test, and our value:
 
 accuracy (table, method, level?)
     mean accuracy

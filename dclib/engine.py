@@ -46,8 +46,7 @@ class Engine:
         self.model, self.optimiser, self.schedule, self.precision = model, optimiser, schedule, precision
         self.device = next(model.parameters()).device
         self.graph: torch.cuda.CUDAGraph | None = None
-        if self.device.type == "cuda":
-            model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)
         self.forward = distributed.wrapped(model)
         self.captures = self.device.type == "cuda" and distributed.count() == 1
 
@@ -55,7 +54,7 @@ class Engine:
         if not self.captures:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            return self._iterate(images, labels)
+            return self._iterate(images.contiguous(memory_format=torch.channels_last), labels)
         if self.graph is None:
             self._capture(images, labels)
         self.images.copy_(images)

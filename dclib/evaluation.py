@@ -11,8 +11,8 @@ from dclib.errors import InputError
 
 #: Noise is drawn in chunks of so many images, so that it does not depend on the batch size.
 _NOISE_CHUNK = 250
-#: Images that are run at once; fewer where they are large.
-_BATCH, _BATCH_OF_LARGE, _LARGE = 1000, 250, 128
+#: Images that are run at once; fewer where they are large, and on a CPU, whose caches hold no more activations.
+_BATCH, _SMALL_BATCH, _LARGE = 1000, 250, 128
 #: All levels of a split are kept for repeated looks where they need no more bytes than this.
 _KEPT_BYTES = 4 * 2**30
 
@@ -30,12 +30,12 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
         seed: of the noise. Equal seeds give equal noisy images on every device and for every model, so that
             comparisons are paired.
         restore: called with (distorted images, sigma) at every level but the clean one: a rival of Tables 7 and 8.
-        batch_size: a multiple of 250; by the size of the images when None.
+        batch_size: a multiple of 250; by the size of the images and the device when None.
     """
-    batch_size = batch_size or _batch_size(split.images)
+    parameter = next(model.parameters())
+    batch_size = batch_size or _batch_size(split.images, parameter.device)
     if batch_size % _NOISE_CHUNK:
         raise InputError(f"batch_size: expected a multiple of {_NOISE_CHUNK}, got {batch_size}.")
-    parameter = next(model.parameters())
     levels = [0.0, *sigmas] if distortion else [0.0]
     correct = torch.empty(len(levels), len(split), dtype=torch.bool)
     was_training = model.training
@@ -48,13 +48,18 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
             for level, distorted in enumerate(_levels(images, distortion, levels, seed, start)):
                 if restore and levels[level]:
                     distorted = restore(distorted, levels[level])
-                correct[level, rows] = (model(distorted).argmax(1) == labels).cpu()
+                correct[level, rows] = (_logits(model, distorted).argmax(1) == labels).cpu()
     model.train(was_training)
     return correct
 
 
-def _batch_size(images: torch.Tensor) -> int:
-    return _BATCH if images.shape[-1] <= _LARGE else _BATCH_OF_LARGE
+def _batch_size(images: torch.Tensor, device: torch.device) -> int:
+    return _BATCH if images.shape[-1] <= _LARGE and device.type != "cpu" else _SMALL_BATCH
+
+
+def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Channels last: convolutions read their input in this order, on a CPU up to 1.5 times faster."""
+    return model(images.contiguous(memory_format=torch.channels_last))
 
 
 def can_be_kept(split: Split, sigmas: tuple[float, ...]) -> bool:
@@ -65,12 +70,12 @@ def can_be_kept(split: Split, sigmas: tuple[float, ...]) -> bool:
 def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *,
                batch_size: int | None = None) -> torch.Tensor:
     """Which images of `levels` [L, N, C, H, W] the model classifies correctly: bool [L, N] on the CPU."""
-    batch_size = batch_size or _batch_size(levels)
+    batch_size = batch_size or _batch_size(levels, levels.device)
     labels = labels.to(levels.device)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        correct = [torch.cat([model(batch).argmax(1) == label for batch, label in
+        correct = [torch.cat([_logits(model, batch).argmax(1) == label for batch, label in
                               zip(level.split(batch_size), labels.split(batch_size))]) for level in levels]
     model.train(was_training)
     return torch.stack(correct).cpu()

@@ -31,8 +31,9 @@ UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in 
 DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
 GREY, WIDTH, SVG_LIMIT = "0.45", 4.3, 150_000
 STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
-         "legend.fontsize": 10, "legend.handlelength": 2.6, "legend.columnspacing": 1.2, "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False,
-         "axes.spines.right": False, "axes.grid": True, "grid.color": "0.88", "axes.axisbelow": True,
+         "legend.fontsize": 10, "legend.handlelength": 2.6, "legend.columnspacing": 1.2,
+         "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False,
+         "axes.grid": True, "grid.color": "0.88", "axes.axisbelow": True,
          "lines.markersize": 5, "lines.linewidth": 1.6, "svg.hashsalt": "dclib"}
 
 

@@ -83,9 +83,9 @@ def embeddings(points: Mapping[str, np.ndarray], labels: Sequence[int], classes:
         axes.set_title("clean" if sigma == 0 else f"{SYMBOLS[distortion]} = {sigma:g}", fontsize=10, pad=4)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9,
                   handletextpad=0.1, columnspacing=0.8, markerscale=1.8)
-    figure.alt_text = (f"Scatter plots of {len(labels)} images of {len(classes)} classes by the features of a network, under "
-                       f"growing {NAMES[distortion]}. The share of points whose nearest neighbour is of their own class: "
-                       f"{'; '.join(parts)}.")
+    figure.alt_text = (f"Scatter plots of {len(labels)} images of {len(classes)} classes by the features of a network, "
+                       f"under growing {NAMES[distortion]}. The share of points whose nearest neighbour is of their own "
+                       f"class: {'; '.join(parts)}.")
     return figure
 
 

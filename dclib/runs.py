@@ -62,6 +62,10 @@ class Schedule:
         return self.learning_rate * 0.1**dropped / (1 + self.decay * iteration)
 
 
+#: Shares of a layer's filters that are swapped together in Figures 4 and 5.
+FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which filters of which layers are corrected.
@@ -90,10 +94,11 @@ class Run:
     run of Algorithm 1 that chose its filters; in the description they stand as their ids.
 
     An AlexNet has a `layout`, the SHA-256 of the pre-trained convolutions in its `trunk`, no `width`, and one of the
-    `designs` per layer. `validation_images` and `test_images` are then counted per class; all when None; `restoration` names what is done to
-    distorted images before the network of `base` sees them (Tables 7 and 8). Kind "transfer" trains linear SVMs on
-    `features` of the network of `base`, with the images that `trained_on` says (Tables 13 to 15).
-    Kind "embed" lays the test images of the classes `shown` out in the plane by those features (Figures 2 and 10).
+    `designs` per layer. `validation_images` and `test_images` are then counted per class; all when None;
+    `restoration` names what is done to distorted images before the network of `base` sees them (Tables 7 and 8).
+    Kind "transfer" trains linear SVMs on `features` of the network of `base`, with the images that `trained_on` says
+    (Tables 13 to 15). Kind "embed" lays the test images of the classes `shown` out in the plane by those features
+    (Figures 2 and 10).
     """
 
     kind: str

@@ -11,8 +11,9 @@ from multiprocessing.queues import SimpleQueue
 import torch
 from tqdm import tqdm
 
+from dclib.environment import check_device, commit
 from dclib.errors import InputError
-from dclib.execution import BusyError, check_device, commit, obtain
+from dclib.execution import BusyError, obtain
 from dclib.results import Store
 from dclib.runs import Run
 from dclib.training import OutOfTime

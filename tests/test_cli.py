@@ -12,7 +12,7 @@ import torchvision
 from support import check_sentence
 
 from dclib import cli, paper, results, sweep
-from dclib.experiments import METHODS, cifar100, baseline, baseline_under, profile
+from dclib.experiments import METHODS, baseline, baseline_under, cifar100, profile
 from dclib.results import Store
 
 ROOT = Path(__file__).resolve().parent.parent

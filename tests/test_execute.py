@@ -126,7 +126,8 @@ def test_error_in_a_cell_removes_the_old_page(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "executed").mkdir()
     (tmp_path / "executed/first.ipynb").write_text(json.dumps({"an": "old page"}))
-    (tmp_path / "_toc.yml").write_text("parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
+    (tmp_path / "_toc.yml").write_text(
+        "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
     (tmp_path / "notebooks/first.md").write_text(CELLS.format(last="raise ValueError('this cell fails')"))
     made = subprocess.run([sys.executable, "book/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
                           text=True)

@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+from support import refused
 
 from dclib import diagrams, figures
 from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
 from dclib.models import AllConvNet
 from dclib.results import Record
-from support import refused
 
 SIGMAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 FALLING = np.linspace(0.625, 0.125, 6)

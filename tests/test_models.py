@@ -258,7 +258,8 @@ def test_selected_copy_can_be_copied_and_loaded():
         assert torch.equal(copy.deepcopy(first)(inputs), first(inputs))
 
 
-@pytest.mark.parametrize("filters, word", [({"conv10": [0]}, "'conv10'"), ({"conv1": [8]}, "0..7"), ({"conv1": [-1]}, "0..7")])
+@pytest.mark.parametrize("filters, word", [({"conv10": [0]}, "'conv10'"), ({"conv1": [8]}, "0..7"),
+                                           ({"conv1": [-1]}, "0..7")])
 def test_selected_copy_refuses_what_is_not_there(filters, word):
     with refused(word):
         selected_copy(AllConvNet(5, 8), filters)

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import yaml
-from test_pages import put, run_of
 from reference_notebooks import ROOT
+from test_pages import put, run_of
 
 from dclib import judgement, overview, paper
 from dclib.cli import _parser

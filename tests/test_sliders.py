@@ -39,7 +39,8 @@ def test_every_level_has_its_position():
 
 def test_pictures_hold_the_pixels_clipped_and_have_alternative_texts():
     for image, position in zip(images(), image_slider().positions):
-        source, alt = re.search(r'<img class="dark-light" src="data:image/png;base64,([^"]+)" alt="([^"]+)"', position.content).groups()
+        image_tag = r'<img class="dark-light" src="data:image/png;base64,([^"]+)" alt="([^"]+)"'
+        source, alt = re.search(image_tag, position.content).groups()
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
         assert np.array_equal(shown.transpose(2, 0, 1), np.clip(np.rint(image), 0, 255))
         assert html.unescape(alt) == f"A patch, {position.name}: its pixels have a standard deviation of " \

@@ -136,7 +136,7 @@ def copied(calm, store):
 
 def test_a_second_sweep_makes_nothing(calm, store, monkeypatch):
     copied(calm, store)
-    monkeypatch.setattr(execution, "train", None)
+    monkeypatch.setattr(execution.makers, "train", None)
     said = []
     before = {p: p.stat().st_mtime_ns for p in store.folder.rglob("*")}
     assert sweep(some_runs(), store, progress=False, say=said.append) == Swept(5, 0, False)
@@ -187,7 +187,7 @@ def test_what_another_process_made_meanwhile_is_not_made_again(calm, store, monk
         return real(claimed, where)
 
     monkeypatch.setattr(execution, "_claim", late)
-    monkeypatch.setattr(execution, "train", None)
+    monkeypatch.setattr(execution.makers, "train", None)
     assert obtain(run, store) == record
 
 
@@ -199,7 +199,7 @@ def test_the_lock_is_given_back(calm, store, monkeypatch):
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "train", fail)
+        patch.setattr(execution.makers, "train", fail)
         with pytest.raises(RuntimeError) as caught:
             obtain(run, store, recompute=True)
     with FileLock(store.checkpoint(run).with_suffix(".lock"), timeout=0):

@@ -5,8 +5,16 @@ that equal seeds give equal runs whatever the source of the files.
 """
 
 from dclib.datasets.cifar import CIFAR100_ARCHIVE_SHA256, CIFAR100_SHA256, cifar100, cifar100_fingerprint
-from dclib.datasets.common import (Collection, Dataset, Rows, Split, cache_folder, canonical_order, data_folder,
-                                   per_class_sample)
+from dclib.datasets.common import (
+    Collection,
+    Dataset,
+    Rows,
+    Split,
+    cache_folder,
+    canonical_order,
+    data_folder,
+    per_class_sample,
+)
 from dclib.datasets.embedded import PHOTOGRAPHS, photograph_file, photographs
 from dclib.datasets.folders import (
     IMAGENET20_FINGERPRINT,
@@ -21,10 +29,10 @@ from dclib.datasets.folders import (
 )
 from dclib.errors import InputError
 
-__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT", "PHOTOGRAPHS",
-           "SELECTION_FINGERPRINTS", "VALIDATION", "Collection", "Dataset", "Rows", "Split", "cache_folder", "caltech101",
-           "canonical_order", "cifar100", "collection", "data_folder", "fingerprint_of", "imagenet", "load", "per_class_sample", "photograph_file", "photographs",
-           "sun397", "whole_fingerprint"]
+__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT",
+           "PHOTOGRAPHS", "SELECTION_FINGERPRINTS", "VALIDATION", "Collection", "Dataset", "Rows", "Split",
+           "cache_folder", "caltech101", "canonical_order", "cifar100", "collection", "data_folder", "fingerprint_of",
+           "imagenet", "load", "per_class_sample", "photograph_file", "photographs", "sun397", "whole_fingerprint"]
 
 
 def load(name: str, seed: int = 0) -> Dataset:

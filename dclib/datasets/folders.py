@@ -59,7 +59,8 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
     return Dataset(name, Split(Rows(train.images, rest), labels[rest]),
                    Split(train.images[held_out], labels[held_out]), Split(test.images, test_labels),
                    _names(root / "imagenet_synsets.txt", synsets), "imagenet",
-                   IMAGENET_FINGERPRINT if complete else _fingerprint(train, labels, test, test_labels), train.skipped + test.skipped)
+                   IMAGENET_FINGERPRINT if complete else _fingerprint(train, labels, test, test_labels),
+                   train.skipped + test.skipped)
 
 
 def caltech101(folder: str | Path | None = None) -> Collection:

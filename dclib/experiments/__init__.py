@@ -6,7 +6,6 @@ from dclib.experiments.cifar100 import (
     CHOICES,
     CONV,
     DRAWS,
-    FRACTIONS,
     METHODS,
     PROFILES,
     SHARES,
@@ -26,12 +25,12 @@ from dclib.experiments.cifar100 import (
     swaps,
     unit_variants,
 )
-from dclib.runs import Run
+from dclib.runs import FRACTIONS, Run
 
-__all__ = ["CHOICES", "CONV", "DRAWS", "FRACTIONS", "HALVES", "MAIN", "METHODS", "PROFILES", "SHARES", "TARGETS", "TOP",
-           "Profile",            "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect", "finetune", "fingerprint",
-           "first_layer", "global_deepcorrect", "imagenet", "method_run", "profile", "queue", "ranking", "rows",
-           "stand_in", "swaps", "unit_variants"]
+__all__ = ["CHOICES", "CONV", "DRAWS", "FRACTIONS", "HALVES", "MAIN", "METHODS", "PROFILES", "SHARES", "TARGETS",
+           "TOP", "Profile", "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect", "finetune",
+           "fingerprint", "first_layer", "global_deepcorrect", "imagenet", "method_run", "profile", "queue", "ranking",
+           "rows", "stand_in", "swaps", "unit_variants"]
 
 #: In the order of their value: what a sweep makes first.
 TARGETS = (*cifar100.TARGETS, *imagenet.TARGETS)

@@ -6,7 +6,7 @@ from dclib import datasets
 from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.distortions import DISTORTIONS, levels
 from dclib.models import TRUNK_SHA256, AlexNet
-from dclib.runs import Run, Schedule, Selection
+from dclib.runs import FRACTIONS, Run, Schedule, Selection
 from dclib.transfer import LAYERS
 
 CONV = AlexNet.correctable
@@ -26,8 +26,6 @@ CLASSES = {"imagenet20": (
 #: Labels of the classes in Figures 2 and 10: no two of one kind. The paper does not name its 11; of the stand-in
 #: these are all that are no dogs, and the Samoyed; of ImageNet every 91st.
 SHOWN = {"imagenet20": (0, 10, 12, 13, 14, 15, 16, 17, 18, 19), "imagenet": tuple(range(0, 1000, 91))}
-#: Shares of a layer's filters in Figures 4 and 5.
-FRACTIONS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class Scale:
     """One scale of the ImageNet half: data, schedules, and what of it was cut.
 
     `ranking_images` per class come from the training images, as in the paper's text; the released code takes them
-    from the test images. `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which takes seconds an image; all when
-    None.
+    from the test images. `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which
+    takes seconds an image; all when None.
     """
 
     name: str

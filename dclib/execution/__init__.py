@@ -1,0 +1,82 @@
+"""Making runs: each is found in the records, or made from what it needs, and recorded."""
+
+from contextlib import AbstractContextManager
+
+import torch
+from filelock import FileLock, Timeout
+
+from dclib import distributed
+from dclib.environment import environment, peak_bytes
+from dclib.errors import InputError
+from dclib.execution.makers import MAKERS, Report, trained
+from dclib.execution.parts import data_for, filters_of, network, priorities_of
+from dclib.results import Record, Store
+from dclib.runs import Run
+
+__all__ = ["BusyError", "data_for", "filters_of", "network", "obtain", "priorities_of"]
+
+
+def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = False, deadline: float | None = None,
+           report: Report | None = None) -> Record:
+    """The record of `run`: read if it is there, else made, with all that it needs, and written.
+
+    Args:
+        recompute: make this run again although its record is there (what it needs is still read).
+        deadline: `time.monotonic()` at which a training writes its checkpoint and stops.
+
+    Raises:
+        training.OutOfTime: at the deadline.
+        InputError: another process is making this run; data, weights or records that cannot be used.
+    """
+    record = None if recompute else _found(run, store)
+    if distributed.agreed(record is not None):
+        return record or store.get(run)
+    for needed in run.needs:
+        obtain(needed, store, device=device, deadline=deadline, report=report)
+    if distributed.rank() > 0:
+        return _help(run, store, torch.device(device), deadline)
+    with _claim(run, store):
+        if not recompute and (record := _found(run, store)):  # another process made it while this one waited
+            return record
+        outcome, cost = MAKERS[run.kind](run, store, torch.device(device), deadline, report)
+        cost = {name: round(seconds, 2) for name, seconds in cost.items()} | {"peak_bytes": peak_bytes(device)}
+        record = Record(run.description, outcome, cost, environment(device))
+        store.put(record)
+        store.checkpoint(run).unlink(missing_ok=True)
+    distributed.agreed(None)  # let the others go on, who find the record
+    return record
+
+
+def _help(run: Run, store: Store, device: torch.device, deadline: float | None) -> Record:
+    """What the processes other than 0 do under torchrun: their share of a training, and wait for its record."""
+    if run.kind == "train":
+        trained(run, store, device, deadline, None)
+    distributed.agreed(None)
+    return store.get(run)
+
+
+def _found(run: Run, store: Store) -> Record | None:
+    """The record of `run`; None also for a baseline without its network, which other runs start from."""
+    record = store.get(run)
+    usable = run.kind != "train" or run.base or store.weights(run).exists()
+    return record if usable else None
+
+
+def _claim(run: Run, store: Store) -> AbstractContextManager:
+    """A lock that ends with its process, so that two sweeps share the work and a killed one leaves none behind."""
+    path = store.checkpoint(run).with_suffix(".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path).acquire(timeout=0)
+    except Timeout as error:
+        # Under torchrun the other processes of the group cannot be told to take another run.
+        kind = BusyError if distributed.count() == 1 else InputError
+        raise kind(f"{run}: expected to make it, got another process that is making it; wait for it or choose other "
+                   "runs.") from error
+    except OSError as error:
+        raise InputError(f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
+                         "DCLIB_RESULTS or --results.") from error
+
+
+class BusyError(InputError):
+    """Another process is making the same run."""

@@ -1,0 +1,144 @@
+"""How the outcome of each kind of run is made: (outcome, cost) from a run, the store, a device and a deadline."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from dclib import datasets, ranking, restoration, transfer
+from dclib.datasets import Dataset
+from dclib.evaluation import correct_predictions
+from dclib.execution.parts import (
+    check_fingerprint,
+    data_for,
+    filters_of,
+    network,
+    pairs,
+    priorities_of,
+    ranking_images,
+    test_images,
+    untrained,
+    validation_images,
+)
+from dclib.models import count_parameters
+from dclib.results import Store, pack_bits, pack_filters
+from dclib.runs import Run
+from dclib.statistics import own_neighbours
+from dclib.training import Progress, train
+
+Report = Callable[[int, float], None]
+
+
+def _make_training(run: Run, store: Store, device: torch.device, deadline: float | None,
+                   report: Report | None) -> tuple[dict, dict]:
+    model, progress, data = trained(run, store, device, deadline, report)
+    started = time.monotonic()
+    correct = correct_predictions(model, test_images(run, data), run.distortion, run.sigmas)
+    store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
+    outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
+               "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model),
+               "curve": progress.curve, "best_iteration": progress.best_iteration}
+    if run.selection:
+        outcome["filters"] = filters_of(run, store)
+    if data.skipped:
+        outcome["skipped_images"] = list(data.skipped)
+    return outcome, {"seconds": progress.seconds + time.monotonic() - started}
+
+
+def trained(run: Run, store: Store, device: torch.device, deadline: float | None,
+           report: Report | None) -> tuple[nn.Module, Progress, Dataset]:
+    """The trained network in evaluation mode, how its training went, and the data that it was trained on."""
+    data = data_for(run)
+    model = untrained(run, store).to(device)
+    progress = train(model, data.train, validation_images(run, data), run.schedule, seed=run.seed,
+                     distortion=run.distortion, sigmas=run.sigmas, precision=run.precision,
+                     checkpoint=store.checkpoint(run), deadline=deadline, report=report)
+    return model, progress, data
+
+
+def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
+    started = time.monotonic()
+    model, test = network(run.base, store, device), test_images(run, data_for(run))
+    restoring = 0.0
+
+    def restore(images: torch.Tensor, sigma: float) -> torch.Tensor:
+        nonlocal restoring
+        began = time.monotonic()
+        restored = restoration.WAYS[run.restoration](images, sigma)
+        restoring += time.monotonic() - began
+        return restored
+
+    correct = correct_predictions(model, test, run.distortion, run.sigmas, restore=restore if run.restoration else None)
+    per_image = {"restoration_seconds_per_image": restoring / (len(test) * len(run.sigmas))} if run.restoration else {}
+    return {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
+            "accuracy": correct.double().mean(1).tolist(),
+            "parameters_trained": count_parameters(model)}, {"seconds": time.monotonic() - started} | per_image
+
+
+def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float | None,
+                  report: Report | None) -> tuple[dict, dict]:
+    started = time.monotonic()
+    model, images = network(run.base, store, device), ranking_images(run)
+    clean, distorted = pairs(run, images, device)
+    swapped = ranking.swap_accuracy(model, run.layers, clean, distorted, images.labels.to(device))
+    before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
+    outcome = {"swap_accuracy": {layer: values.round(6).tolist() for layer, values in swapped.items()},
+               "clean_accuracy": before[0].item(), "distorted_accuracy": before[1:].round(6).tolist(),
+               "images": len(images)}
+    if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
+        outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
+    return outcome, {"seconds": time.monotonic() - started}
+
+
+def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
+    started = time.monotonic()
+    model, images = network(run.base, store, device), ranking_images(run)
+    clean, distorted = pairs(run, images, device)
+    priorities = priorities_of(store.get(run.ranking), run.selection.score, run.layers)
+    choices = {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
+               for layer in run.layers}
+    swapped = ranking.joint_swap_accuracy(model, choices, clean, distorted, images.labels.to(device))
+    accuracy = {layer: values.round(6).tolist() for layer, values in swapped.items()}
+    before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
+    outcome = {"accuracy": accuracy, "clean_accuracy": before[0].item(),
+               "distorted_accuracy": before[1:].round(6).tolist(), "images": len(images)}
+    return outcome, {"seconds": time.monotonic() - started}
+
+
+def _make_transfer(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
+    started = time.monotonic()
+    collection = datasets.collection(run.dataset)
+    check_fingerprint(run, collection.fingerprint)
+    labels = collection.images.labels
+    draws = [transfer.draw_split(labels, seed) for seed in range(run.seed, run.seed + transfer.SPLITS)]
+    model = network(run.base, store, device)
+    features = transfer.features_per_level(model, collection.images.images, run.features, run.distortion or "blur",
+                                           run.sigmas, seed=run.seed)
+    found = transfer.transfer_accuracy(features, labels, draws, trained_on=run.trained_on, seed=run.seed)
+    outcome = {"accuracy": found.accuracy.mean(0).round(6).tolist(), "splits": found.accuracy.round(6).tolist(),
+               "costs": list(found.costs), "images": len(labels), "parameters_trained": None}
+    return outcome, {"seconds": time.monotonic() - started}
+
+
+def _make_embedding(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
+    from sklearn.manifold import TSNE  # takes seconds to import
+
+    started = time.monotonic()
+    test = test_images(run, data_for(run))
+    chosen = test.take(torch.isin(test.labels, torch.tensor(run.shown)).nonzero().flatten())
+    features = transfer.features_per_level(network(run.base, store, device), chosen.images, run.features, run.distortion,
+                                           run.sigmas, seed=run.seed).numpy()
+    labels = chosen.labels.numpy()
+    perplexity = min(30, (len(labels) - 1) / 4)
+    points = [TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(level) for level in features]
+    outcome = {"labels": labels.tolist(), "points": np.round(points, 2).tolist(),
+               "separation": [round(own_neighbours(level, labels), 6) for level in features], "images": len(labels)}
+    return outcome, {"seconds": time.monotonic() - started}
+
+
+#: The maker of each kind of run.
+MAKERS = {"train": _make_training, "evaluate": _make_evaluation, "rank": _make_ranking, "swap": _make_swaps,
+           "transfer": _make_transfer, "embed": _make_embedding}

@@ -1,0 +1,126 @@
+"""What a run is made from: its data, its network, its filters."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from dclib import correction, datasets, ranking
+from dclib.datasets import Dataset, Split
+from dclib.errors import InputError
+from dclib.evaluation import distorted_copies
+from dclib.models import AlexNet, AllConvNet, load_trunk, trainable_copy
+from dclib.results import Record, Store
+from dclib.runs import Run
+
+
+def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
+    """The trained network of a run of kind "train", in evaluation mode."""
+    model = untrained(run, store)
+    path = store.weights(run)
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; make them with "
+                         "dclib run.") from error
+    return model.to(device).eval()
+
+
+def data_for(run: Run) -> Dataset:
+    """The run's data set, checked against the fingerprint in its description."""
+    data = _load(run.dataset, run.seed, run.photographs)
+    check_fingerprint(run, data.fingerprint)
+    return data
+
+
+def check_fingerprint(run: Run, found: str) -> None:
+    """`InputError` unless the data that were found are those that `run` was described for."""
+    if found != run.fingerprint:
+        raise InputError(f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got {found[:12]}..; the run was "
+                         "described for other data.")
+
+
+def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
+    """Which filters a Deepcorr run corrects, from its selection and its ranking's record."""
+    selection, counts = run.selection, dict(run.selection.counts)
+    if selection.order == "random":
+        rng = np.random.RandomState([run.seed, selection.draw, *counts.values()])
+        sizes = {name: conv.out_channels for name, conv in _empty(run).named_modules() if name in counts}
+        return {layer: rng.permutation(sizes[layer])[:count].tolist() for layer, count in counts.items()}
+    record = store.get(run.ranking)
+    if record is None:
+        raise InputError(f"{run}: expected the record of its ranking, got none; make it with dclib run.")
+    priorities = priorities_of(record, selection.score, tuple(counts))
+    if selection.scope == "global":
+        chosen = ranking.select_global(priorities, sum(counts.values()))
+        return {layer: index.tolist() for layer, index in chosen.items() if len(index)}
+    if selection.order == "least":
+        priorities = {layer: -values for layer, values in priorities.items()}
+    chosen = ranking.select_local(priorities, {n: c / len(priorities[n]) for n, c in counts.items()})
+    return {layer: index.tolist() for layer, index in chosen.items()}
+
+
+def priorities_of(record: Record, score: str, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Correction priorities per layer [filters], from a record of Algorithm 1."""
+    baseline = np.array(record.outcome["distorted_accuracy"])
+    return {layer: ranking.correction_priority(np.array(record.outcome["swap_accuracy"][layer]), baseline, score=score)
+            for layer in layers}
+
+
+def ranking_images(run: Run) -> Split:
+    """The images that filters are ranked on: so many of every class, drawn by the run's seed."""
+    data = data_for(run)
+    split = {"train": data.train, "validation": data.validation}[run.ranking_split]
+    return split.take(datasets.per_class_sample(split.labels, run.ranking_images, run.seed))
+
+
+def validation_images(run: Run, data: Dataset) -> Split:
+    """The validation images, or the first `run.validation_images`, or so many of every class where they are sorted."""
+    if run.validation_images is None:
+        return data.validation
+    if run.network == "AlexNet":
+        return data.validation.take(datasets.per_class_sample(data.validation.labels, run.validation_images, 0))
+    return data.validation.take(torch.arange(run.validation_images))
+
+
+def test_images(run: Run, data: Dataset) -> Split:
+    """The test images, or `run.test_images` of every class: always the same ones, whatever the seed."""
+    if run.test_images is None:
+        return data.test
+    return data.test.take(datasets.per_class_sample(data.test.labels, run.test_images, 0))
+
+
+def pairs(run: Run, images: Split, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clean images [N, C, H, W] and their distorted copies [levels, N, C, H, W], in 0..255."""
+    return (images.images.to(device, torch.float32),
+            distorted_copies(images, run.distortion, run.sigmas, device=device))
+
+
+@lru_cache(maxsize=2)
+def _load(dataset: str, seed: int, photographs: tuple[int, ...]) -> Dataset:
+    return datasets.photographs(*photographs) if photographs else datasets.load(dataset, seed)
+
+
+def _empty(run: Run) -> AllConvNet | AlexNet:
+    torch.manual_seed(run.seed)
+    if run.network == "AlexNet":
+        return AlexNet(run.classes, run.layout)
+    return AllConvNet(run.classes, run.width, batchnorm_momentum=run.batchnorm_momentum)
+
+
+def untrained(run: Run, store: Store) -> nn.Module:
+    """The network of `run` before its training: the baseline's weights with what the method adds."""
+    if run.base is None:
+        model = _empty(run)
+        if run.trunk:
+            load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
+        return trainable_copy(model, run.layers) if run.layers else model
+    base = network(run.base, store)
+    if run.selection is None:
+        return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
+    design = dict(run.designs) or run.design
+    return correction.correct(base, filters_of(run, store), design, also_train=run.also_train,
+                              batch_statistics=run.batch_statistics, seed=run.seed)

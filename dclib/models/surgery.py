@@ -1,0 +1,181 @@
+"""What ranking and correction do to any torch network: find its layers, freeze them, replace them, count them."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.fx
+from torch import nn
+from torch.nn.utils import parametrize
+
+from dclib.errors import InputError
+
+
+def multiply_adds(module: nn.Module, *shape: int) -> int:
+    """Multiply-adds of the convolutions and dense layers of `module` for one input of `shape` [C, H, W].
+
+    Biases count one each, as in Table 10, which calls the sum FLOPs.
+    """
+    counted = 0
+
+    def count(layer: nn.Conv2d | nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal counted
+        per_output = layer.weight[0].numel() + (layer.bias is not None)
+        counted += per_output * output[0].numel()
+
+    layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    handles = [layer.register_forward_hook(count) for layer in layers]
+    was_training = module.training
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(1, *shape, device=next(module.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        module.train(was_training)
+    return counted
+
+
+def count_parameters(model: nn.Module, trainable: bool = True) -> int:
+    """How many parameters `model` has; only those that require a gradient when `trainable`."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+class _Frozen:
+    def train(self, mode: bool = True) -> nn.Module:
+        return super().train(False)
+
+
+class FrozenBatchNorm2d(_Frozen, nn.BatchNorm2d):
+    """BatchNorm that always normalises with its running statistics and never updates them.
+
+    A frozen filter keeps its output only if the statistics behind it stay too; ``train()`` does not undo that.
+    """
+
+
+class FrozenBatchNorm1d(_Frozen, nn.BatchNorm1d):
+    """`FrozenBatchNorm2d` for the dense layers of a classifier."""
+
+
+def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
+    """The convolution called `layer` in `model`, or `InputError` naming what is there instead."""
+    modules = dict(model.named_modules())
+    convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
+    if layer not in modules:
+        raise InputError(f"layer {layer!r}: expected the name of a convolution of {type(model).__name__}, "
+                         f"which has {', '.join(convolutions) or 'none'}.")
+    if not isinstance(modules[layer], nn.Conv2d):
+        raise InputError(f"layer {layer!r}: expected an nn.Conv2d, got {type(modules[layer]).__name__}; "
+                         f"the convolutions are {', '.join(convolutions) or 'none'}.")
+    return modules[layer]
+
+
+def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """Which BatchNorm directly follows each of `layers`: {layer name: BatchNorm name}, without the others.
+
+    Read off the traced graph, so it does not depend on names. A model that torch.fx cannot trace has to be
+    wrapped so that it can.
+    """
+    modules = dict(model.named_modules())
+    found = {}
+    for node in trace(model).nodes:
+        if node.op == "call_module" and isinstance(modules.get(node.target), (nn.BatchNorm1d, nn.BatchNorm2d)):
+            source = node.all_input_nodes[0]
+            if source.op == "call_module" and source.target in layers and len(source.users) == 1:
+                found[source.target] = node.target
+    return found
+
+
+def trace(model: nn.Module) -> torch.fx.Graph:
+    """The torch.fx graph of `model` in evaluation, its nn modules as leaves."""
+    try:
+        return LeafTracer().trace(model)
+    except Exception as error:  # whatever the model's own code raises under tracing
+        raise InputError(f"{type(model).__name__}: expected a model that torch.fx can trace, got "
+                         f"{type(error).__name__} ({error}); take data-dependent branches out of forward.") from error
+
+
+class LeafTracer(torch.fx.Tracer):
+    """Keeps every module without children whole, so that each convolution stays one node of the graph."""
+
+    def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
+        return not any(True for _ in m.children()) or super().is_leaf_module(m, qualified_name)
+
+
+def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, batch_statistics: bool = False) -> nn.Module:
+    """A copy of `model` in which only `layers` and the BatchNorm behind them require gradients.
+
+    This is Finetune-k when `layers` are the first k convolutions (Section 5.1.1). Every other BatchNorm is
+    replaced by a `FrozenBatchNorm2d` (`FrozenBatchNorm1d` behind dense layers). With `batch_statistics` only their
+    scale and shift are frozen: in training they normalise by the mini-batch and update their running statistics, as
+    Keras 1 lets frozen layers do.
+    """
+    for layer in layers:
+        if not isinstance(dict(model.named_modules()).get(layer), nn.Linear):
+            named_conv(model, layer)
+    behind = batchnorm_behind(model, layers) if layers else {}
+    trained = {*layers, *behind.values()}
+    copied = copy.deepcopy(model)
+    for name, module in list(copied.named_modules()):
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(name in trained)
+        if type(module) in _FROZEN and name not in trained and module.track_running_stats and not batch_statistics:
+            replace_module(copied, name, frozen_batchnorm(module))
+    return copied
+
+
+def selected_copy(model: nn.Module, filters: dict[str, Sequence[int]]) -> nn.Module:
+    """A copy of `model` in which only the named filters' own weights and biases require gradients.
+
+    This is the fine-tuning of selected filters (Bianchi et al., 2019): no filter is added and the network keeps its
+    size. Every BatchNorm is frozen.
+
+    Args:
+        filters: {layer name: indices of the filters to train}; a layer without any is frozen.
+
+    Raises:
+        InputError: a layer that is unknown or no convolution; a filter that the layer does not have.
+    """
+    copied = trainable_copy(model, ())
+    for layer, chosen in filters.items():
+        conv, index = named_conv(copied, layer), torch.as_tensor(chosen, dtype=torch.int64)
+        if index.ndim != 1 or (len(index) and not 0 <= int(index.min()) <= int(index.max()) < conv.out_channels):
+            raise InputError(f"filters of {layer!r}: expected indices in 0..{conv.out_channels - 1}, got {chosen!r}.")
+        for name in ("weight", "bias") if len(index) else ():
+            if (parameter := getattr(conv, name)) is not None:
+                selected = _SelectedRows(parameter.detach(), index.to(parameter.device))
+                parametrize.register_parametrization(conv, name, selected)
+                conv.parametrizations[name].original.requires_grad_(True)
+    return copied
+
+
+class _SelectedRows(nn.Module):
+    """A parametrisation: some rows of a tensor are trained, the others stay as they are."""
+
+    def __init__(self, frozen: torch.Tensor, index: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("frozen", frozen.clone())
+        self.register_buffer("index", index)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.frozen.index_copy(0, self.index, rows)
+
+    def right_inverse(self, whole: torch.Tensor) -> torch.Tensor:
+        return whole[self.index]
+
+
+_FROZEN = {nn.BatchNorm1d: FrozenBatchNorm1d, nn.BatchNorm2d: FrozenBatchNorm2d}
+
+
+def frozen_batchnorm(batchnorm: nn.BatchNorm1d | nn.BatchNorm2d) -> FrozenBatchNorm1d | FrozenBatchNorm2d:
+    """The frozen twin of `batchnorm` with its state, none of it trainable."""
+    frozen = _FROZEN[type(batchnorm)](batchnorm.num_features, batchnorm.eps, batchnorm.momentum, batchnorm.affine)
+    frozen.load_state_dict(batchnorm.state_dict())
+    example = batchnorm.running_mean
+    return frozen.to(example.device, example.dtype).requires_grad_(False).eval()
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `model` has the submodule `name`."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
