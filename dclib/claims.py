@@ -54,13 +54,17 @@ from dclib.statistics import Outcome
 
 @dataclass(frozen=True)
 class Finding:
-    """What a claim comes to: our value, its interval, the outcome and why."""
+    """What a claim comes to: our value, its interval, the outcome and why.
+
+    spread: by how much our value may differ from the paper's number for the two to count as equal; None without a number.
+    """
 
     ours: float | None
     interval: tuple[float, float] | None
     outcome: Outcome
     explanation: str  # one sentence without its full stop
     pvalues: Mapping[str, float | list[float]] = field(default_factory=dict)
+    spread: float | None = None
 
 
 # A number
@@ -72,10 +76,10 @@ def _number(value: float, ours: float, bounds, spread: float, null: float | None
     known = f"Ours is {_show(ours, bounds)}, the paper's {value:g}"
     side = 0 if null is None else np.sign(value - null) * (int(low > null) - int(high < null))
     if side >= 0 and (low <= value <= high or abs(ours - value) <= spread):
-        return Finding(ours, bounds, Outcome.HOLDS, f"{known}: equal within interval or spread")
+        return Finding(ours, bounds, Outcome.HOLDS, f"{known}: equal within interval or spread", spread=spread)
     if side > 0:
-        return Finding(ours, bounds, Outcome.DIRECTION, f"{known}: the same sign, another size")
-    return Finding(ours, bounds, Outcome.FAILS, known)
+        return Finding(ours, bounds, Outcome.DIRECTION, f"{known}: the same sign, another size", spread=spread)
+    return Finding(ours, bounds, Outcome.FAILS, known, spread=spread)
 
 
 def _quantity(claim, samples, formula, null=None) -> Finding:

@@ -11,6 +11,7 @@ from pandas.io.formats.style import Styler
 from dclib import paper, verdicts
 from dclib.experiments import TARGETS, profile, rows, stand_in
 from dclib.measures import measure
+from dclib.places import PLACES, places
 from dclib.results import Record, Store
 from dclib.runs import Run
 from dclib.statistics import Interval, Outcome, bootstrap_interval
@@ -89,14 +90,19 @@ def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
 
 
 def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
-    """One line per claim of these sections: claim, place, verdict, the paper's number, why, and the profile."""
+    """One line per claim of these sections: what it says, the verdict, the paper's number, ours, and what is behind it.
+
+    The deviation is ours minus the paper's, in units of the authors' own spread carried through the claim's formula.
+    """
     lines = []
     for claim in paper.claims():
         if claim["section"] in sections:
             verdict, name = judge(claim, store)
             number = "–" if verdict.paper is None else f"{verdict.paper:g}"
-            lines.append([verdict.text, verdict.place, verdict.verdict, number, verdict.explanation, name or "–"])
-    return pd.DataFrame(lines, columns=["claim", "place", "verdict", "paper", "why", "profile"])
+            deviation = "–" if verdict.deviation is None else f"{verdict.deviation:+.1f}"
+            lines.append([f"{verdict.text} ({verdict.place})", verdict.verdict, number, _ours(verdict, name), deviation,
+                          verdict.explanation, _behind(verdict, name)])
+    return pd.DataFrame(lines, columns=["claim", "verdict", "paper", "here", "deviation", "why", "runs"])
 
 
 def styled_verdicts(sections: Sequence[str], store: Store) -> tuple[Styler | None, Styler | None]:
@@ -109,11 +115,33 @@ def styled_verdicts(sections: Sequence[str], store: Store) -> tuple[Styler | Non
     counts = frame["verdict"].value_counts()
     tally = ", ".join(f"{counts[v]} × {v}" for v in Outcome if v in counts)
     frame["verdict"] = [signed(v) for v in frame["verdict"]]
-    frame["claim"] = frame["claim"] + " (" + frame.pop("place") + ")"
     name = "_".join(s.replace(".", "") for s in sections)
     judged = _styled(frame[~waiting], f"Claims of Section {' and '.join(sections)}: {tally}.", f"judged_{name}")
-    later = _styled(frame[waiting].drop(columns="profile"), f"{waiting.sum()} × {Outcome.NOT_RUN}.", f"waiting_{name}")
+    later = _styled(frame[waiting].drop(columns=["here", "deviation"]), f"{waiting.sum()} × {Outcome.NOT_RUN}.",
+                    f"waiting_{name}")
     return (None if waiting.all() else judged), (later if waiting.any() else None)
+
+
+def _ours(verdict: Verdict, profile_name: str) -> str:
+    """Our value with its interval, the seeds behind it and the profile that they were made in."""
+    if verdict.ours is None:
+        return "–"
+    bounds = f" [{verdict.interval[0]:.3f}, {verdict.interval[1]:.3f}]" if verdict.interval else ""
+    seeds = f", {verdict.seeds} seed{'s' * (verdict.seeds > 1)}" if verdict.seeds else ""
+    return f"{verdict.ours:.4g}{bounds}{seeds}{f', {profile_name}' if profile_name else ''}"
+
+
+def _behind(verdict: Verdict, profile_name: str) -> str:
+    """The records behind a verdict and the command that makes them, folded; as HTML."""
+    targets = [target for name in sorted(places(verdict.place)) for target in PLACES[name][1]]
+    if not targets:
+        return "–"
+    command = f"<code>dclib run {' '.join(dict.fromkeys(targets))} --profile {profile_name or SCALES[0]}</code>"
+    if not verdict.runs:
+        return command
+    records = "<br>".join(f"<code>{run}</code>" for run in verdict.runs)
+    plural = f"{len(verdict.runs)} record{'s' * (len(verdict.runs) > 1)}"
+    return f"<details><summary>{plural}</summary>{command}<br>{records}</details>"
 
 
 def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float) -> tuple[Outcome, Interval]:
@@ -136,9 +164,11 @@ def signed(outcome: Outcome) -> str:
 def _styled(frame: pd.DataFrame, caption: str, name: str) -> Styler:
     style = dress(frame.style.hide(axis="index"), caption, name)
     wide = [frame.columns.get_loc(column) for column in ("claim", "why")]
+    bounded = [frame.columns.get_loc(column) for column in ("here", "runs") if column in frame]
     return style.set_table_styles(
         [{"selector": "td, th", "props": "text-align: left; vertical-align: top"},
-         *({"selector": f"td.col{i}", "props": "min-width: 13rem; white-space: normal"} for i in wide)], overwrite=False)
+         *({"selector": f"td.col{i}", "props": "min-width: 13rem; white-space: normal"} for i in wide),
+         *({"selector": f"td.col{i}", "props": "min-width: 7rem; white-space: normal"} for i in bounded)], overwrite=False)
 
 
 def _judge_at(claim: dict, name: str, store: Store) -> Verdict:

@@ -1,6 +1,5 @@
 """The book's front door: one line per table and figure of the paper, its value, ours, and what its claims come to."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,28 +8,10 @@ from dclib import tables
 from dclib.evidence import POINT, Sample, interval
 from dclib.experiments import profile, rows
 from dclib.judgement import SCALES, SIGNS
+from dclib.places import PLACES, places
 from dclib.results import Store
 from dclib.statistics import Outcome
 from dclib.verdicts import Verdict
-
-#: Every table and figure: the page that shows it, and the targets whose runs stand behind it.
-PLACES = {
-    **{f"Table {n}": ("section3_setup", (f"table{n}",)) for n in (1, 2)},
-    **{f"Table {n}": ("section5_1_cifar100", (f"table{n}",)) for n in (3, 4, 5, 6)},
-    **{f"Table {n}": ("section5_2_imagenet", (f"table{n}",)) for n in (7, 8, 9)},
-    "Table 10": ("section5_2_imagenet", ()),
-    **{f"Table {n}": ("section5_2_imagenet", (f"table{n}",)) for n in (11, 12)},
-    **{f"Table {n}": ("section5_3_transfer", (f"table{n}",)) for n in (13, 14, 15)},
-    "Figure 1": ("section1_introduction", ()),
-    "Figure 2": ("section1_introduction", ("figure10",)),
-    "Figure 3": ("section3_setup", ()),
-    **{f"Figure {n}": ("section4_deepcorrect", (f"figure{n}",)) for n in (4, 5)},
-    "Figure 6": ("section5_2_imagenet", ("figure6",)),
-    **{f"Figure {n}": ("section4_deepcorrect", ()) for n in (7, 8)},
-    "Figure 9": ("section5_1_cifar100", ("figure9",)),
-    "Figure 10": ("section1_introduction", ("figure10",)),
-    **{f"Figure {n}": ("section5_2_imagenet", (f"figure{n}",)) for n in (11, 12)},
-}
 
 
 @dataclass(frozen=True)
@@ -83,15 +64,6 @@ def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple
             bounds, seeds = interval([Sample(list(best.records))], lambda mean: mean), len(best.records)
     counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
     return Line(name, page, targets, scale, method, printed, ours, bounds, seeds, counts, tuple(found), missing)
-
-
-def places(words: str) -> set[str]:
-    """The tables and figures in a claim's place: "Section 5.2.3; Tables 10 to 12" names three."""
-    named = set()
-    for kind, first, link, last in re.findall(r"(Table|Figure)s? (\d+)(?: (to|and) (\d+))?", words):
-        numbers = range(int(first), int(last) + 1) if link == "to" else filter(None, (first, last))
-        named |= {f"{kind} {number}" for number in numbers}
-    return named
 
 
 def as_markdown(lines: Sequence[Line]) -> str:

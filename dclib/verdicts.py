@@ -38,7 +38,10 @@ OPERANDS = ("method", "baseline", "a", "b", "better", "worse", "fewer", "than", 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim, judged. paper: the number in the text; from_tables: what the paper's own tables give."""
+    """One claim, judged. paper: the number in the text; from_tables: what the paper's own tables give.
+
+    spread: the authors' own spread, carried through the claim's formula; None where the claim is no number.
+    """
 
     claim: str
     section: str
@@ -48,6 +51,7 @@ class Verdict:
     from_tables: float | None
     ours: float | None
     interval: tuple[float, float] | None
+    spread: float | None
     seeds: int
     verdict: Outcome
     explanation: str
@@ -55,6 +59,13 @@ class Verdict:
     runs: tuple[str, ...]
     stand_in: str
     disagreement: str
+
+    @property
+    def deviation(self) -> float | None:
+        """Our value minus the paper's number, in units of the spread."""
+        if self.ours is None or self.paper is None or not self.spread:
+            return None
+        return (self.ours - self.paper) / self.spread
 
 
 def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None) -> Verdict:
@@ -89,6 +100,7 @@ def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None)
         from_tables=claim["from_tables"],
         ours=None if finding.ours is None else float(finding.ours),
         interval=finding.interval,
+        spread=finding.spread,
         seeds=min(evidence.seeds, default=0),
         verdict=finding.outcome,
         explanation=f"{finding.explanation}.",

@@ -1,5 +1,6 @@
 """The book's pages: the reference is complete, and no result is typed by hand."""
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -35,6 +36,26 @@ def test_reference_names_what_is_there():
     assert len(listed) == len(set(listed))
     for name in listed:
         assert importlib.import_module(name).__doc__, name
+
+
+def imported_modules(path):
+    """The dotted names that a file imports when it is imported itself, as far as they are dclib's."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dclib"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("dclib."))
+
+
+def test_modules_import_only_from_those_above_them():
+    """As the reference's first paragraph says; the design's order of modules is this one."""
+    listed = documented()
+    for number, name in enumerate(listed):
+        folder = ROOT / name.replace(".", "/")
+        for path in folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
+            for imported in imported_modules(path):
+                below = [m for m in listed[number + 1:] if f"{imported}.".startswith(f"{m}.") and m != "dclib.errors"]
+                assert not below, f"{path.relative_to(ROOT)} imports {below[0]}, which stands below {name}"
 
 
 def test_public_names_have_docstrings():

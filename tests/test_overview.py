@@ -9,7 +9,7 @@ import yaml
 from reference_notebooks import ROOT
 from test_pages import put, run_of
 
-from dclib import judgement, overview, paper
+from dclib import judgement, overview, paper, places
 from dclib.cli import _parser
 from dclib.experiments import TARGETS
 from dclib.statistics import Outcome
@@ -20,10 +20,10 @@ def judged(store, *words):
 
 
 def test_all_tables_and_figures_are_there_with_a_page():
-    assert list(overview.PLACES) == [f"Table {n}" for n in range(1, 16)] + [f"Figure {n}" for n in range(1, 13)]
+    assert list(places.PLACES) == [f"Table {n}" for n in range(1, 16)] + [f"Figure {n}" for n in range(1, 13)]
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     pages = {chapter["file"] for part in yaml.safe_load(toc)["parts"] for chapter in part["chapters"]}
-    for page, targets in overview.PLACES.values():
+    for page, targets in places.PLACES.values():
         assert f"executed/{page}" in pages and set(targets) <= set(TARGETS)
 
 
@@ -32,20 +32,20 @@ def test_all_tables_and_figures_are_there_with_a_page():
     ("Section 5.3; Tables 13 and 15", {"Table 13", "Table 15"}), ("Section 4.1; Figure 4", {"Figure 4"}),
     ("Section 3.1", set()), ("Section 5.2.1; Table 1", {"Table 1"})])
 def test_places(words, named):
-    assert overview.places(words) == named
+    assert places.places(words) == named
 
 
 def test_every_claim_with_a_place_is_counted_there(store):
     lines = overview.overview(judged(store, ""), store)
     counted = sum((line.verdicts for line in lines), Counter())
-    assert counted.total() == sum(len(overview.places(claim["place"])) for claim in paper.claims())
+    assert counted.total() == sum(len(places.places(claim["place"])) for claim in paper.claims())
 
 
 def test_without_records_nothing_is_claimed(store):
     for line in overview.overview([], store):
         assert line.ours is None and line.deviation is None and not line.runs
     shown = overview.as_markdown(overview.overview([], store))
-    assert shown.count("*not run yet*") == sum(bool(targets) for _, targets in overview.PLACES.values())
+    assert shown.count("*not run yet*") == sum(bool(targets) for _, targets in places.PLACES.values())
 
 
 def test_line_has_the_papers_value_ours_and_the_deviation(store):
@@ -65,3 +65,21 @@ def test_commands_are_understood(store):
     shown = overview.as_markdown(overview.overview([], store))
     commands = re.findall(r"`dclib ([^`]+)`", shown)
     assert commands and all(set(_parser().parse_args(c.split()).targets) <= set(TARGETS) for c in commands)
+
+
+def test_claim_rows_say_how_far_ours_is_and_what_is_behind_it(store):
+    """"Deepcorr-1 improves on Finetune-1 by so much": one point of accuracy, carried through a/b - 1, is one unit."""
+    records = [put(store, run_of("Finetune-1"), share=0.4), put(store, run_of("Deepcorr-1"), share=0.5)]
+    worse, better = (float(np.mean(record.accuracy)) for record in records)
+    claims = [c for c in paper.claims() if c["test"]["kind"] == "relative_improvement"
+              and {c["test"]["a"], c["test"]["b"]} == {"Deepcorr-1", "Finetune-1"} and c["test"]["table"] == 3]
+    frame = judgement.verdict_frame({c["section"] for c in claims}, store)
+    for claim in claims:
+        row = frame[frame["claim"].str.startswith(claim["claim"])].iloc[0]
+        ours = better / worse - 1
+        assert row["deviation"] == f"{(ours - claim['paper']) / (0.01 / worse):+.1f}"
+        assert row["here"].startswith(f"{ours:.4g} [") and row["here"].endswith("1 seed, small")
+        assert all(record.id in row["runs"] for record in records) and "dclib run table3 --profile small" in row["runs"]
+    assert claims
+    waiting = frame[frame["verdict"] == Outcome.NOT_RUN]
+    assert (waiting["here"] == "–").all() and waiting["runs"].str.contains("dclib run").any()
