@@ -153,7 +153,8 @@ def execute_all(names, inputs, output, jobs, environment):
     context = multiprocessing.get_context("spawn")
     failures = []
     pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
-    running = {pool.submit(execute, name, inputs[name], output, threads, environment): name for name in names}
+    running = {pool.submit(execute, name, inputs[name], output, threads, environment): name
+               for name in from_both_ends(names)}
     for future in as_completed(running):
         try:
             run = future.result()
@@ -164,6 +165,11 @@ def execute_all(names, inputs, output, jobs, environment):
             print(f"  {running[future]}: failed", flush=True)
     pool.shutdown()
     return failures
+
+
+def from_both_ends(names):
+    """First, last, second, last but one, ..: neighbours need the same runs, and would wait for each other."""
+    return [name for pair in zip(names, reversed(names)) for name in pair][:len(names)]
 
 
 def write_status(names, inputs, output):

@@ -143,3 +143,8 @@ def test_book_target_stops_where_a_notebook_failed():
     target = lines[start:start + 6]
     assert any("book/execute.py" in line and not line.lstrip("\t").startswith(("-", "@-")) for line in target)
     assert ".SHELLFLAGS := -euo pipefail -c" in lines
+
+
+@pytest.mark.parametrize("names, order", [("", ""), ("a", "a"), ("abcd", "adbc"), ("abcde", "aebdc")])
+def test_neighbouring_notebooks_are_not_executed_side_by_side(names, order):
+    assert execute.from_both_ends(list(names)) == list(order)

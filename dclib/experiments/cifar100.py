@@ -86,7 +86,7 @@ def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: 
 
 PROFILES = {
     "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 50, 1, (0,)),
-    "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 240, 100, 128, 5, (0,)),
+    "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 200, 64, 128, 5, (0,)),
     "small": _small,
     "imagenet20": lambda: replace(_paper(), name="imagenet20"),  # paper's CIFAR-100 half; ImageNet has a stand-in
     "paper": _paper,
