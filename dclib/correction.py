@@ -199,6 +199,34 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
     return corrected.train(model.training)
 
 
+def unit_shares(network: nn.Module, images: torch.Tensor) -> dict[str, float]:
+    """How much each unit adds: root mean square of its residual, divided by that of the outputs that it corrects.
+
+    Near 0 the unit passes its filters on unchanged (Eq. 2 with F = 0), whatever it was trained for.
+
+    Args:
+        network: made by `correct`; used in evaluation mode.
+        images: float [N, C, H, W] in 0..255, on the network's device.
+
+    Returns:
+        {layer name: share}, 0 for no correction.
+    """
+    shares, handles, was_training = {}, [], network.training
+    for name, unit in network.named_modules():
+        if isinstance(unit, CorrectionUnit):
+            def note(module, inputs, residual, layer=name.removesuffix(".unit")):
+                shares[layer] = (residual.square().mean() / inputs[0].square().mean()).sqrt().item()
+            handles.append(unit.residual.register_forward_hook(note))
+    try:
+        with torch.inference_mode():
+            network.eval()(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+        network.train(was_training)
+    return shares
+
+
 def save(network: nn.Module, path: str | Path) -> Path:
     """Write a corrected network as one safetensors file: all weights, and how it was corrected.
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision.models import alexnet, resnet18, squeezenet1_0
 
 from dclib import correction
-from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, CorrectionUnit, UnitDesign, correct
+from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, CorrectionUnit, UnitDesign, correct, unit_shares
 from dclib.models import AllConvNet, count_parameters
 from dclib.ranking import select_global, select_local
 
@@ -531,3 +531,19 @@ def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
     correction.save(corrected, path)
     with refused("weights", "AllConvNet"):
         correction.load(AllConvNet(10, 16), path)
+
+
+def test_unit_shares_are_those_of_the_residual_written_out():
+    model = AllConvNet(num_classes=5, width=8).eval()
+    network = correct(model, {"conv1": [0, 3], "conv4": [1]}, seed=1).train()
+    images = torch.rand(6, 3, 32, 32) * 255
+    shares = unit_shares(network, images)
+    assert network.training and list(shares) == ["conv1", "conv4"]
+    with torch.no_grad():
+        network.eval()
+        outputs = network.conv1.conv(network.normalize(images))[:, [0, 3]]
+        added = network.conv1.unit(outputs) - outputs
+    assert shares["conv1"] == pytest.approx(float(added.norm() / outputs.norm()), rel=1e-4)
+    with torch.no_grad():
+        network.conv1.unit.residual[-1].weight.zero_(), network.conv1.unit.residual[-1].bias.zero_()
+    assert unit_shares(network, images)["conv1"] == 0 and unit_shares(model, images) == {}

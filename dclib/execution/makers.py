@@ -9,6 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from dclib import datasets, ranking, restoration, transfer
+from dclib.correction import unit_shares
 from dclib.datasets import Dataset
 from dclib.evaluation import correct_predictions
 from dclib.execution.parts import (
@@ -29,6 +30,9 @@ from dclib.runs import Run
 from dclib.statistics import own_neighbours
 from dclib.training import Progress, train
 
+#: Clean images on which it is measured how much units add.
+_LOOKED_AT = 50
+
 Report = Callable[[int, float], None]
 
 
@@ -43,6 +47,8 @@ def _make_training(run: Run, store: Store, device: torch.device, deadline: float
                "curve": progress.curve, "best_iteration": progress.best_iteration}
     if run.selection:
         outcome["filters"] = filters_of(run, store)
+        shares = unit_shares(model, data.validation.images[:_LOOKED_AT].to(device, torch.float32))
+        outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
     if data.skipped:
         outcome["skipped_images"] = list(data.skipped)
     return outcome, {"seconds": progress.seconds + time.monotonic() - started}
