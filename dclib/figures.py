@@ -30,6 +30,7 @@ SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
 UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
 DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
 GREY, WIDTH, SVG_LIMIT = "0.45", 4.3, 150_000
+FLEXIBLE = "flex:1 1 300px;min-width:0"
 STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
          "legend.fontsize": 10, "legend.handlelength": 2.6, "legend.columnspacing": 1.2,
          "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False,
@@ -215,6 +216,8 @@ def show(*figures: Figure, caption: str = ""):
     from IPython.display import HTML
 
     images = "".join(_image(figure) for figure in figures)
+    if len(figures) > 1 and len(figures) % 2:  # else the last of an odd number would grow into the room beside it
+        images += f'<span style="{FLEXIBLE}"></span>'
     below = f'<figcaption style="{CAPTION}">{caption}</figcaption>' if caption else ""
     return HTML(f'<figure class="dclib-figure" style="margin:0.5rem 0"><div style="display:flex;flex-wrap:wrap;'
                 f'gap:0.75rem;justify-content:center">{images}</div>{below}</figure>')
@@ -230,7 +233,7 @@ def _image(figure: Figure) -> str:
     width = round(figure.get_figwidth() * 96)
     data = base64.b64encode(content).decode()
     return (f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" '
-            f'style="flex:1 1 300px;min-width:0;max-width:{round(1.35 * width)}px;height:auto;background:white;'
+            f'style="{FLEXIBLE};max-width:{round(1.35 * width)}px;height:auto;background:white;'
             'border-radius:4px">')
 
 

@@ -75,7 +75,7 @@ def embeddings(points: Mapping[str, np.ndarray], labels: Sequence[int], classes:
         shares = [own_neighbours(level, labels) for level in levels]
         for axes, level, share in zip(row, levels, shares, strict=True):
             _scatter(axes, np.asarray(level), labels, classes)
-            axes.set_xlabel(f"{share:.0%} near their own", fontsize=9, labelpad=3)
+            axes.set_xlabel(f"{share:.0%} near\ntheir own", fontsize=9, labelpad=3)
         row[0].set_ylabel(network, fontsize=10)
         parts.append(f"{network}: " + ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {share:.0%}"
                                                 for sigma, share in zip(sigmas, shares)))

@@ -98,7 +98,7 @@ def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
     for claim in paper.claims():
         if claim["section"] in sections:
             verdict, name = judge(claim, store)
-            number = "–" if verdict.paper is None else f"{verdict.paper:g}"
+            number = "–" if verdict.paper is None else _number(verdict.paper)
             deviation = "–" if verdict.deviation is None else f"{verdict.deviation:+.1f}"
             lines.append([f"{verdict.text} ({verdict.place})", verdict.verdict, number, _ours(verdict, name), deviation,
                           verdict.explanation, _behind(verdict, name)])
@@ -128,7 +128,11 @@ def _ours(verdict: Verdict, profile_name: str) -> str:
         return "–"
     bounds = f" [{verdict.interval[0]:.3f}, {verdict.interval[1]:.3f}]" if verdict.interval else ""
     seeds = f", {verdict.seeds} seed{'s' * (verdict.seeds > 1)}" if verdict.seeds else ""
-    return f"{verdict.ours:.4g}{bounds}{seeds}{f', {profile_name}' if profile_name else ''}"
+    return f"{_number(verdict.ours)}{bounds}{seeds}{f', {profile_name}' if profile_name else ''}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
 
 
 def _behind(verdict: Verdict, profile_name: str) -> str:

@@ -13,6 +13,8 @@ from dclib.results import Store
 from dclib.statistics import Outcome
 from dclib.verdicts import Verdict
 
+_UNBROKEN = "\N{NO-BREAK SPACE}"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -70,7 +72,7 @@ def as_markdown(lines: Sequence[Line]) -> str:
     """The lines as a MyST table, and the records behind each of them."""
     text = ["| | the paper | here | deviation | scale | claims | make it again |", "|---|---:|---|---:|---|---|---|"]
     for line in lines:
-        name = line.name.replace(" ", "\N{NO-BREAK SPACE}")
+        name = line.name.replace(" ", _UNBROKEN)
         text.append(f"| {{doc}}`{name} <{line.page}>` | {_paper(line)} | {_ours(line)} | "
                     f"{'–' if line.deviation is None else f'{line.deviation:+.1f}'} | {line.scale or '–'} | "
                     f"{_tally(line.verdicts)} | {_command(line)} |")
@@ -91,15 +93,17 @@ def _ours(line: Line) -> str:
         return "no run needed"
     if not line.runs:
         return "*not run yet*"
-    missing = f"; {line.missing} runs missing" if line.missing else ""
-    if line.ours is None:
-        return f"{len(line.runs)} records{missing}"
-    low, high = line.interval or (line.ours, line.ours)
-    return f"{line.ours:.4f} [{low:.4f}, {high:.4f}], {line.seeds} seed{'s' * (line.seeds > 1)}{missing}"
+    parts = [f"{len(line.runs)} record{'s' * (len(line.runs) > 1)}"]
+    if line.ours is not None:
+        low, high = line.interval or (line.ours, line.ours)
+        parts = [f"{line.ours:.4f} [{low:.4f}, {high:.4f}]", f"{line.seeds} seed{'s' * (line.seeds > 1)}"]
+    if line.missing:
+        parts.append(f"{line.missing} run{'s' * (line.missing > 1)} missing")
+    return ", ".join(part.replace(" ", _UNBROKEN) for part in parts)
 
 
 def _tally(verdicts: Counter) -> str:
-    return " ".join(f"{SIGNS[v]} {verdicts[v]}" for v in Outcome if verdicts[v]) or "–"
+    return " ".join(f"{SIGNS[v]}{_UNBROKEN}{verdicts[v]}" for v in Outcome if verdicts[v]) or "–"
 
 
 def _command(line: Line) -> str:

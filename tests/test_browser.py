@@ -99,6 +99,7 @@ def visit(browser, address, name):
     vars(found).update(page.evaluate(LOOK))
     page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
     found.violations["light"] = page.evaluate(BROKEN_RULES)
+    page.add_style_tag(content="* { transition: none !important }")  # else axe sees colours on their way to the dark
     page.set_viewport_size(DESK)
     page.emulate_media(color_scheme="dark")
     page.wait_for_selector("html[data-theme=dark]")

@@ -10,5 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   // Sphinx writes the parameters of a long signature as a list of definitions without terms.
   all("dt.sig > dl, dt.sig > dl > dd", element => element.setAttribute("role", "none"));
+  // Sphinx nests a list in a list, not in the item before it.
+  all("ul > ul", list => list.previousElementSibling?.append(list));
   all(".citation-list > .citation", element => element.setAttribute("role", "listitem")); // theirs is no list's child
 });
