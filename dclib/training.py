@@ -69,7 +69,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
 
     Raises:
         OutOfTime: at the deadline, after the checkpoint was written.
-        InputError: an unreadable checkpoint, fewer images than a mini-batch.
+        InputError: an unreadable checkpoint, fewer images than a mini-batch, a loss that is not finite.
     """
     if len(data) < schedule.batch_size:
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
@@ -89,6 +89,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
             report(progress.iteration, losses[-1].item())
         evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
         if evaluated and distributed.rank() == 0:
+            _check_finite(losses, progress.iteration, schedule)
             best = _look(model, look, precision, progress, losses, best)
         late = deadline is not None and progress.iteration < schedule.iterations and distributed.agreed(
             time.monotonic() > deadline)
@@ -239,6 +240,13 @@ def _look(model: nn.Module, look: Callable[[nn.Module], torch.Tensor], precision
         progress.best_accuracy, progress.best_iteration = accuracy.mean().item(), progress.iteration
         return {k: v.clone() for k, v in model.state_dict().items()}
     return best
+
+
+def _check_finite(losses: list[torch.Tensor], iteration: int, schedule: Schedule) -> None:
+    """`InputError` if the training diverged; asked only at looks, since asking makes the device wait."""
+    if not torch.stack(losses).isfinite().all():
+        raise InputError(f"train: expected a finite loss, got one that is not before iteration {iteration}; choose a learning "
+                         f"rate below {schedule.learning_rate:g}.")
 
 
 def _save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress, best: dict,

@@ -533,6 +533,13 @@ def test_bad_input():
         train(net(), data_of(), data_of(6, 1), PLAIN, seed=1, distortion="fog", sigmas=(1.0,))
 
 
+def test_a_training_that_diverges_says_so_and_leaves_nothing(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 100))
+    with refused("finite loss", "iteration 3", "below 1e+38"):
+        train(model, data_of(), data_of(6, 1), schedule(learning_rate=1e38), seed=1, checkpoint=tmp_path / "c.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------- evaluation
 
 @pytest.mark.parametrize("distortion, sigmas", [(None, ()), ("blur", (0.5, 2.0)), ("awgn", (5.0, 30.0))])
