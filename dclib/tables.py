@@ -95,7 +95,7 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
     scale = f" ({cut})" if cut else ""
     data = records[0].description
     return (f"Profile {profile_name}{scale}; data {data['dataset']} {data['fingerprint'][:8]}; "
-            f"{len(records)} record{'s' * (len(records) > 1)}, seeds {', '.join(map(str, seeds))}; "
+            f"{len(records)} record{'s' * (len(records) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
             f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
             f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")
 
