@@ -58,7 +58,7 @@ def _batch_size(images: torch.Tensor, device: torch.device) -> int:
 
 
 def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Channels last: convolutions read their input in this order, on a CPU up to 1.5 times faster."""
+    """Channels last: convolutions read their input in this order, and need not sort it first."""
     return model(images.contiguous(memory_format=torch.channels_last))
 
 

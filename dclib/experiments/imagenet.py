@@ -128,8 +128,8 @@ def deepcorrect(s: Scale, method: str, distortion: str, seed: int = 0, *, scope:
     """Deepcorr-5, its -no-bn, -lite and -bottleneck units, or Deepcorr-5c, which trains the dense layers too.
 
     With scope "global" as many filters are taken as rank highest over all layers together (Table 9). Units without
-    BatchNorm pass on the size of AlexNet's outputs: at the released rate 0.1 they diverge within ten iterations, so
-    they start at 0.01, chosen on held-out training images.
+    BatchNorm pass on the size of AlexNet's outputs: at the released rate 0.1 they diverge, so they
+    start at 0.01, chosen on held-out training images.
     """
     top = DENSE if method == "Deepcorr-5c" else ()
     units = ALEXNET_UNITS["Deepcorr-5" if top else method]
