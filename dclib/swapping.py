@@ -1,9 +1,9 @@
 """Networks that can be run from the middle, with one channel swapped: what makes Algorithm 1 fast (Section 4.1).
 
 Clean and distorted activations are computed once; a swap re-runs only the layers behind it; and because a swap
-changes one channel, the next convolution is its distorted output plus the contribution of that channel's
-difference, exactly. Where clean and distorted channel agree for an image, its prediction cannot change and is not
-computed again.
+changes one channel, or one and its neighbours behind a local response normalisation, the next convolution is its
+distorted output plus the contribution of those channels' differences, exactly. Where clean and distorted channel agree
+for an image, its prediction cannot change and is not computed again.
 """
 
 import copy
@@ -26,6 +26,9 @@ _CHANNELWISE = (nn.BatchNorm2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn
 _CHANNELWISE_CALLS = {torch.relu, torch.relu_, F.relu, F.relu_, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d,
                       "relu", "relu_"}
 
+#: Of these, what also acts on a few channels cut out of all, because it has no parameters of its own.
+_ALIKE = tuple(kind for kind in _CHANNELWISE if kind is not nn.BatchNorm2d)
+
 _IN_PLACE_OPERATORS = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 #: Attributes and methods of a tensor that give Python values.
 _MEASURES = {"shape", "ndim", "dtype", "device", "size", "dim", "numel"}
@@ -33,9 +36,15 @@ _MEASURES = {"shape", "ndim", "dtype", "device", "size", "dim", "numel"}
 
 @dataclass
 class _Cut:
-    """Where a layer's swap is done: on the value `swapped`; `following` is the convolution it feeds alone."""
+    """Where a layer's swap is done: on the value `swapped`; `following` is the convolution it feeds alone.
+
+    It may feed it through a response normalisation and what stands behind that, `between`: then a swap changes `window`
+    neighbouring channels of the convolution's input.
+    """
 
     swapped: torch.fx.Node
+    between: tuple[torch.fx.Node, ...]
+    window: int
     following: torch.fx.Node | None
 
     @property
@@ -50,7 +59,8 @@ class SwapNetwork:
     def __init__(self, model: nn.Module, layers: tuple[str, ...]) -> None:
         for layer in layers:
             named_conv(model, layer)
-        self.module = copy.deepcopy(model).eval()
+        # Modules of its own, but the model's tensors: AlexNet's alone take 240 MB.
+        self.module = copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())}).eval()
         self.graph = trace(self.module)
         self.modules = dict(self.module.named_modules())
         self.nodes = list(self.graph.nodes)
@@ -63,7 +73,7 @@ class SwapNetwork:
         self.later = {layer: self._later(cut.start) for layer, cut in self.cuts.items()}
         needed = {n for layer, later in self.later.items() for node in later for n in node.all_input_nodes
                   if n not in later}
-        needed |= {n for cut in self.cuts.values() for n in (cut.swapped, cut.start)}
+        needed |= {n for cut in self.cuts.values() for n in (cut.swapped, *cut.between[-1:], cut.start)}
         self.kept = needed
 
     def filters(self, layer: str) -> int:
@@ -110,8 +120,8 @@ class SwapNetwork:
         cut = self.cuts[layer]
         value = distorted[cut.swapped].clone()
         value[:, index] = clean[cut.swapped][:, index]
-        if cut.following:
-            value = self.modules[cut.following.target](value)
+        for node in (*cut.between, cut.following) if cut.following else ():
+            value = self._call(node, {node.all_input_nodes[0]: value})
         return self._run_from(layer, value, distorted, torch.arange(len(value), device=value.device)).argmax(1)
 
     def _swapped_value(self, cut: _Cut, clean: dict, distorted: dict, difference: torch.Tensor, f: torch.Tensor,
@@ -123,10 +133,25 @@ class SwapNetwork:
             return value
         conv = self.modules[cut.following.target]
         before = distorted[cut.following]
-        patches = F.unfold(difference[m, f].unsqueeze(1), conv.kernel_size, conv.dilation, conv.padding, conv.stride)
-        weight = _dense_weight(conv)[:, f].transpose(0, 1).flatten(2)
+        changed = self._neighbours(cut, clean, distorted, f, m) if cut.between else difference[m, f].unsqueeze(1)
+        patches = F.unfold(changed, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
+        weight = _dense_weight(conv, cut.window)[:, _window(f, cut.window)].transpose(0, 1).flatten(2)
         value = before.flatten(2).index_select(0, m)
         return value.baddbmm_(weight, patches).view(len(m), *before.shape[1:])
+
+    def _neighbours(self, cut: _Cut, clean: dict, distorted: dict, f: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        """What a swap changes in the `cut.window` channels around filter f that enter the next convolution.
+
+        Each depends on as many neighbours again, and torch normalises as if there were zeros beyond the outermost.
+        """
+        wide = 2 * cut.window - 1
+        value = _beyond(distorted[cut.swapped], wide)[m.unsqueeze(1), _window(f, wide)]
+        value[:, cut.window - 1] = clean[cut.swapped][m, f]
+        for node in cut.between:
+            value = self._call(node, {node.all_input_nodes[0]: value})
+            if node is cut.between[0]:
+                value = value[:, cut.window // 2:][:, :cut.window]
+        return value - _beyond(distorted[cut.between[-1]], cut.window)[m.unsqueeze(1), _window(f, cut.window)]
 
     def _run_from(self, layer: str, value: torch.Tensor, distorted: dict, m: torch.Tensor) -> torch.Tensor:
         """The network's output, given the value of the cut's start and cached values for all that it does not reach."""
@@ -210,18 +235,27 @@ class SwapNetwork:
         calls = [n for n in self.nodes if n.op == "call_module" and n.target == layer]
         if len(calls) != 1:
             raise InputError(f"layer {layer!r}: expected to be used once in the network, got {len(calls)} uses.")
-        node = calls[0]
-        while len(node.users) == 1 and self._is_channelwise(following := next(iter(node.users))):
-            node = following
-        following = next(iter(node.users)) if len(node.users) == 1 else None
-        conv = self.modules.get(following.target) if following is not None and following.op == "call_module" else None
-        plain = _is_plain(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-        return _Cut(node, following if plain else None)
+        swapped = node = self._follow(calls[0], _CHANNELWISE)
+        between, norm = [], self._module(_only_user(node))
+        if type(norm) is nn.LocalResponseNorm and not _has_hooks(norm):
+            between.append(node := _only_user(node))
+            end = self._follow(node, _ALIKE)
+            while node is not end:
+                between.append(node := _only_user(node))
+        conv = self._module(following := _only_user(node))
+        if _is_plain(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
+            return _Cut(swapped, tuple(between), norm.size if between else 1, following)
+        return _Cut(swapped, (), 1, None)
 
-    def _is_channelwise(self, node: torch.fx.Node) -> bool:
-        if node.op == "call_module":
-            return isinstance(self.modules[node.target], _CHANNELWISE)
-        return node.op in ("call_function", "call_method") and node.target in _CHANNELWISE_CALLS
+    def _follow(self, node: torch.fx.Node, kinds: tuple[type, ...]) -> torch.fx.Node:
+        """The last value of the chain behind `node` of operations on each channel by itself."""
+        while (user := _only_user(node)) is not None and (
+                isinstance(self._module(user), kinds) or (user.op != "call_module" and user.target in _CHANNELWISE_CALLS)):
+            node = user
+        return node
+
+    def _module(self, node: torch.fx.Node | None) -> nn.Module | None:
+        return self.modules[node.target] if node is not None and node.op == "call_module" else None
 
     def _later(self, start: torch.fx.Node) -> list[torch.fx.Node]:
         reached = {start}
@@ -243,13 +277,30 @@ def _has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _dense_weight(conv: nn.Conv2d) -> torch.Tensor:
-    """Weights [out, in, k, k] of a convolution with or without groups; zero where a group does not reach."""
+def _only_user(node: torch.fx.Node) -> torch.fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _window(f: torch.Tensor, size: int) -> torch.Tensor:
+    """Indices [pairs, size] of the channels around each of f, in a tensor that `_beyond` widened."""
+    return f.unsqueeze(1) + torch.arange(size, device=f.device)
+
+
+def _beyond(channels: torch.Tensor, size: int) -> torch.Tensor:
+    """Channels [N, C, H, W] with zeros before the first and behind the last, so that each has a window of `size`.
+
+    A response normalisation of even size reaches one channel further back than forth: a channel reaches one forth.
+    """
+    return F.pad(channels, (0, 0, 0, 0, (size - 1) // 2, size // 2))
+
+
+def _dense_weight(conv: nn.Conv2d, window: int) -> torch.Tensor:
+    """Weights [out, in, k, k] of a convolution with or without groups; zero where a group does not reach, or beyond."""
     if conv.groups == 1:
-        return conv.weight
+        return _beyond(conv.weight, window)
     weight = conv.weight.new_zeros(conv.out_channels, conv.in_channels, *conv.kernel_size)
     outputs, inputs = conv.out_channels // conv.groups, conv.in_channels // conv.groups
     for g in range(conv.groups):
         rows, columns = slice(g * outputs, (g + 1) * outputs), slice(g * inputs, (g + 1) * inputs)
         weight[rows, columns] = conv.weight[rows]
-    return weight
+    return _beyond(weight, window)

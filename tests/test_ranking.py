@@ -22,6 +22,7 @@ from dclib.ranking import (
     select_local,
     swap_accuracy,
 )
+from dclib.swapping import SwapNetwork
 
 CLASSES = 6
 
@@ -308,6 +309,26 @@ def test_more_images_than_one_chunk_holds():
     labels = labelled(model, clean)
     fast = swap_accuracy(model, ["0"], clean, distorted, labels)["0"]
     assert np.array_equal(fast, naive_swap_accuracy(model, "0", range(3), clean, distorted, labels))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_every_window_of_response_normalisation(size, groups):
+    torch.manual_seed(size)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.LocalResponseNorm(size, alpha=3.0), nn.MaxPool2d(2),
+                          nn.Conv2d(6, 8, 3, groups=groups), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 9, CLASSES)).double()
+    clean, distorted = pairs(40, 12, 60.0)
+    labels = labelled(centred(model, clean), clean)
+    fast = swap_accuracy(model, ["0"], clean, distorted, labels)["0"]
+    assert np.array_equal(fast, naive_swap_accuracy(model, "0", range(6), clean, distorted, labels))
+    assert len(set(fast.flatten())) > 3
+
+
+def test_the_weights_are_not_copied():
+    model = Grouped()
+    swapping = SwapNetwork(model, ("features.0",)).module
+    assert [p.data_ptr() for p in swapping.parameters()] == [p.data_ptr() for p in model.parameters()]
+    assert model.training and not swapping.training
 
 
 def test_undistorted_images_change_nothing(cases):
