@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import torch
 from chromium import chromium
+from support import CHOSEN, SMALL, settled
+from torch import nn
 
+from dclib.correction import correct
 from dclib.errors import InputError
+from dclib.models import AllConvNet
 from dclib.results import Store
 
 torch.set_num_threads(1)
@@ -53,6 +57,22 @@ def seeded(monkeypatch) -> None:
 def store(tmp_path) -> Store:
     """An empty results folder."""
     return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def net() -> AllConvNet:
+    """A small network to correct."""
+    return settled(AllConvNet(num_classes=10, width=8))
+
+
+@pytest.fixture
+def corrected(net) -> nn.Module:
+    """`net` with units for its filters `CHOSEN`."""
+    network = correct(net, CHOSEN, SMALL)
+    for i, layer in enumerate(CHOSEN):  # only what is new: the rest has the statistics of `net`
+        settled(network.get_submodule(layer).unit, seed=i)
+        settled(network.get_submodule(layer.replace("conv", "bn")).selected, seed=i)
+    return network
 
 
 @pytest.fixture

@@ -1,15 +1,37 @@
-"""What several test modules need: the check of an error's sentence, and a network that has seen some images."""
+"""What several test modules need: the check of an error's sentence, small networks, images, runs and records."""
 
+import dataclasses
 import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from dclib.correction import UnitDesign
+from dclib.datasets import Split
 from dclib.errors import InputError
+from dclib.models import AllConvNet
+from dclib.results import Record, pack_bits
+from dclib.runs import Run, Schedule, Selection
+
+#: A design of units, and the filters {layer: indices} that the fixture `corrected` has units for.
+SMALL = UnitDesign(width=3, input_batchnorm=True)
+CHOSEN = {"conv1": [5, 0, 3], "conv3": [7, 2], "conv5": [1, 15, 4, 9]}
+
+#: A training, a ranking of its filters, and a correction of the best ones.
+SCHEDULE = Schedule(40, 8, 0.1, (20, 30), 10)
+BASE = Run("train", "Baseline", "photographs", "f" * 64, 19, 8, 0, schedule=SCHEDULE)
+RANKING = Run("rank", "Algorithm 1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
+              ranking_images=2, ranking_split="train", base=BASE)
+DEEP = Run("train", "Deepcorr-1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
+           design=UnitDesign(width=16, input_batchnorm=True), schedule=dataclasses.replace(SCHEDULE, l1=1e-5),
+           selection=Selection("ranked", "local", "priority", (("conv1", 4),)), base=BASE, ranking=RANKING)
 
 
 @contextmanager
@@ -36,6 +58,50 @@ def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
                                      (module.weight.data, 0.5, 1.5), (module.bias.data, -0.3, 0.3)):
                 value.copy_(low + (high - low) * torch.rand(value.shape, generator=generator))
     return model.eval()
+
+
+def small_net(width: int = 4, classes: int = 10) -> AllConvNet:
+    """The same network every time, with BatchNorm that learns fast."""
+    torch.manual_seed(3)
+    return settled(AllConvNet(classes, width, batchnorm_momentum=0.1))
+
+
+def data_of(count: int = 40, seed: int = 0, classes: int = 10) -> Split:
+    """Images and labels by chance."""
+    generator = torch.Generator().manual_seed(seed)
+    return Split(torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8),
+                 torch.randint(0, classes, (count,), generator=generator))
+
+
+def images(count: int = 4, size: int = 32, seed: int = 0) -> torch.Tensor:
+    return 255 * torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def train_some_steps(network: nn.Module, steps: int = 3, classes: int = 10) -> nn.Module:
+    """`network`, trained by SGD as torch has it."""
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
+    network.train()
+    for step in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(network(images(10, seed=step)), torch.arange(10) % classes).backward()
+        optimiser.step()
+    return network
+
+
+def trainable_names(network: nn.Module) -> set[str]:
+    return {name for name, p in network.named_parameters() if p.requires_grad}
+
+
+def record_of(run: Run = BASE, seed: int = 0, images: int = 100) -> Record:
+    """A record of `run`, right about six images in ten."""
+    correct = np.random.RandomState(seed).rand(3, images) < 0.6
+    return Record(run.description, {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist()},
+                  {"seconds": 1.5, "peak_bytes": 10**9}, {"device": "a machine", "commit": "abc"})
+
+
+def listing(folder: Path) -> list[str]:
+    """All that is in `folder`, and below it."""
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*"))
 
 
 def worker_context() -> multiprocessing.context.BaseContext:

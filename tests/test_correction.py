@@ -1,15 +1,12 @@
 """Correction units: the paper's parameter counts, a network assembled by hand, and all that must not change."""
 
 import copy
-import json
 import math
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from support import refused, settled
+from support import CHOSEN, SMALL, images, refused, settled, train_some_steps, trainable_names
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import alexnet, resnet18, squeezenet1_0
@@ -20,31 +17,11 @@ from dclib.models import AllConvNet, count_parameters
 from dclib.ranking import select_global, select_local
 
 CONV = [f"conv{i}" for i in range(1, 10)]
-SMALL = UnitDesign(width=3, input_batchnorm=True)
-CHOSEN = {"conv1": [5, 0, 3], "conv3": [7, 2], "conv5": [1, 15, 4, 9]}
 
 
 @pytest.fixture(scope="module")
 def full():
     return AllConvNet().eval()
-
-
-@pytest.fixture
-def net():
-    return settled(AllConvNet(num_classes=10, width=8))
-
-
-@pytest.fixture
-def corrected(net):
-    network = correct(net, CHOSEN, SMALL)
-    for i, layer in enumerate(CHOSEN):  # only what is new: the rest has the statistics of `net`
-        settled(network.get_submodule(layer).unit, seed=i)
-        settled(network.get_submodule(layer.replace("conv", "bn")).selected, seed=i)
-    return network
-
-
-def images(count=4, size=32, seed=0):
-    return 255 * torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def first(k, narrow, wide):
@@ -184,16 +161,6 @@ def others(layer, count=8):
     return [c for c in range(count) if c not in CHOSEN[layer]]
 
 
-def train_some_steps(network, steps=3, classes=10):
-    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
-    network.train()
-    for step in range(steps):
-        optimiser.zero_grad()
-        F.cross_entropy(network(images(10, seed=step)), torch.arange(10) % classes).backward()
-        optimiser.step()
-    return network
-
-
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("steps", [0, 3])
 def test_uncorrected_channels_stay_bit_for_bit(net, corrected, training, steps):
@@ -220,10 +187,6 @@ def test_the_given_model_is_not_changed(net):
 @pytest.mark.parametrize("training", [False, True])
 def test_the_mode_of_the_model_is_kept(net, training):
     assert correct(net.train(training), CHOSEN, SMALL).training is training
-
-
-def trainable_names(network):
-    return {name for name, p in network.named_parameters() if p.requires_grad}
 
 
 def test_only_what_should_train_does(net):
@@ -345,89 +308,6 @@ def test_frozen_batchnorm_may_follow_the_mini_batches(net, batch_statistics, tmp
     assert loaded.correction == network.correction and torch.equal(loaded(images()), network(images()))
 
 
-# ---------------------------------------------------------------- saved, copied, compiled, exported
-
-def test_save_and_load(net, corrected, tmp_path):
-    train_some_steps(corrected).eval()
-    path = correction.save(corrected, tmp_path / "network.safetensors")
-    assert [p.name for p in tmp_path.iterdir()] == ["network.safetensors"]
-    loaded = correction.load(net, path)
-    assert loaded.correction == corrected.correction
-    assert trainable_names(loaded) == trainable_names(corrected)
-    with torch.inference_mode():
-        assert torch.equal(loaded(images()), corrected(images()))
-
-
-def test_the_file_is_plain_safetensors(corrected, tmp_path):
-    state = load_file(correction.save(corrected, tmp_path / "n.safetensors"))
-    assert all(torch.equal(value, state[key]) for key, value in corrected.state_dict().items())
-
-
-def test_plain_state_dicts_work_too(net, corrected, tmp_path):
-    save_file(corrected.state_dict(), tmp_path / "state.safetensors")
-    again = correct(net, CHOSEN, SMALL, seed=9).eval()
-    again.load_state_dict(load_file(tmp_path / "state.safetensors"))
-    with torch.inference_mode():
-        assert torch.equal(again(images()), corrected(images()))
-
-
-def test_designs_survive_the_file(net, tmp_path):
-    design = {"conv1": UnitDesign(5, (3, 1, 3), (2, 1, 1), True, False), "conv2": CRITICALLY_WIDE}
-    network = correct(net, {"conv1": [0, 1], "conv2": [2]}, design, train_batchnorm=False, also_train=["conv9"])
-    loaded = correction.load(net, correction.save(network, tmp_path / "n.safetensors"))
-    assert loaded.correction == network.correction and trainable_names(loaded) == trainable_names(network)
-    with torch.inference_mode():
-        assert torch.equal(loaded(images()), network(images()))
-
-
-def test_deepcopy(corrected):
-    copied = copy.deepcopy(corrected)
-    with torch.inference_mode():
-        assert torch.equal(copied(images()), corrected(images()))
-        expected = corrected(images())
-        for value in copied.state_dict().values():
-            value.zero_()
-        assert torch.equal(corrected(images()), expected)
-    assert copied.correction == corrected.correction
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_graphs(net, corrected, tmp_path):
-    compiled = torch.compile(corrected, backend="aot_eager", fullgraph=True)
-    with torch.inference_mode():
-        assert torch.allclose(compiled(images()), corrected(images()), rtol=1e-5, atol=1e-5)
-    loaded = correction.load(net, correction.save(compiled, tmp_path / "compiled.safetensors"))
-    with torch.inference_mode():
-        assert torch.equal(loaded(images()), corrected(images()))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-def test_compiled_code(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(6), nn.Flatten())
-    network = settled(correct(model.eval(), {"0": [3, 1]}, UnitDesign(2, (1, 3))))
-    with torch.inference_mode():
-        assert torch.allclose(torch.compile(network)(images(2, 8)), network(images(2, 8)), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_onnx(corrected, tmp_path):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    runtime = pytest.importorskip("onnxruntime")
-    path = str(tmp_path / "network.onnx")
-    torch.onnx.export(corrected, (images(),), path, dynamo=True, verbose=False)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    exported = session.run(None, {session.get_inputs()[0].name: images().numpy()})[0]
-    with torch.inference_mode():
-        assert torch.allclose(torch.from_numpy(exported), corrected(images()), rtol=1e-3, atol=1e-4)
-
-
 # ---------------------------------------------------------------- bad input
 
 BAD_FILTERS = {
@@ -477,61 +357,7 @@ def test_bad_designs(options, word):
         UnitDesign(**options)
 
 
-def test_save_refuses_other_networks(net, tmp_path):
-    with refused("AllConvNet", "correct()"):
-        correction.save(net, tmp_path / "n.safetensors")
-    assert not list(tmp_path.iterdir())
-
-
-def test_save_where_nothing_can_be_written(corrected, tmp_path):
-    (tmp_path / "file").touch()
-    for path in (tmp_path / "missing" / "n.safetensors", tmp_path / "file" / "n.safetensors"):
-        with refused("save", "folder"):
-            correction.save(corrected, path)
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def test_save_to_a_full_disk(corrected, tmp_path, monkeypatch):
-    path = correction.save(corrected, tmp_path / "n.safetensors")
-    whole = path.read_bytes()
-
-    def half(state, name, metadata=None):
-        name.write_bytes(whole[:100])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(correction, "save_file", half)
-    with refused("No space left"):
-        correction.save(corrected, path)
-    assert path.read_bytes() == whole and len(list(tmp_path.iterdir())) == 1
-
-
-def test_load_refuses_damaged_files(net, corrected, tmp_path):
-    path = correction.save(corrected, tmp_path / "n.safetensors")
-    whole = path.read_bytes()
-    for content in (b"", whole[:4], whole[:200], whole[:-5], whole + b"more", b"\xff" * 50):
-        path.write_bytes(content)
-        with refused("n.safetensors"):
-            correction.load(net, path)
-    with refused("gone.safetensors"):
-        correction.load(net, tmp_path / "gone.safetensors")
-
-
-def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
-    path = tmp_path / "n.safetensors"
-    state = {k: v.contiguous() for k, v in corrected.state_dict().items()}
-    plan = corrected.correction
-    for metadata, word in (({}, "description"), ({"correction": "{"}, "n.safetensors"),
-                           ({"correction": json.dumps({"filters": {}})}, "description"),
-                           ({"correction": json.dumps([1])}, "description"),
-                           ({"correction": json.dumps(plan | {"filters": {"conv1": [99]}})}, "0..7"),
-                           ({"correction": json.dumps(plan | {"filters": {"conv1": [0]}})}, "weights")):
-        save_file(state, path, metadata)
-        with refused(word):
-            correction.load(net, path)
-    correction.save(corrected, path)
-    with refused("weights", "AllConvNet"):
-        correction.load(AllConvNet(10, 16), path)
-
+# ---------------------------------------------------------------- how much units add
 
 def test_unit_shares_are_those_of_the_residual_written_out():
     model = AllConvNet(num_classes=5, width=8).eval()

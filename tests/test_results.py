@@ -5,38 +5,18 @@ import errno
 import hashlib
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import check_sentence, refused, worker_context
+from support import BASE, DEEP, RANKING, SCHEDULE, check_sentence, listing, record_of, refused, worker_context
 
 from dclib import results
 from dclib.correction import UnitDesign
 from dclib.errors import InputError
 from dclib.experiments import METHODS, baseline, method_run, profile
 from dclib.results import Record, Store, pack_bits, unpack_bits, write_whole
-from dclib.runs import Run, Schedule, Selection
-
-SCHEDULE = Schedule(40, 8, 0.1, (20, 30), 10)
-BASE = Run("train", "Baseline", "photographs", "f" * 64, 19, 8, 0, schedule=SCHEDULE)
-RANKING = Run("rank", "Algorithm 1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
-              ranking_images=2, ranking_split="train", base=BASE)
-DEEP = Run("train", "Deepcorr-1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
-           design=UnitDesign(width=16, input_batchnorm=True), schedule=dataclasses.replace(SCHEDULE, l1=1e-5),
-           selection=Selection("ranked", "local", "priority", (("conv1", 4),)), base=BASE, ranking=RANKING)
-
-
-def record_of(run=BASE, seed=0, images=100):
-    correct = np.random.RandomState(seed).rand(3, images) < 0.6
-    return Record(run.description, {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist()},
-                  {"seconds": 1.5, "peak_bytes": 10**9}, {"device": "a machine", "commit": "abc"})
-
-
-def listing(folder):
-    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*"))
-
+from dclib.runs import Run, Selection
 
 # ---------------------------------------------------------------- runs
 
@@ -339,138 +319,6 @@ def test_own_weights_come_before_published_ones(store, tmp_path, monkeypatch):
     assert store.weights(BASE) == published
     assert store.put_weights(BASE, b"own") == own and published.read_bytes() == b"published"
     assert store.weights(BASE) == own
-
-
-# ---------------------------------------------------------------- archives
-
-@pytest.fixture
-def filled(tmp_path):
-    store = Store(tmp_path / "there")
-    for run in (BASE, RANKING, DEEP):
-        store.put(record_of(run))
-    store.put_weights(BASE, bytes(range(256)) * 40)
-    return store
-
-
-def test_archives_carry_records_and_weights(filled, store, tmp_path):
-    archive = tmp_path / "all.zip"
-    assert filled.export(archive) == 3
-    assert store.import_(archive) == 3
-    assert store.records() == filled.records()
-    assert store.weights(BASE).read_bytes() == filled.weights(BASE).read_bytes()
-    assert listing(store.folder) == listing(filled.folder)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["all.zip", "results", "there"]
-
-
-def test_archives_without_weights(filled, store, tmp_path):
-    filled.export(tmp_path / "all.zip", weights="none")
-    store.import_(tmp_path / "all.zip")
-    assert len(store.records()) == 3 and not store.weights(BASE).exists()
-
-
-def test_archives_carry_what_other_runs_start_from(filled, store, tmp_path):
-    later = next(Record.from_json(p.read_text()) for p in filled.folder.glob("*.json")
-                 if "base" in json.loads(p.read_text())["description"])
-    for folder, name in (("weights", later.id), ("checkpoints", "0123456789abcdef")):
-        write_whole(filled.folder / folder / f"{name}.safetensors", b"bytes")
-    filled.export(tmp_path / "some.zip")
-    store.import_(tmp_path / "some.zip")
-    files = {str(p.relative_to(store.folder)) for p in store.folder.rglob("*.safetensors")}
-    assert files == {f"weights/{BASE.id}.safetensors", "checkpoints/0123456789abcdef.safetensors"}
-    filled.export(tmp_path / "all.zip", weights="all")
-    store.import_(tmp_path / "all.zip")
-    assert (store.folder / "weights" / f"{later.id}.safetensors").read_bytes() == b"bytes"
-
-
-def test_import_adds_to_what_is_there(filled, store, tmp_path):
-    other = dataclasses.replace(BASE, seed=7)
-    store.put(record_of(other))
-    filled.export(tmp_path / "all.zip")
-    store.import_(tmp_path / "all.zip")
-    store.import_(tmp_path / "all.zip")
-    assert len(store.records()) == 4 and store.get(other) == record_of(other)
-
-
-def test_damaged_archives_bring_in_nothing(filled, store, tmp_path):
-    archive = tmp_path / "all.zip"
-    filled.export(archive)
-    whole = archive.read_bytes()
-    expected = filled.records()
-    damaged = [whole[:length] for length in range(0, len(whole), len(whole) // 23)]
-    step = len(whole) // 200
-    damaged += [whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1:] for i in range(0, len(whole), step)]
-    for content in [b"", b"PK", b"hello", *damaged]:
-        archive.write_bytes(content)
-        try:
-            store.import_(archive)
-        except InputError as error:
-            check_sentence(str(error), "all.zip")
-            assert listing(store.folder.parent) == listing(tmp_path) and not store.folder.exists()
-        else:  # a byte that says nothing about the contents, or a file that lost its ending
-            assert all(record in expected for record in store.records())
-            clear(store.folder)
-
-
-def clear(folder):
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    folder.rmdir()
-
-
-def test_archives_with_a_bad_record_bring_in_nothing(filled, store, tmp_path):
-    archive = tmp_path / "all.zip"
-    filled.export(archive)
-    for name, content in (("zzz.json", WHOLE[:-30]), ("zzz.json", "[]"), ("zzz.json", b"\xff")):
-        with zipfile.ZipFile(archive, "a") as file:
-            file.writestr(name, content)
-        with refused("all.zip"):
-            store.import_(archive)
-        assert not store.folder.exists()
-        filled.export(archive)
-
-
-@pytest.mark.parametrize("prefix", ["../", "../../", "/", "weights/../../", "C:\\", "..\\..\\"])
-def test_names_in_archives_cannot_leave_the_folder(tmp_path, prefix):
-    store, archive = Store(tmp_path / "a" / "b" / "results"), tmp_path / "all.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr(f"{prefix}{BASE.id}.json", WHOLE)
-        file.writestr(f"{prefix}evil.safetensors", b"evil")
-        file.writestr(f"{prefix}script.py", b"evil")
-    store.import_(archive)
-    outside = [p for p in tmp_path.rglob("*") if p.is_file() and store.folder not in p.parents and p != archive]
-    assert outside == [] and store.get(BASE) == record_of()
-    assert not Path("/evil.safetensors").exists() and not list(store.folder.rglob("*.py"))
-
-
-def test_missing_archives(store, tmp_path):
-    with refused("gone.zip"):
-        store.import_(tmp_path / "gone.zip")
-    with refused(str(tmp_path)):
-        store.import_(tmp_path)
-
-
-def test_exports_where_nothing_can_be_written(filled, tmp_path):
-    (tmp_path / "file").touch()
-    (tmp_path / "folder.zip").mkdir()
-    before = listing(tmp_path)
-    for archive in (tmp_path / "missing" / "all.zip", tmp_path / "file" / "all.zip", tmp_path / "folder.zip"):
-        with refused("export"):
-            filled.export(archive)
-    assert listing(tmp_path) == before
-
-
-def test_an_export_to_a_full_disk_keeps_the_old_archive(filled, tmp_path, monkeypatch):
-    archive = tmp_path / "all.zip"
-    filled.export(archive)
-    whole = archive.read_bytes()
-
-    def fail(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(zipfile.ZipFile, "write", fail)
-    with refused("No space left"):
-        filled.export(archive)
-    assert archive.read_bytes() == whole and sorted(p.name for p in tmp_path.iterdir()) == ["all.zip", "there"]
 
 
 # ---------------------------------------------------------------- folders

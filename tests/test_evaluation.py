@@ -1,0 +1,73 @@
+"""The evaluation against a loop over distorted copies, and its noise and blur against the public ones."""
+
+import pytest
+import torch
+from support import data_of, refused, small_net
+
+from dclib.datasets import Split
+from dclib.distortions import additive_white_gaussian_noise, gaussian_blur
+from dclib.evaluation import all_levels, correct_on, correct_predictions, distorted_copies
+
+
+@pytest.mark.parametrize("distortion, sigmas", [(None, ()), ("blur", (0.5, 2.0)), ("awgn", (5.0, 30.0))])
+def test_correct_predictions_equal_a_loop(distortion, sigmas):
+    model, data = small_net().train(), data_of(530)
+    found = correct_predictions(model, data, distortion, sigmas, batch_size=250)
+    assert model.training and found.dtype == torch.bool and found.shape == (1 + len(sigmas), 530)
+    model.eval()
+    levels = [data.images.float()]
+    if distortion == "blur":
+        levels += [torch.cat([gaussian_blur(image[None], s) for image in data.images.float()]) for s in sigmas]
+    if distortion == "awgn":
+        levels += list(distorted_copies(data, "awgn", sigmas))
+    with torch.inference_mode():
+        expected = torch.stack([model(level).argmax(1) == data.labels for level in levels])
+    assert (found != expected).double().mean() < 0.005  # a near tie may fall either way
+    assert 0.02 < found.double().mean() < 0.5
+
+
+def test_the_batch_size_changes_neither_noise_nor_predictions():
+    model, data = small_net(), data_of(1010)
+    found = [correct_predictions(model, data, "awgn", (5.0, 30.0), batch_size=size) for size in (250, 500, 1000)]
+    assert all((f != found[0]).double().mean() < 0.005 for f in found)
+    with refused("batch_size", "250"):
+        correct_predictions(model, data, "awgn", (5.0,), batch_size=100)
+
+
+def test_noise_of_the_evaluation_is_normal_paired_and_by_seed():
+    data = data_of(600)
+    first, again, other = (distorted_copies(data, "awgn", (5.0, 30.0), seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    noise = first - data.images.float()
+    for level, sigma in enumerate((5.0, 30.0)):
+        assert noise[level].std().item() == pytest.approx(sigma, rel=0.01) and abs(noise[level].mean()) < 0.05
+    assert abs((noise[0] / 5 * noise[1] / 30).mean()) < 0.01  # each level has its own
+    assert abs((noise[0, :250] * noise[0, 250:500]).mean() / 25) < 0.01  # and each chunk
+    assert torch.equal(distorted_copies(data.take(torch.arange(300)), "awgn", (30.0,))[0], first[1, :300])
+
+
+def test_blur_of_the_evaluation_is_gaussian_blur():
+    data = data_of(5)
+    for level, sigma in zip(distorted_copies(data, "blur", (0.5, 3.0)), (0.5, 3.0)):
+        assert torch.allclose(level, gaussian_blur(data.images.float(), sigma), atol=1e-3)
+
+
+def test_looks_agree_with_the_evaluation():
+    model, data = small_net(), data_of(300)
+    for distortion, sigmas in ((None, ()), ("blur", (1.0,)), ("awgn", (9.0, 20.0))):
+        levels = all_levels(data, distortion, sigmas)
+        assert levels.shape[:2] == (1 + len(sigmas), 300) and torch.equal(levels[0], data.images.float())
+        found = correct_on(model, levels, data.labels, batch_size=110)
+        assert (found != correct_predictions(model, data, distortion, sigmas)).double().mean() < 0.005
+
+
+def test_unknown_distortion_in_the_evaluation():
+    with refused("'fog'"):
+        correct_predictions(small_net(), data_of(4), "fog", (1.0,))
+
+
+def test_noise_in_training_and_evaluation_is_the_public_noise():
+    images = torch.full((64, 3, 32, 32), 100.0)
+    public = additive_white_gaussian_noise(images, 20.0) - images
+    evaluated = distorted_copies(Split(images.byte(), torch.zeros(64)), "awgn", (20.0,))[0] - images
+    assert public.std().item() == pytest.approx(evaluated.std().item(), rel=0.02)
