@@ -13,7 +13,7 @@ from dclib.results import Store
 from dclib.statistics import Outcome
 from dclib.verdicts import Verdict
 
-_UNBROKEN = "\N{NO-BREAK SPACE}"
+_UNBROKEN, _HYPHEN = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple
 
 def as_markdown(lines: Sequence[Line]) -> str:
     """The lines as a MyST table, and the records behind each of them."""
-    text = ["| | the paper | here | deviation | scale | claims | make it again |", "|---|---:|---|---:|---|---|---|"]
+    text = ["| | the paper | here | deviation | claims | make it again |", "|---|---|---|---:|---|---|"]
     for line in lines:
         name = line.name.replace(" ", _UNBROKEN)
         text.append(f"| {{doc}}`{name} <{line.page}>` | {_paper(line)} | {_ours(line)} | "
-                    f"{'–' if line.deviation is None else f'{line.deviation:+.1f}'} | {line.scale or '–'} | "
-                    f"{_tally(line.verdicts)} | {_command(line)} |")
+                    f"{'–' if line.deviation is None else f'{line.deviation:+.1f}'} | {_tally(line.verdicts)} | "
+                    f"{_command(line)} |")
     return "\n".join(text)
 
 
@@ -85,7 +85,7 @@ def records_of(lines: Sequence[Line]) -> str:
 
 
 def _paper(line: Line) -> str:
-    return "–" if line.paper is None else f"{line.paper:.4f} ({line.method})"
+    return "–" if line.paper is None else f"{line.paper:.4f} ({line.method.replace('-', _HYPHEN)})"
 
 
 def _ours(line: Line) -> str:
@@ -97,6 +97,7 @@ def _ours(line: Line) -> str:
     if line.ours is not None:
         low, high = line.interval or (line.ours, line.ours)
         parts = [f"{line.ours:.4f} [{low:.4f}, {high:.4f}]", f"{line.seeds} seed{'s' * (line.seeds > 1)}"]
+    parts.append(f"profile {line.scale}")
     if line.missing:
         parts.append(f"{line.missing} run{'s' * (line.missing > 1)} missing")
     return ", ".join(part.replace(" ", _UNBROKEN) for part in parts)

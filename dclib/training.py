@@ -245,8 +245,8 @@ def _look(model: nn.Module, look: Callable[[nn.Module], torch.Tensor], precision
 def _check_finite(losses: list[torch.Tensor], iteration: int, schedule: Schedule) -> None:
     """`InputError` if the training diverged; asked only at looks, since asking makes the device wait."""
     if not torch.stack(losses).isfinite().all():
-        raise InputError(f"train: expected a finite loss, got one that is not before iteration {iteration}; choose a learning "
-                         f"rate below {schedule.learning_rate:g}.")
+        raise InputError(f"train: expected a finite loss, got one that is not before iteration {iteration}; choose a "
+                         f"learning rate below {schedule.learning_rate:g}.")
 
 
 def _save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress, best: dict,
