@@ -42,11 +42,11 @@ STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.lab
 
 
 def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str, sigmas: Sequence[float],
-                         source: str) -> Figure:
+                         source: str, *, measure: str = "top-1 accuracy") -> Figure:
     """Tables 3 and 4, drawn: {method: accuracy [1 + levels]}, level 0 clean.
 
     Finetune-k is dashed, Deepcorr-k solid, the baseline dotted; equal k share colour and marker.
-    `source` says whose numbers these are ("the paper", "here, small").
+    `source` says whose numbers these are ("the paper", "here, small"), `measure` which accuracy it is.
     """
     _not_empty(curves)
     figure, axes = _panel(f"{TITLES[distortion]}: {source}")
@@ -57,11 +57,12 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
             look = _look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
         axes.plot([0, *sigmas], accuracy, label=method, **look)
     _over_sigma(axes, figure, [0, *sigmas], distortion, top=None)
+    axes.set_ylabel(measure)
     means = {method: float(np.mean(a)) for method, a in curves.items()}
     best = max(means, key=means.get)
     lines = "; ".join(f"{m} {_course(a)}, mean {means[m]:.3f}" for m, a in curves.items())
     leader = f" The highest mean is that of {best}." if len(curves) > 1 else ""
-    return _with_alt(figure, f"Line chart, {source}: accuracy from clean images to {NAMES[distortion]} of σ = "
+    return _with_alt(figure, f"Line chart, {source}: {measure} from clean images to {NAMES[distortion]} of σ = "
                              f"{sigmas[-1]:g}. {lines}.{leader}")
 
 

@@ -9,7 +9,7 @@ from dclib.evidence import POINT, Sample, interval
 from dclib.experiments import profile, rows
 from dclib.judgement import SCALES, SIGNS
 from dclib.places import PLACES, places
-from dclib.results import Store
+from dclib.results import Record, Store
 from dclib.statistics import Outcome
 from dclib.verdicts import Verdict
 
@@ -48,24 +48,34 @@ def overview(judged: Sequence[tuple[Verdict, str]], store: Store) -> list[Line]:
 
 
 def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
-    scale, found, missing = "", [], 0
+    scale, records, missing = "", {}, 0
     for scale in SCALES if targets else ():
-        runs = [run for target in targets for of in rows(target, profile(scale)).values() for run in of]
-        found = [run.id for run in runs if store.path(run).exists()]
-        missing = len(runs) - len(found)
+        wanted = [(target, label, run) for target in targets
+                  for label, runs in rows(target, profile(scale)).items() for run in runs]
+        records = {(target, label): [] for target, label, _ in wanted}
+        for target, label, run in wanted:
+            if record := store.get(run):
+                records[target, label].append(record)
+        found = [record.id for those in records.values() for record in those]
+        missing = len(wanted) - len(found)
         if found:
             break
     else:
-        scale = ""
-    method, printed, ours, bounds, seeds = "", None, None, None, 0
-    if found and targets[0] in tables.TABLES:
-        recorded = [row for row in tables.collect(targets[0], scale, store) if row.records]
-        if recorded:
-            best = max(recorded, key=lambda row: row.paper_average)
-            method, printed, ours = best.method, best.paper_average, float(best.accuracy.mean())
-            bounds, seeds = interval([Sample(list(best.records))], lambda mean: mean), len(best.records)
+        scale, found = "", []
+    method, printed, ours, bounds, seeds = _best(records)
     counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
     return Line(name, page, targets, scale, method, printed, ours, bounds, seeds, counts, tuple(found), missing)
+
+
+def _best(records: dict[tuple[str, str], list[Record]]) -> tuple:
+    """Of the rows that have records the one with the paper's highest mean: its label, the paper's mean, our mean with
+    its interval, and how many seeds that is."""
+    means = {row: tables.printed_average(*row) for row, found in records.items() if found}
+    if not any(mean is not None for mean in means.values()):
+        return "", None, None, None, 0
+    best = max(means, key=means.get)
+    sample = Sample(records[best])
+    return best[1], means[best], sample.mean(), interval([sample], lambda mean: mean), len(records[best])
 
 
 def as_markdown(lines: Sequence[Line]) -> str:
@@ -95,8 +105,8 @@ def _ours(line: Line) -> str:
         return "*not run yet*"
     parts = [f"{len(line.runs)} record{'s' * (len(line.runs) > 1)}"]
     if line.ours is not None:
-        low, high = line.interval or (line.ours, line.ours)
-        parts = [f"{line.ours:.4f} [{low:.4f}, {high:.4f}]", f"{line.seeds} seed{'s' * (line.seeds > 1)}"]
+        bounds = " [{:.4f}, {:.4f}]".format(*line.interval) if line.interval else ""
+        parts = [f"{line.ours:.4f}{bounds}", f"{line.seeds} seed{'s' * (line.seeds > 1)}"]
     parts.append(f"profile {line.scale}")
     if line.missing:
         parts.append(f"{line.missing} run{'s' * (line.missing > 1)} missing")

@@ -58,6 +58,23 @@ def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...]
     return collected
 
 
+def printed_average(target: str, label: str) -> float | None:
+    """The paper's mean over all levels in the row `label` of `experiments.rows`; None where it prints none.
+
+    Tables 5 and 9 have a row per ranking and distortion, Tables 13 to 15 one per network and data set.
+    """
+    number = int(target.removeprefix("table")) if target.startswith("table") else 0
+    if number in (5, 9):
+        scope, distortion = label.split()
+        return paper.row(number, scope, distortion=distortion)["average"]
+    if number in (13, 14, 15):
+        method, dataset = label.split()
+        return paper.row(number, method, dataset=dataset)["average"]
+    if target in TABLES:
+        return paper.row(number, label, dataset="cifar100" if number <= 2 else None)["average"]
+    return None
+
+
 def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> pd.DataFrame:
     """Two lines per method, the paper's numbers and ours; what has no record says so.
 
