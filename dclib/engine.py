@@ -15,16 +15,18 @@ from dclib.runs import Schedule
 
 
 def optimiser_for(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
-    """Fused SGD with Nesterov momentum 0.9 over what requires a gradient, l2 per layer as in `schedule`."""
+    """Fused SGD with Nesterov momentum 0.9 over what requires a gradient, l2 and factors per layer as in `schedule`."""
     coefficient = {f"{layer}.weight": value for layer, value in schedule.l2}
-    groups: dict[float, list[nn.Parameter]] = {}
+    factors = dict(schedule.factors)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # SGD's weight decay is the gradient of coefficient * w^2, which is twice the coefficient.
-            groups.setdefault(2 * coefficient.get(name, 0.0), []).append(parameter)
+            decay, factor = 2 * coefficient.get(name, 0.0), factors.get(name.rpartition(".")[0], 1.0)
+            groups.setdefault((decay, factor), []).append(parameter)
     if not groups:
         raise InputError("train: expected a network with something to train, got none that requires gradients.")
-    return torch.optim.SGD([{"params": p, "weight_decay": d} for d, p in groups.items()],
+    return torch.optim.SGD([{"params": p, "weight_decay": d, "factor": f} for (d, f), p in groups.items()],
                            lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
 
 
@@ -53,13 +55,14 @@ class Engine:
     def __call__(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
         if not self.captures:
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             return self._iterate(images.contiguous(memory_format=torch.channels_last), labels)
         if self.graph is None:
             self._capture(images, labels)
         self.images.copy_(images)
         self.labels.copy_(labels)
-        self.rate.fill_(rate)
+        for group in self.optimiser.param_groups:
+            group["lr"].fill_(rate * group["factor"])
         self.graph.replay()
         return self.loss.clone()
 
@@ -78,9 +81,9 @@ class Engine:
     def _capture(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Record the iteration. The warm-up that capturing needs is undone, so it leaves no trace in the run."""
         self.images = images.to(memory_format=torch.channels_last, copy=True)
-        self.labels, self.rate = labels.clone(), torch.zeros((), device=self.device)
+        self.labels = labels.clone()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = torch.zeros((), device=self.device)
             for parameter in group["params"]:
                 self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
         changed = [*self.model.state_dict().values(),

@@ -30,6 +30,7 @@ class Schedule:
             (released for ImageNet).
         l2: (layer, coefficient) pairs, each adding coefficient * sum of squared weights to the loss.
         l1: coefficient of the sum of absolute weights of the correction units' convolutions (Eq. 5).
+        factors: (layer, factor) pairs: that layer's learning rate is the factor times that of the others.
     """
 
     iterations: int
@@ -44,6 +45,7 @@ class Schedule:
     mixture: str = MIXTURES[0]
     l2: tuple[tuple[str, float], ...] = ()
     l1: float = 0.0
+    factors: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.augmentation not in AUGMENTATIONS:

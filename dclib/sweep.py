@@ -16,7 +16,7 @@ from dclib.errors import InputError
 from dclib.execution import BusyError, obtain
 from dclib.results import Store
 from dclib.runs import Run
-from dclib.training import OutOfTime
+from dclib.training import Diverged, OutOfTime
 
 
 @dataclass(frozen=True)
@@ -46,26 +46,37 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
             waiting for each other.
 
     Killed at any moment, the same call goes on: finished runs are found, a training resumes from its checkpoint.
+
+    Raises:
+        InputError: at once, for bad input; at the end, where trainings diverged: they are said, and left out with what
+            needs them.
     """
     check_device(device)
     commit()  # read now: the checkout may change while the sweep runs
     if jobs > 1:
         return _share(runs, store, device, time_budget, recompute, jobs)
     deadline = None if time_budget is None else time.monotonic() + time_budget
-    waiting, done = list(runs), 0
+    waiting, done, diverged = list(runs), 0, set()
     while waiting:
         busy: list[Run] = []
         for position, run in enumerate(waiting):
+            chain = _chain(run)
+            if not diverged.isdisjoint(chain):
+                continue
             try:
                 made = recompute or store.get(run) is None
                 with _Bar(run, progress and made) as bar:
-                    record = obtain(run, store, device=device, recompute=recompute, deadline=deadline,
-                                    report=bar.report)
+                    for current in chain if made else (run,):
+                        record = obtain(current, store, device=device, recompute=recompute and current is run,
+                                        deadline=deadline, report=bar.report)
                 if made:
                     say(f"{run}: {_summary(record.outcome)}, {record.cost['seconds']:.0f} s, record {run.id}")
                 done += 1
             except BusyError:
                 busy.append(run)
+            except Diverged as error:
+                diverged.add(current)
+                say(f"{current}: {error}")
             except OutOfTime:
                 return Swept(done, len(busy) + len(waiting) - position, True)
         if len(busy) == len(waiting):
@@ -73,6 +84,9 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
                 return Swept(done, len(busy), True)
             time.sleep(2)
         waiting = busy
+    if diverged:
+        raise InputError(f"sweep: expected every training to converge, got {len(diverged)} that did not, which have no "
+                         "record; choose lower learning rates for them.")
     return Swept(done, 0, False)
 
 
@@ -108,6 +122,11 @@ def _work(runs: list[Run], folder: os.PathLike, device: str, time_budget: float 
         problems.put(str(error))
     except KeyboardInterrupt:
         pass  # the process that waits for this one was interrupted too, and says so
+
+
+def _chain(run: Run) -> tuple[Run, ...]:
+    """All that `run` needs, in the order in which it can be made, and itself."""
+    return (*dict.fromkeys(needed for direct in run.needs for needed in _chain(direct)), run)
 
 
 def parse_duration(text: str) -> float:

@@ -33,6 +33,10 @@ TOLERANCE = 0.001
 _RESIDENT_BYTES = 16 * 2**30
 
 
+class Diverged(InputError):
+    """The loss is not finite any more."""
+
+
 class OutOfTime(Exception):
     """The time budget ended; the checkpoint holds what was done."""
 
@@ -69,7 +73,8 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
 
     Raises:
         OutOfTime: at the deadline, after the checkpoint was written.
-        InputError: an unreadable checkpoint, fewer images than a mini-batch, a loss that is not finite.
+        InputError: an unreadable checkpoint, fewer images than a mini-batch.
+        Diverged: a loss that is not finite.
     """
     if len(data) < schedule.batch_size:
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
@@ -243,10 +248,10 @@ def _look(model: nn.Module, look: Callable[[nn.Module], torch.Tensor], precision
 
 
 def _check_finite(losses: list[torch.Tensor], iteration: int, schedule: Schedule) -> None:
-    """`InputError` if the training diverged; asked only at looks, since asking makes the device wait."""
+    """`Diverged` if the training did; asked only at looks, since asking makes the device wait."""
     if not torch.stack(losses).isfinite().all():
-        raise InputError(f"train: expected a finite loss, got one that is not before iteration {iteration}; choose a "
-                         f"learning rate below {schedule.learning_rate:g}.")
+        raise Diverged(f"train: expected a finite loss, got one that is not before iteration {iteration}; choose a "
+                       f"learning rate below {schedule.learning_rate:g}.")
 
 
 def _save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress, best: dict,

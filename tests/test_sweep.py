@@ -273,6 +273,17 @@ def test_filters_of_every_selection(store):
         filters_of(deepcorrect(p, 1, "awgn"), store)
 
 
+def test_a_training_that_diverges_does_not_stop_the_others(store):
+    runs = [run for run in some_runs() if run.method != "Deepcorr-1"]
+    bad = dataclasses.replace(runs[0], schedule=dataclasses.replace(runs[0].schedule, learning_rate=1e38))
+    needs_it = dataclasses.replace(next(run for run in runs if run.method == "Algorithm 1"), base=bad)
+    said = []
+    with refused("1 that did not", "lower learning rates"):
+        sweep([needs_it, bad, *runs], store, progress=False, say=said.append)
+    assert {r.id for r in store.records()} == {run.id for run in runs}
+    assert sum("finite loss" in line for line in said) == 1
+
+
 def test_a_full_disk_ends_the_sweep_in_one_sentence(store, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

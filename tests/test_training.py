@@ -181,6 +181,18 @@ def test_steps_equal_textbook_sgd_with_l2():
     check_equal(model, by_hand)
 
 
+def test_steps_equal_textbook_sgd_with_a_slower_layer():
+    """A layer with a factor learns as one whose gradients are multiplied by it, momentum and all."""
+    model, data = small_net(), data_of()
+    by_hand = copy.deepcopy(model)
+    for parameter in by_hand.conv2.parameters():
+        parameter.register_hook(lambda gradient: 0.01 * gradient)
+    s = schedule(iterations=4, evaluate_every=4, drops=(2,), factors=(("conv2", 0.01),))
+    train_by_hand(by_hand, recorded(model, data, s), s)
+    check_equal(model, by_hand)
+    assert not torch.equal(model.conv2.weight, small_net().conv2.weight)
+
+
 def test_steps_equal_textbook_sgd_with_l1_on_the_units():
     data = data_of()
     model = correct(small_net(), {"conv1": [0, 2], "conv4": [1]}, UnitDesign(3, input_batchnorm=True), also_train=["conv9"])
