@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from support import worker_context
 from torch import nn
 
 from dclib import distributed
+from dclib.correction import UnitDesign, correct
 from dclib.datasets import Split
 from dclib.execution import obtain
 from dclib.experiments import baseline_under, profile
@@ -19,6 +21,7 @@ from dclib.runs import Schedule
 from dclib.training import train
 
 SCHEDULE = Schedule(6, 8, 0.1, (4,), 3, augmentation="none")
+KINDS = ("plain", "corrected")
 
 
 def data(count, seed):
@@ -27,13 +30,17 @@ def data(count, seed):
                  torch.randint(0, 3, (count,), generator=generator))
 
 
-def trained():
+def trained(kind):
     """A network without BatchNorm, for whose gradient the mean over shares is the mean over the mini-batch."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
     with torch.no_grad():
         model[1].weight /= 100  # inputs are in 0..255
-    train(model, data(32, 0), data(12, 1), SCHEDULE, seed=3)
+    schedule = SCHEDULE
+    if kind == "corrected":  # most of it frozen, units with their penalty, a dense layer that learns more slowly
+        model = correct(model, {"1": [0, 2, 3]}, UnitDesign(width=2, batchnorm=False), also_train=["4"])
+        schedule = replace(SCHEDULE, l1=1e-3, factors=(("4", 0.1),))
+    train(model, data(32, 0), data(12, 1), schedule, seed=3)
     return model.state_dict()
 
 
@@ -43,9 +50,9 @@ def share(rank, port, path):
     distributed.start("cpu")
     assert distributed.count() == 2 and distributed.rank() == rank
     assert distributed.agreed(rank) == 0
-    state = trained()
+    states = {kind: trained(kind) for kind in KINDS}
     if rank == 0:
-        torch.save(state, path)
+        torch.save(states, path)
     distributed.stop()
 
 
@@ -63,9 +70,10 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     for worker in workers:
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    alone, together = trained(), torch.load(path, weights_only=True)
-    for name, value in alone.items():
-        torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-6)
+    together = torch.load(path, weights_only=True)
+    for kind in KINDS:
+        for name, value in trained(kind).items():
+            torch.testing.assert_close(together[kind][name], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
