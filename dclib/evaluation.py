@@ -91,10 +91,19 @@ def all_levels(split: Split, distortion: str | None, sigmas: tuple[float, ...], 
 
 
 def distorted_copies(split: Split, distortion: str, sigmas: tuple[float, ...], *, seed: int = 0,
-                     device: torch.device | str = "cpu") -> torch.Tensor:
-    """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, with `correct_predictions`' noise."""
+                     device: torch.device | str = "cpu", first: int = 0) -> torch.Tensor:
+    """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, with `correct_predictions`' noise.
+
+    Where `split` is a part of a larger one, `first` is the place there of its first image, a multiple of 250: then it
+    gets the noise that it has as a part. Raises `InputError` for another `first` and for an unknown distortion.
+    """
+    if first % _NOISE_CHUNK:
+        raise InputError(f"first: expected a multiple of {_NOISE_CHUNK}, got {first}.")
     images = split.images.to(device, torch.float32)
-    return torch.stack(list(_levels(images, distortion, list(sigmas), seed, 0)))
+    copies = images.new_empty(len(sigmas), *images.shape)
+    for copy, level in zip(copies, _levels(images, distortion, list(sigmas), seed, first)):
+        copy.copy_(level)  # stacking them at the end would take the memory twice
+    return copies
 
 
 def _levels(images: torch.Tensor, distortion: str | None, sigmas: list[float], seed: int,

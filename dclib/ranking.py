@@ -29,6 +29,9 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
         labels: int64 [M].
         batch_size: how many (image, filter) pairs run through the later layers at once.
 
+    Images that do not fit on the device at all levels together can come in parts: the mean of the parts' accuracies,
+    weighted by their numbers of images, is the accuracy.
+
     Returns:
         {layer: float64 array [filters, levels]}, accuracies in 0..1. Swapping before or behind BatchNorm, ReLU and
         pooling is the same, for they act on each channel by itself.

@@ -46,6 +46,16 @@ def test_noise_of_the_evaluation_is_normal_paired_and_by_seed():
     assert torch.equal(distorted_copies(data.take(torch.arange(300)), "awgn", (30.0,))[0], first[1, :300])
 
 
+@pytest.mark.parametrize("distortion, sigmas", [("blur", (0.5, 2.0)), ("awgn", (5.0, 30.0))])
+def test_copies_of_a_part_are_a_part_of_the_copies(distortion, sigmas):
+    data = data_of(620)
+    parts = [distorted_copies(data.take(torch.arange(first, min(first + 250, 620))), distortion, sigmas, first=first)
+             for first in (0, 250, 500)]
+    assert torch.equal(torch.cat(parts, dim=1), distorted_copies(data, distortion, sigmas))
+    with refused("first", "250", "got 100"):
+        distorted_copies(data, distortion, sigmas, first=100)
+
+
 def test_blur_of_the_evaluation_is_gaussian_blur():
     data = data_of(5)
     for level, sigma in zip(distorted_copies(data, "blur", (0.5, 3.0)), (0.5, 3.0)):

@@ -1,6 +1,5 @@
 """Image folders: order, squashing, splits, damaged files, and the cache of decoded images."""
 
-import io
 import json
 import logging
 import os
@@ -9,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from image_folders import SYNSETS, encoded, files, picture, squashed, write, write_imagenet
 from support import refused
 
 from dclib import datasets
 from dclib.datasets import Rows, Split, cache, cache_folder, folders
 
 ROOT = Path(__file__).resolve().parent.parent
-SYNSETS = ("n01", "n02", "n03")
 TRAIN, VAL = 5, 2
 
 
@@ -30,49 +28,13 @@ def folder(monkeypatch, tmp_path):
     return folder
 
 
-def picture(seed, size=(40, 30), mode="RGB"):
-    """A smooth picture, so that JPEG keeps it recognisable."""
-    rng = np.random.RandomState(seed)
-    small = Image.fromarray(rng.randint(0, 256, (4, 5, 3), dtype=np.uint8))
-    return small.resize(size, Image.Resampling.BICUBIC).convert(mode)
-
-
-def encoded(image, kind="JPEG"):
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-def squashed(path):
-    """Pillow's own answer, one image at a time."""
-    image = Image.open(path).convert("RGB").resize((256, 256), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
 @pytest.fixture
 def tiny(folder):
-    """ImageNet's layout with three classes; file names do not sort like the order in which they were written."""
-    seed = 0
-    for part, count in (("train", TRAIN), ("val", VAL)):
-        for synset in reversed(SYNSETS):
-            for number in reversed(range(count)):
-                seed += 1
-                write(folder / "imagenet20" / part / synset / f"{synset}_{number}.JPEG",
-                      encoded(picture(seed, size=(30 + seed, 50 - seed))))
-    return folder / "imagenet20"
+    return write_imagenet(folder / "imagenet20", TRAIN, VAL)
 
 
 def load(seed=0, validation=2):
     return datasets.imagenet("imagenet20", seed=seed, validation=validation)
-
-
-def files(root, part):
-    return [path for synset in SYNSETS for path in sorted((root / part / synset).iterdir())]
 
 
 # ---------------------------------------------------------------- content
@@ -168,7 +130,7 @@ def test_damaged_image_is_named_and_skipped(tiny, caplog, damage):
     with caplog.at_level(logging.WARNING):
         data = load()
     assert [str(broken) in record.getMessage() for record in caplog.records] == [True]
-    assert data.skipped == ("n02/n02_0.JPEG",) and data.test.labels.tolist() == [0, 0, 1, 2, 2]
+    assert data.skipped == ("val/n02/n02_0.JPEG",) and data.test.labels.tolist() == [0, 0, 1, 2, 2]
     assert torch.equal(data.test.images, torch.stack(expected))
     assert load().skipped == data.skipped  # from the cache
 

@@ -39,10 +39,11 @@ _log = logging.getLogger(__name__)
 class Decoded:
     """Images uint8 [N, 3, 256, 256], mapped into memory and read-only, and which of the files they come from.
 
-    `kept` are the indices [N] of the files that could be decoded, `skipped` the names of the others.
+    `files` are all names, `kept` the indices [N] of the files that could be decoded, `skipped` the names of the others.
     """
 
     images: torch.Tensor
+    files: tuple[str, ...]
     kept: torch.Tensor
     skipped: tuple[str, ...]
     fingerprint: str
@@ -51,7 +52,7 @@ class Decoded:
 def decoded(name: str, root: Path, files: Sequence[str]) -> Decoded:
     """All `files` below `root`, decoded in parallel on the first call and read from the cache on later ones.
 
-    A damaged file is named in the log and skipped. `fingerprint` is a SHA-256 over all pixels.
+    A damaged file is named in the log and skipped. `fingerprint` is a SHA-256 over all pixels that were decoded.
 
     Raises:
         InputError: a file without permission to read it; a cache folder that is full or cannot be written.
@@ -69,7 +70,7 @@ def decoded(name: str, root: Path, files: Sequence[str]) -> Decoded:
                              "choose another with DCLIB_CACHE.") from error
     missing = set(header["skipped"])
     kept = torch.tensor([i for i, file in enumerate(files) if file not in missing], dtype=torch.int64)
-    return Decoded(_mapped(stem), kept, tuple(header["skipped"]), header["fingerprint"])
+    return Decoded(_mapped(stem), tuple(files), kept, tuple(header["skipped"]), header["fingerprint"])
 
 
 def _key(root: Path, files: Sequence[str]) -> str:

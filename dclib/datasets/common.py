@@ -61,8 +61,8 @@ class Split:
 class Dataset:
     """Train, validation and test images of one data set.
 
-    `scale` names its table of distortion levels; `fingerprint` is a SHA-256 over every pixel and label; `skipped`
-    names the damaged files that were left out.
+    `scale` names its table of distortion levels; `fingerprint` is a SHA-256 over every pixel and label, or of what else
+    the data set is known by; `skipped` names the damaged files that were left out, by their place in its folder.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Folders of image files, squashed to 256x256: ImageNet and its stand-in, Caltech-101, SUN-397 (Sections 3.1, 5.3)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,16 +13,23 @@ from dclib.errors import InputError
 
 #: Training images a class that are held out for the choice of a model, by data set.
 VALIDATION = {"imagenet20": 25, "imagenet": 10}
-#: The fingerprint of the selection of images behind the published records.
+#: The fingerprint of the selection of ImageNet's images behind the published records.
 IMAGENET20_FINGERPRINT = "79bfe64047189b41263c6596e666a3fb26cce9131767e8d58ea18df56fdd32e4"
 #: ILSVRC-2012 is known by its counts of images, so that its runs have names where its 140 GB are not.
 IMAGENET_COUNTS = {"classes": 1000, "train": 1_281_167, "val": 50_000}
 #: Images and classes of the whole collections, known by their counts in the same way.
 COLLECTION_COUNTS = {"caltech101": (8_677, 101), "caltech256": (29_780, 256), "sun397": (108_754, 397)}
-#: The fingerprints of the selections behind the published records: at most 40 images a class, 18 classes.
+#: The fingerprints of all selections behind the published records: of Caltech-101 at most 40 images a class, of SUN-397
+#: 18 classes.
 SELECTION_FINGERPRINTS = {
+    "imagenet20": IMAGENET20_FINGERPRINT,
     "caltech101": "ff0b01357ce45a791ab866d1dbaf53783ff3030048e8cd95fd50f7c06563835f",
     "sun397": "40fc6d83eec070087bc70766bc8c206963198fefb0dde5034f814dda63a7278e"}
+#: SHA-256 over the names of those selections' files: they are known by them where a file is damaged.
+SELECTION_FILES = {
+    "imagenet20": "8064f3f71381b05b564fffb8fade5ef547fdd23a8c3a4e726c4d8bef43b3995f",
+    "caltech101": "93892188f9d781a8c541e42ce8755aafbe4658be4ac3f63e426e73c309650ca1",
+    "sun397": "bad6432beeee5f3408ec6258b412a6d0ab4507bca74a9e8ce3ce26d5942c8199"}
 IMAGENET_FINGERPRINT = hashlib.sha256(f"ILSVRC-2012 {IMAGENET_COUNTS}".encode()).hexdigest()
 
 
@@ -37,6 +44,9 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
     `seed`, are held out for it (default: `VALIDATION`). Classes have their names from ``imagenet_synsets.txt`` beside
     ``train`` (lines "n01440764_tench") where it is there, else the synsets.
 
+    A damaged image is left out and named in `skipped`. It counts as one of the folder's files all the same, so that the
+    whole of ImageNet, and the selection behind the published records, keep their fingerprints.
+
     Raises:
         InputError: a missing folder, an empty class, other classes in ``val`` than in ``train``, a class with no more
             than `validation` training images, files that cannot be read.
@@ -47,20 +57,21 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
     if other := set(synsets).symmetric_difference(_classes(root / "val", where)):
         raise InputError(f"{root}: expected the same classes in train and val, got {', '.join(sorted(other)[:5])} in "
                          "one of them only; copy both from one source.")
-    (train, labels), (test, test_labels) = (_read(f"{name}-{part}", root / part, synsets) for part in ("train", "val"))
+    parts = {part: _read(f"{name}-{part}", root / part, synsets) for part in ("train", "val")}
+    (train, labels), (test, test_labels) = parts.values()
     count = VALIDATION[name] if validation is None else validation
     if count >= labels.bincount().min():
         raise InputError(f"validation: expected fewer images than every class has for training "
                          f"({labels.bincount().min()}), got {count}.")
     held_out = per_class_sample(labels, count, seed)
     rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, held_out, False).nonzero().flatten()
-    counts = {"classes": len(synsets), "train": len(labels), "val": len(test_labels)}
+    counts = {"classes": len(synsets), "train": len(train.files), "val": len(test.files)}
     complete = name == "imagenet" and counts == IMAGENET_COUNTS
     return Dataset(name, Split(Rows(train.images, rest), labels[rest]),
                    Split(train.images[held_out], labels[held_out]), Split(test.images, test_labels),
                    _names(root / "imagenet_synsets.txt", synsets), "imagenet",
-                   IMAGENET_FINGERPRINT if complete else _fingerprint(train, labels, test, test_labels),
-                   train.skipped + test.skipped)
+                   IMAGENET_FINGERPRINT if complete else _fingerprint(name, parts),
+                   tuple(f"{part}/{file}" for part, (found, _) in parts.items() for file in found.skipped))
 
 
 def caltech101(folder: str | Path | None = None) -> Collection:
@@ -91,10 +102,10 @@ def sun397(folder: str | Path | None = None) -> Collection:
 
 
 def _collection(name: str, root: Path, classes: Sequence[str]) -> Collection:
-    images, labels = _read(name, root, classes)
-    complete = (len(labels), len(classes)) == COLLECTION_COUNTS[name]
-    return Collection(name, Split(images.images, labels), tuple(classes), "imagenet",
-                      whole_fingerprint(name) if complete else _fingerprint(images, labels), images.skipped)
+    found, labels = _read(name, root, classes)
+    complete = (len(found.files), len(classes)) == COLLECTION_COUNTS[name]
+    return Collection(name, Split(found.images, labels), tuple(classes), "imagenet",
+                      whole_fingerprint(name) if complete else _fingerprint(name, {"": (found, labels)}), found.skipped)
 
 
 def whole_fingerprint(name: str) -> str:
@@ -150,8 +161,20 @@ def _names(path: Path, synsets: Sequence[str]) -> tuple[str, ...]:
     return tuple(known.get(synset, synset) for synset in synsets)
 
 
-def _fingerprint(*parts: Decoded | torch.Tensor) -> str:
+def _fingerprint(name: str, parts: Mapping[str, tuple[Decoded, torch.Tensor]]) -> str:
+    """SHA-256 over all pixels and labels; that of the published selection where it is this one with damaged files.
+
+    The pixels of a damaged file cannot be known: then the names of all files, damaged or not, tell the selection.
+    """
+    if any(found.skipped for found, _ in parts.values()) and _files_digest(parts) == SELECTION_FILES.get(name):
+        return SELECTION_FINGERPRINTS[name]
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.fingerprint.encode() if isinstance(part, Decoded) else part.numpy().tobytes())
+    for found, labels in parts.values():
+        digest.update(found.fingerprint.encode() + labels.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _files_digest(parts: Mapping[str, tuple[Decoded, torch.Tensor]]) -> str:
+    """SHA-256 over the names of all files of a data set's parts, as `SELECTION_FILES` has them."""
+    names = "".join(f"{part}/{file}\n" for part, (found, _) in parts.items() for file in found.files)
+    return hashlib.sha256(names.encode()).hexdigest()

@@ -36,20 +36,27 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
     if distributed.rank() > 0:
         return _help(run, store, torch.device(device), deadline)
     with _claim(run, store):
-        if not recompute and (record := _found(run, store)):  # another process made it while this one waited
-            return record
-        outcome, cost = MAKERS[run.kind](run, store, torch.device(device), deadline, report)
-        cost = {name: round(seconds, 2) for name, seconds in cost.items()} | {"peak_bytes": peak_bytes(device)}
-        record = Record(run.description, outcome, cost, environment(device))
-        store.put(record)
-        store.checkpoint(run).unlink(missing_ok=True)
+        record = None if recompute else _found(run, store)  # another process may have made it since
+        if not distributed.agreed(record is not None):
+            record = _made(run, store, device, deadline, report)
     distributed.agreed(None)  # let the others go on, who find the record
+    return record
+
+
+def _made(run: Run, store: Store, device: str, deadline: float | None, report: Report | None) -> Record:
+    """Make the run and write its record."""
+    outcome, cost = MAKERS[run.kind](run, store, torch.device(device), deadline, report)
+    cost = {name: round(seconds, 2) for name, seconds in cost.items()} | {"peak_bytes": peak_bytes(device)}
+    record = Record(run.description, outcome, cost, environment(device))
+    store.put(record)
+    store.checkpoint(run).unlink(missing_ok=True)
     return record
 
 
 def _help(run: Run, store: Store, device: torch.device, deadline: float | None) -> Record:
     """What the processes other than 0 do under torchrun: their share of a training, and wait for its record."""
-    if run.kind == "train":
+    found = distributed.agreed(None)  # process 0 looks once more when the run is its own
+    if run.kind == "train" and not found:
         trained(run, store, device, deadline, None)
     distributed.agreed(None)
     return store.get(run)

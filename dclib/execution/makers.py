@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from dclib import datasets, ranking, restoration, transfer
 from dclib.correction import unit_shares
-from dclib.datasets import Dataset
+from dclib.datasets import Collection, Dataset, Split
 from dclib.evaluation import correct_predictions
 from dclib.execution.parts import (
     check_fingerprint,
@@ -30,6 +31,9 @@ from dclib.runs import Run
 from dclib.statistics import own_neighbours
 from dclib.training import Progress, train
 
+#: Images that are distorted and ranked on at once, for 5,000 of ImageNet's take 24 GB at all levels. A multiple of the
+#: evaluation's chunks of noise and of the batches that `ranking` works in, so that the outcome does not depend on it.
+_AT_ONCE = 500
 #: Clean images on which it is measured how much units add.
 _LOOKED_AT = 50
 
@@ -40,7 +44,8 @@ def _make_training(run: Run, store: Store, device: torch.device, deadline: float
                    report: Report | None) -> tuple[dict, dict]:
     model, progress, data = trained(run, store, device, deadline, report)
     started = time.monotonic()
-    correct = correct_predictions(model, test_images(run, data), run.distortion, run.sigmas)
+    test = test_images(run, data)
+    correct = correct_predictions(model, test, run.distortion, run.sigmas)
     store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
     outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
                "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model),
@@ -49,9 +54,7 @@ def _make_training(run: Run, store: Store, device: torch.device, deadline: float
         outcome["filters"] = filters_of(run, store)
         shares = unit_shares(model, data.validation.images[:_LOOKED_AT].to(device, torch.float32))
         outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
-    if data.skipped:
-        outcome["skipped_images"] = list(data.skipped)
-    return outcome, {"seconds": progress.seconds + time.monotonic() - started}
+    return outcome | _left_out(data, test), {"seconds": progress.seconds + time.monotonic() - started}
 
 
 def trained(run: Run, store: Store, device: torch.device, deadline: float | None,
@@ -67,7 +70,8 @@ def trained(run: Run, store: Store, device: torch.device, deadline: float | None
 
 def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
     started = time.monotonic()
-    model, test = network(run.base, store, device), test_images(run, data_for(run))
+    model, data = network(run.base, store, device), data_for(run)
+    test = test_images(run, data)
     restoring = 0.0
 
     def restore(images: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -79,21 +83,17 @@ def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[
 
     correct = correct_predictions(model, test, run.distortion, run.sigmas, restore=restore if run.restoration else None)
     per_image = {"restoration_seconds_per_image": restoring / (len(test) * len(run.sigmas))} if run.restoration else {}
-    return {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
-            "accuracy": correct.double().mean(1).tolist(),
-            "parameters_trained": count_parameters(model)}, {"seconds": time.monotonic() - started} | per_image
+    outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
+               "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model)}
+    return outcome | _left_out(data, test), {"seconds": time.monotonic() - started} | per_image
 
 
 def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float | None,
                   report: Report | None) -> tuple[dict, dict]:
     started = time.monotonic()
-    model, images = network(run.base, store, device), ranking_images(run)
-    clean, distorted = pairs(run, images, device)
-    swapped = ranking.swap_accuracy(model, run.layers, clean, distorted, images.labels.to(device))
-    before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
-    outcome = {"swap_accuracy": {layer: values.round(6).tolist() for layer, values in swapped.items()},
-               "clean_accuracy": before[0].item(), "distorted_accuracy": before[1:].round(6).tolist(),
-               "images": len(images)}
+    model = network(run.base, store, device)
+    found, shared = _accuracy_after(partial(ranking.swap_accuracy, model, run.layers), run, model)
+    outcome = {"swap_accuracy": found} | shared
     if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
         outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
     return outcome, {"seconds": time.monotonic() - started}
@@ -101,39 +101,62 @@ def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float 
 
 def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
     started = time.monotonic()
-    model, images = network(run.base, store, device), ranking_images(run)
-    clean, distorted = pairs(run, images, device)
+    model = network(run.base, store, device)
     priorities = priorities_of(store.get(run.ranking), run.selection.score, run.layers)
     choices = {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
                for layer in run.layers}
-    swapped = ranking.joint_swap_accuracy(model, choices, clean, distorted, images.labels.to(device))
-    accuracy = {layer: values.round(6).tolist() for layer, values in swapped.items()}
-    before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), images.labels.to(device))
-    outcome = {"accuracy": accuracy, "clean_accuracy": before[0].item(),
-               "distorted_accuracy": before[1:].round(6).tolist(), "images": len(images)}
-    return outcome, {"seconds": time.monotonic() - started}
+    found, shared = _accuracy_after(partial(ranking.joint_swap_accuracy, model, choices), run, model)
+    return {"accuracy": found} | shared, {"seconds": time.monotonic() - started}
+
+
+def _accuracy_after(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module) -> tuple[dict, dict]:
+    """What `swap` finds per layer on the images that `run` ranks on, and what both kinds of swaps record beside it."""
+    data = data_for(run)
+    images = ranking_images(run, data)
+    right: dict[str, np.ndarray] = {}  # how many images, per layer after its swaps
+    right_before = 0
+    for first in range(0, len(images), _AT_ONCE):
+        part = images.take(torch.arange(first, min(first + _AT_ONCE, len(images))))
+        found, before = _accuracy_on(swap, run, model, part, first)
+        # Whole numbers again, so that the sum over the parts is exact.
+        right = {layer: right.get(layer, 0) + np.rint(values * len(part)) for layer, values in found.items()}
+        right_before = right_before + np.rint(before * len(part))
+    before = right_before / len(images)
+    return ({layer: (counts / len(images)).round(6).tolist() for layer, counts in right.items()},
+            {"clean_accuracy": before[0].item(), "distorted_accuracy": before[1:].round(6).tolist(),
+             "images": len(images)} | _left_out(data))
+
+
+def _accuracy_on(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module, part: Split,
+                 first: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Accuracies after each swap per layer, and before it at level 0, 1, ...; the distorted images are gone on return."""
+    device = next(model.parameters()).device
+    (clean, distorted), labels = pairs(run, part, device, first), part.labels.to(device)
+    before = [ranking.accuracy_per_level(model, levels, labels) for levels in (clean[None], distorted)]
+    return swap(clean, distorted, labels), np.concatenate(before)
 
 
 def _make_transfer(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
     started = time.monotonic()
     collection = datasets.collection(run.dataset)
-    check_fingerprint(run, collection.fingerprint)
+    check_fingerprint(run, collection)
     labels = collection.images.labels
-    draws = [transfer.draw_split(labels, seed) for seed in range(run.seed, run.seed + transfer.SPLITS)]
+    draws = [transfer.draw_split(labels, run.seed * transfer.SPLITS + number) for number in range(transfer.SPLITS)]
     model = network(run.base, store, device)
     features = transfer.features_per_level(model, collection.images.images, run.features, run.distortion or "blur",
                                            run.sigmas, seed=run.seed)
     found = transfer.transfer_accuracy(features, labels, draws, trained_on=run.trained_on, seed=run.seed)
     outcome = {"accuracy": found.accuracy.mean(0).round(6).tolist(), "splits": found.accuracy.round(6).tolist(),
                "costs": list(found.costs), "images": len(labels), "parameters_trained": None}
-    return outcome, {"seconds": time.monotonic() - started}
+    return outcome | _left_out(collection), {"seconds": time.monotonic() - started}
 
 
 def _make_embedding(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
     from sklearn.manifold import TSNE  # takes seconds to import
 
     started = time.monotonic()
-    test = test_images(run, data_for(run))
+    data = data_for(run)
+    test = test_images(run, data)
     chosen = test.take(torch.isin(test.labels, torch.tensor(run.shown)).nonzero().flatten())
     features = transfer.features_per_level(network(run.base, store, device), chosen.images, run.features, run.distortion,
                                            run.sigmas, seed=run.seed).numpy()
@@ -142,7 +165,15 @@ def _make_embedding(run: Run, store: Store, device: torch.device, *_) -> tuple[d
     points = [TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(level) for level in features]
     outcome = {"labels": labels.tolist(), "points": np.round(points, 2).tolist(),
                "separation": [round(own_neighbours(level, labels), 6) for level in features], "images": len(labels)}
-    return outcome, {"seconds": time.monotonic() - started}
+    return outcome | _left_out(data), {"seconds": time.monotonic() - started}
+
+
+def _left_out(data: Dataset | Collection, test: Split | None = None) -> dict:
+    """For the outcome: the damaged images of `data`, and how many `test` images each class has left; empty if intact."""
+    if not data.skipped:
+        return {}
+    counts = {"images_per_class": test.labels.bincount(minlength=len(data.classes)).tolist()} if test is not None else {}
+    return {"skipped_images": list(data.skipped)} | counts
 
 
 #: The maker of each kind of run.

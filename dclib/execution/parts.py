@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dclib import correction, datasets, ranking
-from dclib.datasets import Dataset, Split
+from dclib.datasets import Collection, Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import distorted_copies
 from dclib.models import AlexNet, AllConvNet, load_trunk, trainable_copy
@@ -32,15 +32,16 @@ def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Mo
 def data_for(run: Run) -> Dataset:
     """The run's data set, checked against the fingerprint in its description."""
     data = _load(run.dataset, run.seed, run.photographs)
-    check_fingerprint(run, data.fingerprint)
+    check_fingerprint(run, data)
     return data
 
 
-def check_fingerprint(run: Run, found: str) -> None:
+def check_fingerprint(run: Run, data: Dataset | Collection) -> None:
     """`InputError` unless the data that were found are those that `run` was described for."""
-    if found != run.fingerprint:
-        raise InputError(f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got {found[:12]}..; the run was "
-                         "described for other data.")
+    if data.fingerprint != run.fingerprint:
+        advice = f" Repair what is damaged there: {', '.join(data.skipped[:5])}." if data.skipped else ""
+        raise InputError(f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got {data.fingerprint[:12]}..; the "
+                         f"run was described for other data.{advice}")
 
 
 def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
@@ -70,9 +71,8 @@ def priorities_of(record: Record, score: str, layers: tuple[str, ...]) -> dict[s
             for layer in layers}
 
 
-def ranking_images(run: Run) -> Split:
+def ranking_images(run: Run, data: Dataset) -> Split:
     """The images that filters are ranked on: so many of every class, drawn by the run's seed."""
-    data = data_for(run)
     split = {"train": data.train, "validation": data.validation}[run.ranking_split]
     return split.take(datasets.per_class_sample(split.labels, run.ranking_images, run.seed))
 
@@ -93,10 +93,13 @@ def test_images(run: Run, data: Dataset) -> Split:
     return data.test.take(datasets.per_class_sample(data.test.labels, run.test_images, 0))
 
 
-def pairs(run: Run, images: Split, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clean images [N, C, H, W] and their distorted copies [levels, N, C, H, W], in 0..255."""
+def pairs(run: Run, images: Split, device: torch.device, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clean images [N, C, H, W] and their distorted copies [levels, N, C, H, W], in 0..255.
+
+    `first` is as in `distorted_copies`: where `images` begin among all those that are ranked on.
+    """
     return (images.images.to(device, torch.float32),
-            distorted_copies(images, run.distortion, run.sigmas, device=device))
+            distorted_copies(images, run.distortion, run.sigmas, device=device, first=first))
 
 
 @lru_cache(maxsize=2)

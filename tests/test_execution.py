@@ -1,0 +1,117 @@
+"""How runs are made: filters are ranked on a part of the images at a time, and several processes agree on what to make."""
+
+import dataclasses
+import os
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from support import RANKING, data_of, record_of, worker_context
+from test_distributed import free_port
+from torch import nn
+
+from dclib import distributed, execution, ranking
+from dclib.datasets import Dataset
+from dclib.evaluation import distorted_copies
+from dclib.execution import makers, obtain
+from dclib.results import Store
+from dclib.runs import Run, Schedule, Selection
+
+# ---------------------------------------------------------------- rankings, a part of the images at a time
+
+LEVELS = {"blur": (0.5, 2.0), "awgn": (5.0, 30.0)}
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """1,040 images, all of which are ranked on, and a network that finds all classes in them."""
+    split = data_of(1040)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
+                          nn.Flatten(), nn.BatchNorm1d(64, momentum=None), nn.Linear(64, 10))
+    model(split.images.float())  # for the statistics
+    model.eval()
+    data = Dataset("d", split, split, split, tuple("abcdefghij"), "cifar100", "f" * 64)
+    monkeypatch.setattr(makers, "data_for", lambda run: data)
+    monkeypatch.setattr(makers, "network", lambda run, store, device: model)
+    monkeypatch.setattr(makers, "ranking_images", lambda run, data: data.train)
+    return model, split
+
+
+def ranked(distortion):
+    return dataclasses.replace(RANKING, distortion=distortion, sigmas=LEVELS[distortion], layers=("0", "2"))
+
+
+@pytest.mark.parametrize("distortion", LEVELS)
+def test_a_ranking_in_parts_is_the_ranking_of_all_images_at_once(few, distortion, store):
+    model, split = few
+    clean, distorted = split.images.float(), distorted_copies(split, distortion, LEVELS[distortion])
+    expected = ranking.swap_accuracy(model, ["0", "2"], clean, distorted, split.labels)
+    before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), split.labels)
+    outcome, _ = makers._make_ranking(ranked(distortion), store, torch.device("cpu"), None, None)
+    assert outcome["swap_accuracy"] == {layer: values.round(6).tolist() for layer, values in expected.items()}
+    assert outcome["clean_accuracy"] == before[0] and outcome["images"] == len(split)
+    assert outcome["distorted_accuracy"] == before[1:].round(6).tolist()
+    assert len(np.unique(expected["0"])) > 4  # swaps matter
+
+
+def test_swaps_in_parts_are_the_swaps_of_all_images_at_once(few, store, monkeypatch):
+    model, split = few
+    run = Run("swap", "Figures 4 and 5", "d", "f" * 64, 2, 2, 0, "awgn", LEVELS["awgn"], layers=("0",),
+              fractions=(0.5, 1.0), selection=Selection("ranked", "local", "priority", ()), base=RANKING.base,
+              ranking=ranked("awgn"))
+    monkeypatch.setattr(makers, "priorities_of", lambda record, score, layers: {"0": np.arange(6)})
+    expected = ranking.joint_swap_accuracy(model, {"0": [[5, 4, 3], [5, 4, 3, 2, 1, 0]]}, split.images.float(),
+                                           distorted_copies(split, "awgn", LEVELS["awgn"]), split.labels)
+    outcome, _ = makers._make_swaps(run, store, torch.device("cpu"))
+    assert outcome["accuracy"] == {"0": expected["0"].round(6).tolist()} and len(np.unique(expected["0"])) > 1
+
+
+def test_only_one_part_of_the_images_is_distorted_at_a_time(few, store, monkeypatch):
+    real, made = makers.pairs, []
+
+    def watched(*arguments):
+        assert all(copies() is None for copies, _ in made)  # the last part's are gone
+        clean, distorted = real(*arguments)
+        made.append((weakref.ref(distorted), len(clean)))
+        return clean, distorted
+
+    monkeypatch.setattr(makers, "pairs", watched)
+    makers._make_ranking(ranked("blur"), store, torch.device("cpu"), None, None)
+    assert [count for _, count in made] == [500, 500, 40]
+
+
+# ---------------------------------------------------------------- several processes
+
+TRAINED = Run("train", "Baseline", "photographs", "f" * 64, 19, 2, 0, schedule=Schedule(2, 4, 0.1, (), 1))
+
+
+def late_record(rank, port, folder):
+    """A process of two, for which another sweep ends the very run just before process 0 has the lock."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    distributed.start("cpu")
+    store, claim = Store(folder), execution._claim
+
+    def claim_late(run, store):
+        store.put(record_of(TRAINED))
+        store.put_weights(TRAINED, b"there")
+        return claim(run, store)
+
+    execution._claim = claim_late
+    execution.trained = lambda *_: distributed.agreed("a training, in which process 0 has a share") and 1 / 0
+    assert obtain(TRAINED, store) == record_of(TRAINED)
+    distributed.stop()
+
+
+def test_all_processes_see_a_record_that_came_at_the_last_moment(tmp_path):
+    port = free_port()
+    workers = [worker_context().Process(target=late_record, args=(rank, port, tmp_path)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    codes = [worker.exitcode for worker in workers]
+    for worker in workers:
+        worker.kill()
+    assert codes == [0, 0]
