@@ -13,14 +13,14 @@ drop (table, method, level)
     fall from clean to that level
 order (table, better, worse (one or a list), over: average, each level, or a level)
     smallest difference
-similar (table, a, b, margin, level?)
+similar (table, a, b, margin, level?, baseline)
     difference
-significant, not_significant (table, pairs)
+significant, not_significant (table, pairs, baseline: one per pair, for not_significant)
     p of the t-test, the levels of all pairs together
 count (table, method, unit)
-    trained parameters
+    trained parameters, counted from the network
 fewer_parameters (table, fewer, than)
-    share of parameters saved
+    share of parameters saved, counted from the networks
 arithmetic (operation, terms)
     the paper's own numbers, combined
 recovered_share (dataset, distortion, layer, fraction, at_least)
@@ -36,6 +36,7 @@ declines_with_depth (dataset, distortion, fraction, first, quantity: accuracy or
 measure (name, what, above, tolerance?)
     a number that a figure's own notebook measures
 
+A ratio that speaks of likeness ("almost as good") has a baseline too: both networks must have left it.
 An operand is a method of the test's table, or {"table", "method"}. No level means the mean over all.
 """
 
@@ -48,7 +49,7 @@ import numpy as np
 from scipy import stats
 
 from dclib import paper, statistics
-from dclib.evidence import POINT, Evidence, compare, compare_all, interval, paired_tests
+from dclib.evidence import POINT, Evidence, compare, compare_all, interval, operand_key, paired_tests
 from dclib.statistics import Outcome
 
 
@@ -70,10 +71,14 @@ class Finding:
 # A number
 
 
-def _number(value: float, ours: float, bounds, spread: float, null: float | None) -> Finding:
+def _number(value: float, ours: float, bounds, spread: float, null: float | None, evidence: Evidence) -> Finding:
     """The rule for a number: value is the paper's, null what no effect would give."""
     low, high = bounds or (ours - spread, ours + spread)
     known = f"Ours is {_show(ours, bounds)}, the paper's {value:g}"
+    if evidence.other_classes:
+        classes = " and ".join(dict.fromkeys(evidence.other_classes))
+        reason = f"a stand-in with {classes} cannot judge a number. {known}"
+        return Finding(ours, bounds, Outcome.NOT_RUN, f"Cannot be judged: {reason}")
     side = 0 if null is None else np.sign(value - null) * (int(low > null) - int(high < null))
     if side >= 0 and (low <= value <= high or abs(ours - value) <= spread):
         return Finding(ours, bounds, Outcome.HOLDS, f"{known}: equal within interval or spread", spread=spread)
@@ -82,17 +87,17 @@ def _number(value: float, ours: float, bounds, spread: float, null: float | None
     return Finding(ours, bounds, Outcome.FAILS, known, spread=spread)
 
 
-def _quantity(claim, samples, formula, null=None) -> Finding:
+def _quantity(claim, evidence, samples, formula, null=None) -> Finding:
     means = [s.mean() for s in samples]
     ours = formula(*means)
     spread = abs(formula(means[0] + POINT, *means[1:]) - ours)
-    found = _number(claim["paper"], ours, interval(samples, formula), spread, null)
+    found = _number(claim["paper"], ours, interval(samples, formula), spread, null, evidence)
     return replace(found, explanation=found.explanation + _seeds(samples, formula))
 
 
 def _accuracy(claim: dict, evidence: Evidence) -> Finding:
     sample = evidence.sample(evidence.test["method"], evidence.test.get("level"))
-    return _quantity(claim, [sample], lambda a: a)
+    return _quantity(claim, evidence, [sample], lambda a: a)
 
 
 def _two(formula, null: float):
@@ -100,15 +105,15 @@ def _two(formula, null: float):
 
     def kind(claim: dict, evidence: Evidence) -> Finding:
         a, b = evidence.sample(evidence.test["a"]), evidence.sample(evidence.test["b"])
-        return replace(_quantity(claim, [a, b], formula, null), pvalues=paired_tests(a, b))
+        return replace(_quantity(claim, evidence, [a, b], formula, null), pvalues=paired_tests(a, b))
 
     return kind
 
 
 def _at_least(ours: float, bounds, spread: float, bound: float) -> Finding:
-    """The rule for "most" and "a large part": a share above a bound, in direction if above zero."""
+    """The rule for "most" and "a large part": a share above a bound, in direction if above half of it."""
     low = bounds[0] if bounds else ours - spread
-    outcome = Outcome.HOLDS if low >= bound else Outcome.DIRECTION if low > 0 else Outcome.FAILS
+    outcome = Outcome.HOLDS if low >= bound else Outcome.DIRECTION if low >= bound / 2 else Outcome.FAILS
     return Finding(ours, bounds, outcome, f"The share is {_show(ours, bounds)}, {bound:g} is asked for")
 
 
@@ -149,6 +154,7 @@ def _order(claim: dict, evidence: Evidence) -> Finding:
     text = (
         f"The difference is {_show(least.difference, least.interval)}, better in {shown.count(1)} of {len(shown)} "
         f"comparisons, worse in {shown.count(-1)}{_seeds(pair)}"
+        f"{f'; on the {least.common} images that both saw' if least.common else ''}"
     )
     return Finding(least.difference, least.interval, outcome, text, pvalues)
 
@@ -192,6 +198,40 @@ def _significance(claimed: bool):
     return kind
 
 
+def _likeness(kind):
+    """A kind of claim that networks are alike, judged only where both have left the baseline.
+
+    Networks that still predict what the baseline does are alike whatever their training was meant to give. They have
+    left it if they differ from it by more than the authors' spread, beyond doubt.
+    """
+
+    def gated(claim: dict, evidence: Evidence) -> Finding:
+        found = kind(claim, evidence)
+        unmoved = [] if found.outcome is Outcome.NOT_RUN else _unmoved(evidence)
+        if not unmoved:
+            return found
+        reason = f"not clearly more than {POINT:g} away from the baseline: {', '.join(unmoved)}. {found.explanation}"
+        return replace(found, outcome=Outcome.NOT_RUN, explanation=f"Cannot be judged: {reason}", spread=None)
+
+    return gated
+
+
+def _unmoved(evidence: Evidence) -> list[str]:
+    """The operands whose mean accuracy is not clearly another than the baseline's, with their difference to it."""
+    test = evidence.test
+    if "baseline" not in test:
+        return []
+    pairs = test.get("pairs") or [[test["a"], test["b"]]]
+    shown = []
+    for pair, baseline in zip(pairs, test["baseline"] if "pairs" in test else [test["baseline"]], strict=True):
+        for operand in (o for o in pair if operand_key(test, o) != operand_key(test, baseline)):
+            moved = compare(evidence.sample(operand), evidence.sample(baseline))
+            if max(moved.low, -moved.high) <= POINT:
+                name = operand_key(test, operand)[1]
+                shown.append(f"{name} {_show(moved.difference, moved.interval)}")
+    return shown
+
+
 # Counts and sums
 
 
@@ -230,7 +270,7 @@ def _rounds_to(ours: float, claim: dict) -> bool:
     return abs(ours - claim["paper"]) <= 0.5 * 10.0 ** -claim["digits"] + 1e-9
 
 
-# Figures 4 and 5: accuracies averaged over levels, no bits, so 1 point decides
+# Figures 4 and 5: accuracies averaged over levels, no bits, so a bound of their sampling error decides
 
 
 def _recovered(curve: np.ndarray, fraction: float) -> float:
@@ -238,71 +278,107 @@ def _recovered(curve: np.ndarray, fraction: float) -> float:
 
     The figures do not show the accuracy without any swap, so the share is a lower bound.
     """
-    return float((curve[_index(fraction)] - curve[0]) / (curve.max() - curve[0]))
+    return float((curve[_index(fraction)] - curve[0]) / _gain(curve))
+
+
+def _gain(curve: np.ndarray) -> float:
+    """By how much swapping more than the smallest fraction helps at best: what recovered shares are shares of."""
+    return float(curve.max() - curve[0])
 
 
 def _index(fraction: float) -> int:
     return paper.swap_data()["fractions"].index(fraction)
 
 
+def _blurred(compared, error: float, ours: float | None = None) -> Finding | None:
+    """Why values cannot be told apart: all that a claim compares lie within the error of one difference. Else None."""
+    if np.ptp(compared) > error:
+        return None
+    spans = f"what is compared spans {np.ptp(compared):.4f}"
+    text = f"Cannot be judged: {spans}, with so few images chance alone moves a difference by up to {error:.4f}"
+    return Finding(ours, None, Outcome.NOT_RUN, text)
+
+
 def _recovered_share(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    curve = evidence.swaps(test["dataset"], test["distortion"])[test["layer"]]
-    spread = POINT / np.ptp(curve)
-    return _at_least(_recovered(curve, test["fraction"]), None, spread, test["at_least"])
+    curves, error = evidence.swaps(test["dataset"], test["distortion"])
+    curve = curves[test["layer"]]
+    if blurred := _blurred([curve[0], curve.max()], error):
+        return blurred
+    return _at_least(_recovered(curve, test["fraction"]), None, error / _gain(curve), test["at_least"])
 
 
 def _recovered_less(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    curves = [evidence.swaps(test[side], test["distortion"])[test["layer"]] for side in ("less", "more")]
-    less, more = (_recovered(curve, test["fraction"]) for curve in curves)
-    spread = POINT / min(np.ptp(curve) for curve in curves)
-    outcome = Outcome.HOLDS if more - less > spread else Outcome.FAILS
-    return Finding(more - less, None, outcome, f"Shares {less:.2f} and {more:.2f}")
+    found = [evidence.swaps(test[side], test["distortion"]) for side in ("less", "more")]
+    shares, spread = [], 0.0
+    for curves, error in found:
+        curve = curves[test["layer"]]
+        if blurred := _blurred([curve[0], curve.max()], error):
+            return blurred
+        shares.append(_recovered(curve, test["fraction"]))
+        spread += error / _gain(curve)
+    less, more = shares
+    outcome = Outcome.HOLDS if more > less else Outcome.FAILS
+    text = f"Shares {less:.2f} and {more:.2f}, their difference off by {spread:.2f} at most"
+    return _blurred(shares, spread, more - less) or Finding(more - less, None, outcome, text)
 
 
 def _largest_step(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    steps = np.diff(evidence.swaps(test["dataset"], test["distortion"])[test["layer"]])
-    return _lead(steps, _index(test["step"][1]) - 1, "step")
+    curves, error = evidence.swaps(test["dataset"], test["distortion"])
+    steps = np.diff(curves[test["layer"]])
+    return _lead(steps, _index(test["step"][1]) - 1, "step", error * np.sqrt(2))  # a difference of two differences
 
 
 def _largest_layer(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    curves = evidence.swaps(test["dataset"], test["distortion"])
+    curves, error = evidence.swaps(test["dataset"], test["distortion"])
     values = np.array([curve[_index(test["fraction"])] for curve in curves.values()])
-    return _lead(values, list(curves).index(test["layer"]), "layer")
+    return _lead(values, list(curves).index(test["layer"]), "layer", error)
 
 
-def _lead(values: np.ndarray, chosen: int, what: str) -> Finding:
-    """How far one value leads the others; a tie within 1 point holds in direction."""
+def _lead(values: np.ndarray, chosen: int, what: str, error: float) -> Finding:
+    """How far one value leads the others; a lead within the error, or a tie within 1 point, holds in direction."""
     lead = values[chosen] - np.delete(values, chosen).max()
-    outcome = Outcome.HOLDS if lead > 0 else Outcome.DIRECTION if lead > -POINT else Outcome.FAILS
-    return Finding(lead, None, outcome, f"The {what} leads the next best by {lead:.4f}")
+    outcome = Outcome.HOLDS if lead > error else Outcome.DIRECTION if lead > -POINT else Outcome.FAILS
+    text = f"The {what} leads the next best by {lead:.4f}, a difference off by {error:.4f} at most"
+    return _blurred(values, error, lead) or Finding(lead, None, outcome, text)
 
 
 def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    curves = evidence.swaps(test["dataset"], test["distortion"])
+    curves, error = evidence.swaps(test["dataset"], test["distortion"])
     deep = list(curves.values())[list(curves).index(test["first"]) :]
     shares = test["quantity"] == "recovered_share"
+    if shares:
+        if blurred := next(filter(None, (_blurred([c[0], c.max()], error) for c in deep)), None):
+            return blurred
+        error /= min(map(_gain, deep))
     values = [_recovered(c, test["fraction"]) if shares else c[_index(test["fraction"])] for c in deep]
-    correlation = float(stats.spearmanr(range(len(values)), values).statistic)
+    correlation, fall = float(stats.spearmanr(range(len(values)), values).statistic), values[0] - values[-1]
     outcome = Outcome.FAILS
-    if values[-1] < values[0] and correlation < 0:
-        outcome = Outcome.HOLDS if np.all(np.diff(values) < 0) else Outcome.DIRECTION
-    return Finding(correlation, None, outcome, f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}")
+    if fall > 0 and correlation < 0:
+        outcome = Outcome.HOLDS if fall > error and np.all(np.diff(values) < 0) else Outcome.DIRECTION
+    text = f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}, a difference off by {error:.3f} at most"
+    return _blurred(values, error, correlation) or Finding(correlation, None, outcome, text)
 
 
 def _measure(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    found = evidence.measure(test["name"])
-    ours, bounds = found["value"], found.get("interval")
-    if claim["paper"] is None:
+    measured = evidence.measure(test["name"])
+    ours, bounds = measured["value"], measured.get("interval")
+    if claim["paper"] is not None:
+        found = _number(claim["paper"], ours, bounds, test["tolerance"], test["above"], evidence)
+    else:
         low = bounds[0] if bounds else ours
         outcome = Outcome.HOLDS if low > test["above"] else Outcome.FAILS
-        return Finding(ours, bounds, outcome, f"Ours is {_show(ours, bounds)}, above {test['above']:g} is claimed")
-    return _number(claim["paper"], ours, bounds, test["tolerance"], test["above"])
+        found = Finding(ours, bounds, outcome, f"Ours is {_show(ours, bounds)}, above {test['above']:g} is claimed")
+    found = replace(found, explanation=found.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
+    if not measured.get("undecided"):
+        return found
+    return replace(found, outcome=Outcome.NOT_RUN, spread=None,
+                   explanation=f"Cannot be judged: {measured['undecided']}. {found.explanation}")
 
 
 def _seeds(samples, formula=lambda a, b: a - b) -> str:
@@ -318,14 +394,14 @@ def _show(value: float, bounds) -> str:
 KINDS = {
     "accuracy": _accuracy,
     "relative_improvement": _two(lambda a, b: a / b - 1, null=0),
-    "ratio": _two(lambda a, b: a / b, null=1),
+    "ratio": _likeness(_two(lambda a, b: a / b, null=1)),
     "relative_drop": _two(lambda a, b: 1 - a / b, null=0),
     "recovered_loss": _recovered_loss,
     "order": _order,
     "drop": _drop,
-    "similar": _similar,
+    "similar": _likeness(_similar),
     "significant": _significance(True),
-    "not_significant": _significance(False),
+    "not_significant": _likeness(_significance(False)),
     "count": _count,
     "fewer_parameters": _fewer_parameters,
     "arithmetic": _arithmetic,

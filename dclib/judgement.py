@@ -1,6 +1,7 @@
 """Every claim of the paper judged by the records of this project: what `verdicts` needs, found in a `Store`."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,12 +11,13 @@ from pandas.io.formats.style import Styler
 
 from dclib import paper, verdicts
 from dclib.experiments import TARGETS, profile, rows, stand_in
-from dclib.measures import measure
+from dclib.measures import measure, other_classes, trained_parameters
 from dclib.places import PLACES, places
 from dclib.results import Record, Store
 from dclib.runs import Run
 from dclib.statistics import Interval, Outcome, bootstrap_interval
 from dclib.tables import dress
+from dclib.transfer import TRAINING, VALIDATION
 from dclib.verdicts import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
@@ -25,10 +27,11 @@ SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", O
 
 @dataclass(frozen=True)
 class JudgedRecord:
-    """A record as verdicts want it: with the parameters that were trained, and with what it stands in for."""
+    """A record as verdicts want it: with its test set, its random splits, and what it stands in for."""
 
     record: Record
     stand_in: str
+    other_classes: str
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -47,15 +50,32 @@ class JudgedRecord:
         return self.record.seed
 
     @property
-    def parameters(self) -> int:
-        return self.record.outcome["parameters_trained"]
+    def classes(self) -> int:
+        return self.record.description["classes"]
+
+    @property
+    def test_images(self) -> int | None:
+        return self.record.description.get("test_images")
+
+    @property
+    def draws(self) -> list[list[float]] | None:
+        return self.record.outcome.get("splits")
+
+    @property
+    def test_to_train(self) -> float:
+        """Images tested on in a random split for each one trained on, on average over classes (Section 5.3)."""
+        return (self.record.outcome["images"] / self.classes - TRAINING - VALIDATION) / TRAINING
 
 
 class Swaps(dict):
-    """{layer: accuracy [fractions, levels]} of Figures 4 and 5, with the runs behind it and what they stand in for."""
+    """{layer: accuracy [fractions, levels]} of Figures 4 and 5, with the runs behind it and what they stand in for.
+
+    `images` is how many were swapped on, `before` the accuracy without any swap.
+    """
 
     runs: tuple[str, ...] = ()
     stand_in: str = ""
+    images: int | None = None
     before: np.ndarray | None = None
 
 
@@ -71,6 +91,8 @@ def swap_curves(profile_name: str, distortion: str, store: Store, target: str = 
     curves = Swaps({layer: np.mean([r.outcome["accuracy"][layer] for r in records], axis=0)
                     for layer in records[0].description["layers"]})
     curves.runs, curves.stand_in = tuple(r.id for r in records), stand_in(target, p)
+    # Seeds draw images anew, some of them the same: one record's count is what is surely there.
+    curves.images = min((r.outcome["images"] for r in records if "images" in r.outcome), default=None)
     curves.before = np.mean([r.outcome["distorted_accuracy"] for r in records], axis=0)
     return curves
 
@@ -79,14 +101,10 @@ def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
     """The verdict on a claim, and the profile whose records carry it ("" where none was needed or found).
 
     A claim is judged by records of one profile alone: the paper's scale if all that it needs is there, else the
-    stand-in.
+    stand-in. Records that are complete but cannot judge it leave it not run yet, carried by none.
     """
-    verdict = None
-    for name in SCALES:
-        verdict = _judge_at(claim, name, store)
-        if verdict.verdict != Outcome.NOT_RUN:
-            return verdict, name if verdict.runs else ""
-    return verdict, ""
+    verdict, name = _best_evidence(claim, store)
+    return verdict, "" if verdict.verdict == Outcome.NOT_RUN else name
 
 
 def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
@@ -94,30 +112,39 @@ def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
 
     The deviation is ours minus the paper's, in units of the authors' own spread carried through the claim's formula.
     """
+    return _frame(_judged(sections, store))
+
+
+def _judged(sections: Sequence[str], store: Store) -> list[tuple[Verdict, str]]:
+    return [_best_evidence(claim, store) for claim in paper.claims() if claim["section"] in sections]
+
+
+def _frame(judged: list[tuple[Verdict, str]]) -> pd.DataFrame:
     lines = []
-    for claim in paper.claims():
-        if claim["section"] in sections:
-            verdict, name = judge(claim, store)
-            number = "–" if verdict.paper is None else _number(verdict.paper)
-            deviation = "–" if verdict.deviation is None else f"{verdict.deviation:+.1f}"
-            lines.append([f"{verdict.text} ({verdict.place})", verdict.verdict, number, _ours(verdict, name), deviation,
-                          verdict.explanation, _behind(verdict, name)])
+    for verdict, name in judged:
+        number = "–" if verdict.paper is None else _number(verdict.paper)
+        deviation = "–" if verdict.deviation is None else f"{verdict.deviation:+.1f}"
+        lines.append([f"{verdict.text} ({verdict.place})", verdict.verdict, number, _ours(verdict, name), deviation,
+                      _why(verdict), _behind(verdict, name)])
     return pd.DataFrame(lines, columns=["claim", "verdict", "paper", "here", "deviation", "why", "runs"])
 
 
 def styled_verdicts(sections: Sequence[str], store: Store) -> tuple[Styler | None, Styler | None]:
     """`verdict_frame` for a page: the claims that are judged, and those not run yet; None for an empty table.
 
-    A sign stands before each verdict, so that none depends on colour.
+    A sign stands before each verdict, so that none depends on colour. Rows name a stand-in by its first words, the
+    caption in full.
     """
-    frame = verdict_frame(sections, store)
+    evidence = _judged(sections, store)
+    frame = _frame(evidence)
     waiting = frame["verdict"] == Outcome.NOT_RUN
     counts = frame["verdict"].value_counts()
     tally = ", ".join(f"{counts[v]} × {v}" for v in Outcome if v in counts)
     frame["verdict"] = [signed(v) for v in frame["verdict"]]
     name = "_".join(s.replace(".", "") for s in sections)
-    judged = _styled(frame[~waiting], f"Claims of Section {' and '.join(sections)}: {tally}.", f"judged_{name}")
-    later = _styled(frame[waiting].drop(columns=["here", "deviation"]), f"{waiting.sum()} × {Outcome.NOT_RUN}.",
+    named = [_stand_ins(pair for pair, later in zip(evidence, waiting) if later == wanted) for wanted in (False, True)]
+    judged = _styled(frame[~waiting], f"Claims of Section {' and '.join(sections)}: {tally}.{named[0]}", f"judged_{name}")
+    later = _styled(frame[waiting].drop(columns="deviation"), f"{waiting.sum()} × {Outcome.NOT_RUN}.{named[1]}",
                     f"waiting_{name}")
     return (None if waiting.all() else judged), (later if waiting.any() else None)
 
@@ -129,6 +156,26 @@ def _ours(verdict: Verdict, profile_name: str) -> str:
     bounds = f" [{verdict.interval[0]:.3f}, {verdict.interval[1]:.3f}]" if verdict.interval else ""
     seeds = f", {verdict.seeds} seed{'s' * (verdict.seeds > 1)}" if verdict.seeds else ""
     return f"{_number(verdict.ours)}{bounds}{seeds}{f', {profile_name}' if profile_name else ''}"
+
+
+def _why(verdict: Verdict) -> str:
+    """The explanation, with the first words of what the records stand in for and where the paper differs from itself."""
+    # Of "20 ImageNet classes, new dense layers on ...; NCSR's row is a ..." what stands before the first comma of each part.
+    short = "; ".join(dict.fromkeys(re.split(r",| \(", part)[0] for part in verdict.stand_in.split("; ")))
+    parts = [verdict.explanation, f"Stand-in: {short}." if short else "",
+             f"In the paper itself: {verdict.disagreement}" if verdict.disagreement else ""]
+    return " ".join(filter(None, parts))
+
+
+def _stand_ins(judged: Iterable[tuple[Verdict, str]]) -> str:
+    """What the records behind these verdicts stand in for, each part of it once, for a caption."""
+    parts: dict[str, dict[str, None]] = {}
+    for verdict, name in judged:
+        parts.setdefault(name, {}).update(dict.fromkeys(filter(None, verdict.stand_in.split("; "))))
+    # One table's sentence may go on where another's ends: the longer one says both.
+    whole = {name: [part for part in those if not any(o != part and o.startswith(part) for o in those)]
+             for name, those in parts.items()}
+    return "".join(f" Stand-in {name}: {'; '.join(those)}." for name, those in whole.items() if those)
 
 
 def _number(value: float) -> str:
@@ -175,18 +222,33 @@ def _styled(frame: pd.DataFrame, caption: str, name: str) -> Styler:
          *({"selector": f"td.col{i}", "props": "min-width: 7rem; white-space: normal"} for i in bounded)], overwrite=False)
 
 
+def _best_evidence(claim: dict, store: Store) -> tuple[Verdict, str]:
+    """The verdict by the first profile that has all the records, and that profile; "" where none is needed or has them."""
+    verdict = None
+    for name in SCALES:
+        verdict = _judge_at(claim, name, store)
+        if verdict.runs or verdict.verdict != Outcome.NOT_RUN:
+            return verdict, name if verdict.runs else ""
+    return verdict, ""
+
+
 def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
     p = profile(name)
 
     def lookup(table: int, method: str) -> list[JudgedRecord]:
-        runs = _runs(name).get((table, method), ())
-        return [JudgedRecord(record, stand_in(f"table{table}", p)) for run in runs if (record := store.get(run))]
+        runs, whole = (_runs(scale).get((table, method), ()) for scale in (name, SCALES[0]))
+        return [JudgedRecord(record, stand_in(f"table{table}", p), other_classes(run, whole[0]))
+                for run in runs if (record := store.get(run))]
 
     def lookup_swaps(dataset: str, distortion: str) -> Swaps | None:
         targets = {p.dataset: "figure4", "imagenet": "figure4_imagenet"}
         return swap_curves(name, distortion, store, targets[dataset]) if dataset in targets else None
 
-    return verdicts.judge(claim, lookup, lookup_swaps, lambda measured: measure(measured, name, store))
+    def lookup_parameters(table: int, method: str) -> int | None:
+        runs = _runs(SCALES[0]).get((table, method), ())
+        return trained_parameters(runs[0]) if runs else None
+
+    return verdicts.judge(claim, lookup, lookup_swaps, lambda measured: measure(measured, name, store), lookup_parameters)
 
 
 @lru_cache

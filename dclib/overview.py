@@ -8,6 +8,7 @@ from dclib import tables
 from dclib.evidence import POINT, Sample, interval
 from dclib.experiments import profile, rows
 from dclib.judgement import SCALES, SIGNS
+from dclib.measures import other_classes
 from dclib.places import PLACES, places
 from dclib.results import Record, Store
 from dclib.statistics import Outcome
@@ -20,8 +21,9 @@ _UNBROKEN, _HYPHEN = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
 class Line:
     """One table or figure. `method` and the numbers are those of the paper's best recorded row, where rows have one.
 
-    deviation: our mean accuracy minus the paper's, in units of the authors' own spread (1 point); `runs` are the ids of
-    the records, `missing` counts the runs that have none.
+    deviation: our mean accuracy minus the paper's, in units of the authors' own spread (1 point); None also where
+    `other_classes` says that a stand-in's number cannot be compared. `runs` are the ids of the records, `missing` counts
+    the runs that have none.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Line:
     method: str
     paper: float | None
     ours: float | None
+    other_classes: str
     interval: tuple[float, float] | None
     seeds: int
     verdicts: Counter
@@ -39,7 +42,7 @@ class Line:
 
     @property
     def deviation(self) -> float | None:
-        return None if self.ours is None else (self.ours - self.paper) / POINT
+        return None if self.ours is None or self.other_classes else (self.ours - self.paper) / POINT
 
 
 def overview(judged: Sequence[tuple[Verdict, str]], store: Store) -> list[Line]:
@@ -62,20 +65,26 @@ def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple
             break
     else:
         scale, found = "", []
-    method, printed, ours, bounds, seeds = _best(records)
+    target, method, printed, ours, bounds, seeds = _best(records)
+    other = ""
+    if method:
+        here, whole = (rows(target, profile(name))[method][0] for name in (scale, "paper"))
+        other = other_classes(here, whole)
     counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
-    return Line(name, page, targets, scale, method, printed, ours, bounds, seeds, counts, tuple(found), missing)
+    return Line(name, page, targets, scale, method, printed, ours, other, bounds, seeds, counts, tuple(found), missing)
 
 
 def _best(records: dict[tuple[str, str], list[Record]]) -> tuple:
-    """Of the rows that have records the one with the paper's highest mean: its label, the paper's mean, our mean with
-    its interval, and how many seeds that is."""
+    """Of the rows that have records the one with the paper's highest mean.
+
+    Its target and label, the paper's mean, our mean with its interval, and how many seeds that is.
+    """
     means = {row: tables.printed_average(*row) for row, found in records.items() if found}
     if not any(mean is not None for mean in means.values()):
-        return "", None, None, None, 0
+        return "", "", None, None, None, 0
     best = max(means, key=means.get)
     sample = Sample(records[best])
-    return best[1], means[best], sample.mean(), interval([sample], lambda mean: mean), len(records[best])
+    return *best, means[best], sample.mean(), interval([sample], lambda mean: mean), len(records[best])
 
 
 def as_markdown(lines: Sequence[Line]) -> str:

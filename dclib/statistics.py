@@ -222,6 +222,39 @@ def seed_interval(values, confidence: float = CONFIDENCE) -> SeedInterval:
     return SeedInterval(mean, spread, mean - half, mean + half, seeds, f"{seeds} seeds")
 
 
+def draws_interval(values, test_to_train: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """t-interval of the mean of a number measured on several random splits of the same images [draws].
+
+    The splits share images, so their spread alone is too narrow: Nadeau and Bengio (2003) add test images / training
+    images of a split to 1 / draws. Raises ValueError for fewer than two draws or a ratio that is not positive.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or test_to_train <= 0:
+        raise ValueError(f"Expected two draws or more and a positive ratio, got {values.tolist()} and {test_to_train}; "
+                         "give one number per split.")
+    deviation = values.std(ddof=1) * np.sqrt(1 / len(values) + test_to_train)
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * deviation)
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def share_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact (Clopper-Pearson) interval of a share; 0 to 1 for no trials, which say nothing."""
+    if not trials:
+        return 0.0, 1.0
+    found = stats.binomtest(successes, trials).proportion_ci(confidence)
+    return float(found.low), float(found.high)
+
+
+def difference_error(a, b, images: int, confidence: float = CONFIDENCE) -> np.ndarray | float:
+    """By how much the difference of two accuracies on the same images may be off; for records without bits.
+
+    The binomial error of independent accuracies: an upper bound, because networks that see the same images agree on
+    most of them. An image counts once however many levels an accuracy averages over.
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    return stats.norm.ppf((1 + confidence) / 2) * np.sqrt((a * (1 - a) + b * (1 - b)) / images)
+
+
 def _accuracies(name, values) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.ndim != 1:

@@ -12,7 +12,6 @@ WORDS = {"cifar100", "imagenet", "caltech101", "caltech256", "sun397", "blur", "
 @dataclass
 class PaperRecord:
     accuracy: np.ndarray
-    parameters: int | None
     correct: None = None
     id: str = "paper"
     seed: int = 0
@@ -22,14 +21,23 @@ def lookup(table: int, method: str) -> list[PaperRecord]:
     """One record per printed row; Table 6 prints p-values only, so its methods have none."""
     if table == 6:
         return []
+    row = _row(table, method)
+    return [PaperRecord(np.array(row.get("accuracy", [row["average"]])))]
+
+
+def parameters(table: int, method: str) -> int | None:
+    """Trained parameters as the table prints them; the ImageNet half gives millions."""
+    row = _row(table, method)
+    millions = row.get("parameters_millions")
+    return row.get("parameters") or (round(millions * 1e6) if millions else None)
+
+
+def _row(table: int, method: str) -> dict:
     name, _, word = method.rpartition(" ")
     if not name:
         name, word = method, ""
     where = {"dataset" if word not in ("blur", "awgn") else "distortion": word} if word in WORDS else {}
-    row = paper.row(table, name, **where)
-    accuracy = np.array(row.get("accuracy", [row["average"]]))
-    millions = row.get("parameters_millions")
-    return [PaperRecord(accuracy, row.get("parameters") or (round(millions * 1e6) if millions else None))]
+    return paper.row(table, name, **where)
 
 
 def measure(name: str) -> dict | None:

@@ -61,6 +61,13 @@ def test_line_has_the_papers_value_ours_and_the_deviation(store):
     assert f"`{record.id}`" in overview.records_of([line])
 
 
+def test_no_deviation_where_the_classes_are_others(store):
+    record = put(store, run_of("Finetune-8", "table7"), share=0.5)
+    line = overview.overview([], store)[6]
+    assert (line.name, line.method) == ("Table 7", "Finetune-8") and line.ours == pytest.approx(np.mean(record.accuracy))
+    assert line.other_classes == "20 classes instead of 1000" and line.deviation is None
+
+
 def test_commands_are_understood(store):
     shown = overview.as_markdown(overview.overview([], store))
     commands = re.findall(r"`dclib ([^`]+)`", shown)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from paper_records import lookup, measure
+from paper_records import lookup, measure, parameters
 
 from dclib import claims as kinds
 from dclib import evidence, paper, verdicts
@@ -117,7 +117,7 @@ def by_the_tables(monkeypatch):
     """Judge a claim by the paper's own numbers, without any tolerance."""
     monkeypatch.setattr(evidence, "POINT", 0.0)
     monkeypatch.setattr(kinds, "POINT", 0.0)
-    return lambda claim: verdicts.judge(claim, lookup, paper.swap_fractions, measure)
+    return lambda claim: verdicts.judge(claim, lookup, paper.swap_fractions, measure, parameters)
 
 
 def test_claims_are_complete_and_unique():

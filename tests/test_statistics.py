@@ -163,3 +163,32 @@ def test_holm_equals_statsmodels(count):
     values = np.random.default_rng(count).random(count).round(2) ** 3  # with ties and zeros
     expected = multipletests(values, method="holm")[1]
     assert statistics.holm(values) == pytest.approx(expected, abs=1e-15)
+
+
+def test_interval_of_random_splits_equals_a_t_interval_on_the_corrected_variance():
+    values = [0.1, 0.2, 0.15, 0.3, 0.2]
+    error = np.std(values, ddof=1) * np.sqrt(1 / 5 + 15 / 25)  # Nadeau and Bengio, with 15 test and 25 training images
+    oracle = stats.t.interval(0.95, 4, np.mean(values), error)
+    assert statistics.draws_interval(values, 15 / 25) == pytest.approx(oracle)
+    plain = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    assert oracle[0] < plain[0] and oracle[1] > plain[1]
+    for bad in (([0.1], 0.6), (values, 0)):
+        with pytest.raises(ValueError, match="two draws"):
+            statistics.draws_interval(*bad)
+
+
+def test_interval_of_a_share_is_exact():
+    low, high = statistics.share_interval(25, 48)
+    assert stats.binom.sf(24, 48, low) == pytest.approx(0.025) and stats.binom.cdf(25, 48, high) == pytest.approx(0.025)
+    assert statistics.share_interval(0, 0) == (0, 1)
+
+
+def test_error_of_a_difference_bounds_what_paired_images_show():
+    rng, images, found = np.random.default_rng(0), 20, []
+    for _ in range(2000):
+        hardness = rng.random(images)  # two networks that agree on most images
+        a, b = (hardness + rng.normal(0, 0.05, images) < share for share in (0.8, 0.8))
+        found.append(a.mean() - b.mean())
+    error = statistics.difference_error(0.8, 0.8, images)
+    assert error == pytest.approx(1.96 * np.sqrt(2 * 0.16 / 20), rel=1e-3)
+    assert np.mean(np.abs(found) <= error) > 0.99 and error > 2 / 120

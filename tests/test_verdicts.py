@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
 
 from dclib import paper, verdicts
+from dclib.datasets import per_class_sample
 from dclib.evidence import Evidence, compare
 from dclib.statistics import Outcome
 
@@ -20,7 +22,11 @@ class Record:
     seed: int = 0
     id: str = "run"
     stand_in: str = ""
-    parameters: int | None = None
+    other_classes: str = ""
+    classes: int | None = None
+    test_images: int | None = None
+    draws: np.ndarray | None = None
+    test_to_train: float = 0.6
 
 
 @dataclass
@@ -92,9 +98,8 @@ def test_relative_drop_reads_two_tables():
 def test_recovered_loss():
     test = claim("recovered_loss", method="A", baseline="B", at_least=0.5)
     baseline = [0.7, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]
-    assert verdicts.judge(test, Shelf({"A": 0.65, "B": baseline})).verdict == HOLDS
-    assert verdicts.judge(test, Shelf({"A": 0.4, "B": baseline})).verdict == DIRECTION
-    assert verdicts.judge(test, Shelf({"A": 0.2, "B": baseline})).verdict == FAILS
+    for a, expected in ((0.65, HOLDS), (0.45, DIRECTION), (0.35, FAILS), (0.2, FAILS)):  # shares 0.88, 0.42, 0.18, -0.17
+        assert verdicts.judge(test, Shelf({"A": a, "B": baseline})).verdict == expected
 
 
 def test_order_on_average():
@@ -172,22 +177,22 @@ def test_pairs_of_both_distortions_share_one_t_test():
     assert "14 pairs" in verdict.explanation and len(verdict.pvalues["bootstrap over images, Holm"]) == 2
 
 
-def test_counts_of_parameters():
-    shelf = Shelf({"A": 0.5}, extra={"parameters": 80954})
-    assert verdicts.judge(claim("count", 80954, 0, method="A", unit=1), shelf).verdict == HOLDS
-    assert verdicts.judge(claim("count", 80955, 0, method="A", unit=1), shelf).verdict == FAILS
-    assert verdicts.judge(claim("count", 80954, 0, method="A", unit=1), Shelf({"A": 0.5})).verdict == NOT_RUN
+def counted(test, **parameters):
+    """The verdict on parameters, counted by the caller, without any record."""
+    return verdicts.judge(test, Shelf({}), None, None, lambda table, method: parameters.get(method))
+
+
+def test_counts_of_parameters_need_no_run():
+    assert counted(claim("count", 80954, 0, method="A", unit=1), A=80954).verdict == HOLDS
+    assert counted(claim("count", 80955, 0, method="A", unit=1), A=80954).verdict == FAILS
+    assert counted(claim("count", 80954, 0, method="A", unit=1)).verdict == NOT_RUN
+    assert counted(claim("count", 80954, 0, method="A", unit=1), A=80954).runs == ()
 
 
 def test_fewer_parameters():
-    class Counts(Shelf):
-        def make(self, method, seed):
-            return Record(np.full(7, 0.5), None, seed, method, parameters=self.methods[method])
-
     test = claim("fewer_parameters", 0.954, 3, fewer="A", than="B")
-    assert verdicts.judge(test, Counts({"A": 46, "B": 1000})).verdict == HOLDS
-    assert verdicts.judge(test, Counts({"A": 100, "B": 1000})).verdict == DIRECTION
-    assert verdicts.judge(test, Counts({"A": 1001, "B": 1000})).verdict == FAILS
+    for fewer, expected in ((46, HOLDS), (100, DIRECTION), (1001, FAILS)):
+        assert counted(test, A=fewer, B=1000).verdict == expected
 
 
 def test_arithmetic_needs_no_run():
@@ -201,6 +206,18 @@ def swaps(curve):
     return lambda dataset, distortion: {k: np.repeat(np.array(v)[:, None], 6, 1) for k, v in curve.items()}
 
 
+class Curves(dict):
+    """Swap accuracies that say on how many images."""
+
+    images: int | None = None
+
+
+def on_images(curve, images):
+    found = Curves(swaps(curve)("", ""))
+    found.images = images
+    return lambda dataset, distortion: found
+
+
 FIGURE = {"conv1": [0.2, 0.8, 0.9, 0.9, 0.9], "conv2": [0.2, 0.4, 0.7, 0.8, 0.9], "conv3": [0.2, 0.3, 0.4, 0.6, 0.9]}
 PLACE = dict(dataset="cifar100", distortion="blur")
 FIGURES = [
@@ -210,7 +227,8 @@ FIGURES = [
     (claim("largest_step", layer="conv2", step=[0.75, 0.9], **PLACE), FAILS),
     (claim("largest_layer", layer="conv1", fraction=0.5, **PLACE), HOLDS),
     (claim("largest_layer", layer="conv2", fraction=0.5, **PLACE), FAILS),
-    (claim("largest_layer", layer="conv2", fraction=0.9, **PLACE), DIRECTION),
+    (claim("largest_layer", layer="conv2", fraction=0.9, **PLACE), NOT_RUN),  # all three layers are equal there
+    (claim("largest_layer", layer="conv2", fraction=0.75, **PLACE), FAILS),
     (claim("declines_with_depth", fraction=0.5, first="conv1", quantity="accuracy", **PLACE), HOLDS),
     (claim("declines_with_depth", fraction=0.25, first="conv1", quantity="recovered_share", **PLACE), HOLDS),
 ]
@@ -226,11 +244,35 @@ def test_decline_with_one_exception_holds_in_direction():
     assert verdicts.judge(FIGURES[-2][0], Shelf({}), swaps(bumpy)).verdict == DIRECTION
 
 
+def test_a_lead_of_two_decisions_does_not_hold():
+    """Three layers on 20 images at 6 levels; the best leads by 2 of 120 decisions."""
+    test = claim("largest_layer", layer="conv1", fraction=0.5, **PLACE)
+    flat = {"conv1": [0.6] * 2 + [0.85] * 3, "conv2": [0.6] * 2 + [0.85 - 2 / 120] * 3}
+    found = verdicts.judge(test, Shelf({}), on_images(flat, 20))
+    assert found.verdict == NOT_RUN and found.ours == pytest.approx(2 / 120) and "Cannot be judged" in found.explanation
+    assert verdicts.judge(test, Shelf({}), on_images(flat, 100_000)).verdict == HOLDS
+    apart = flat | {"conv3": [0.1] * 5}  # one layer is clearly worse: the claim can be judged, the lead is not shown
+    assert verdicts.judge(test, Shelf({}), on_images(apart, 20)).verdict == DIRECTION
+
+
+def test_shares_within_the_sampling_error():
+    share = claim("recovered_share", layer="conv1", fraction=0.25, at_least=0.5, **PLACE)
+    for images, expected in ((10, DIRECTION), (2000, HOLDS)):
+        assert verdicts.judge(share, Shelf({}), on_images({"conv1": [0.2, 0.8, 0.9, 0.9, 0.9]}, images)).verdict == expected
+    few = verdicts.judge(share, Shelf({}), on_images({"conv1": [0.8, 0.85, 0.85, 0.85, 0.85]}, 20))
+    assert few.verdict == NOT_RUN and "spans 0.0500" in few.explanation
+    hurts = swaps({"conv1": [0.9, 0.5, 0.4, 0.3, 0.2]})  # nothing is won back: there is nothing to take a share of
+    assert verdicts.judge(share, Shelf({}), hurts).verdict == NOT_RUN
+    decline = next(test for test, _ in FIGURES if test["test"].get("quantity") == "recovered_share")
+    assert verdicts.judge(decline, Shelf({}), on_images(FIGURE, 5)).verdict == NOT_RUN
+
+
 def test_recovered_less():
     test = claim("recovered_less", distortion="blur", layer="conv1", fraction=0.25, less="imagenet", more="cifar100")
     sets = {"cifar100": swaps(FIGURE)("", ""), "imagenet": swaps({"conv1": FIGURE["conv3"]})("", "")}
     assert verdicts.judge(test, Shelf({}), lambda d, _: sets[d]).verdict == HOLDS
-    assert verdicts.judge(test, Shelf({}), lambda d, _: sets["cifar100"]).verdict == FAILS
+    assert verdicts.judge(test, Shelf({}), lambda d, _: sets["cifar100"]).verdict == NOT_RUN  # equal: neither needs more
+    assert verdicts.judge(test, Shelf({}), lambda d, _: sets[{"cifar100": "imagenet"}.get(d, "cifar100")]).verdict == FAILS
 
 
 def test_measures():
@@ -241,6 +283,109 @@ def test_measures():
         assert (verdict.verdict, verdict.runs, verdict.seeds, verdict.stand_in) == (expected, ("r",), 2, "20 classes")
     words = claim("measure", name="n", what="w", above=0.5)
     assert verdicts.judge(words, Shelf({}), None, lambda name: {"value": 0.7, "interval": (0.4, 0.9)}).verdict == FAILS
+
+
+def test_measures_that_cannot_judge_say_why():
+    test = claim("measure", name="n", what="w", above=0)
+    found = {"value": 0.2, "interval": (0.1, 0.3), "undecided": "ties at the cut decide", "notes": ["by Eq. 1"]}
+    verdict = verdicts.judge(test, Shelf({}), None, lambda name: found)
+    assert (verdict.verdict, verdict.ours) == (NOT_RUN, 0.2)
+    assert verdict.explanation.startswith("Cannot be judged: ties at the cut decide. Ours is 0.2")
+    assert verdict.explanation.endswith("; by Eq. 1.")
+    assert verdicts.judge(test, Shelf({}), None, lambda name: found | {"undecided": ""}).verdict == HOLDS
+
+
+NUMBERS = (claim("accuracy", 0.49, 2, method="A"), claim("relative_improvement", 0.46, 2, a="A", b="B"),
+           claim("ratio", 1.46, 2, a="A", b="B"), claim("relative_drop", 0.31, 2, a="B", b="A"))
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number["test"]["kind"])
+@pytest.mark.parametrize("a", [0.49, 0.30])
+def test_a_stand_in_with_other_classes_judges_no_number(number, a):
+    few = Shelf({"A": a, "B": 0.3378}, extra={"stand_in": "20 classes", "other_classes": "20 classes instead of 1000"})
+    verdict = verdicts.judge(number, few)
+    assert verdict.verdict == NOT_RUN and verdict.ours is not None and verdict.interval and verdict.runs
+    assert "20 classes instead of 1000" in verdict.explanation and verdict.deviation is None
+    narrow = verdicts.judge(number, Shelf(few.methods, extra={"stand_in": "a third of the width"}))
+    assert narrow.verdict == (HOLDS if a == 0.49 else FAILS) and narrow.deviation is not None
+
+
+def test_a_stand_in_with_other_classes_judges_order_and_words():
+    few = Shelf({"A": 0.55, "B": 0.5}, extra={"other_classes": "20 classes instead of 1000"})
+    assert verdicts.judge(claim("order", better="A", worse="B", over="average"), few).verdict == HOLDS
+    measured = {"value": 0.7, "other_classes": "20 classes instead of 1000"}
+    words, number = claim("measure", name="n", what="w", above=0.5), claim("measure", 0.7, 1, name="n", above=0, tolerance=1)
+    assert verdicts.judge(words, Shelf({}), None, lambda name: measured).verdict == HOLDS
+    assert verdicts.judge(number, Shelf({}), None, lambda name: measured).verdict == NOT_RUN
+
+
+LIKE = (claim("similar", a="A", b="B", margin=0.01, baseline="C"), claim("ratio", 1, 2, a="A", b="B", baseline="C"),
+        claim("not_significant", 0.2, 1, pairs=[["A", "B"]], baseline=["C"]))
+
+
+@pytest.mark.parametrize("like", LIKE, ids=lambda like: like["test"]["kind"])
+def test_likeness_needs_networks_that_have_left_the_baseline(like):
+    assert verdicts.required(like) == [(3, "C"), (3, "A"), (3, "B")]
+    assert verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5, "C": 0.4})).verdict == HOLDS
+    unmoved = verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5, "C": 0.5}))
+    assert unmoved.verdict == NOT_RUN and unmoved.ours is not None and "from the baseline: A 0.0" in unmoved.explanation
+    assert verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5, "C": 0.495})).verdict == NOT_RUN  # within the authors' spread
+    assert verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5})).verdict == NOT_RUN
+
+
+def test_a_claim_about_the_baseline_itself_asks_only_the_other_to_have_left_it():
+    kept = claim("similar", a="A", b="B", margin=0.01, baseline="B", level=0)
+    levels = np.array([0.7, *[0.3] * 6])
+    assert verdicts.judge(kept, Shelf({"A": levels + [0, *[0.2] * 6], "B": levels})).verdict == HOLDS
+    assert verdicts.judge(kept, Shelf({"A": levels, "B": levels})).verdict == NOT_RUN
+
+
+def test_claims_of_likeness_name_their_baseline():
+    for source in paper.claims():
+        if source["test"]["kind"] in ("similar", "not_significant") or "bottleneck-share" in source["id"]:
+            assert len(np.atleast_1d(source["test"]["baseline"])) == len(source["test"].get("pairs", "1")), source["id"]
+
+
+def few_and_many(per_class, whole):
+    """Two methods on 10 classes: B saw `per_class` images of each, A as many as `whole` (None: all 50), both right alike."""
+    rng, few = np.random.default_rng(0), per_class_sample(torch.arange(10).repeat_interleave(50), per_class, 0).numpy()
+    order = per_class_sample(torch.arange(10).repeat_interleave(50), whole, 0).numpy() if whole else np.arange(500)
+    right = rng.random((7, 500)) < 0.5
+    return {"A": Record(right[:, order].mean(1), right[:, order], 0, "A", classes=10, test_images=whole),
+            "B": Record(right[:, few].mean(1), right[:, few], 0, "B", classes=10, test_images=per_class)}
+
+
+@pytest.mark.parametrize("whole", [None, 20])
+def test_fewer_test_images_are_paired_with_the_same_ones(whole):
+    records = few_and_many(2, whole)
+    evidence = Evidence({"table": 3}, lambda table, method: [records[method]])
+    found = compare(evidence.sample("A"), evidence.sample("B"))
+    assert (found.difference, found.low, found.high, found.common) == (0, 0, 0, 20)
+    verdict = verdicts.judge(claim("order", better="A", worse="B", over="average"), lambda t, m: [records[m]])
+    assert verdict.verdict == FAILS and "on the 20 images that both saw" in verdict.explanation
+
+
+def test_unknown_images_are_drawn_apart_and_never_left_to_the_spread():
+    records = few_and_many(2, None)
+    records["B"].test_images = None
+    records["B"].classes = None
+    evidence = Evidence({"table": 3}, lambda table, method: [records[method]])
+    found = compare(evidence.sample("A"), evidence.sample("B"))
+    assert found.interval and found.high - found.low > 0.05 and found.common is None
+
+
+def test_random_splits_give_the_interval():
+    def shelf(gap, noise):
+        splits = np.linspace(0.6, 0.4, 5)[:, None] + np.zeros(7)  # splits differ much, methods on one split little
+        made = {"A": splits + gap + noise * np.array([[1], [-1], [1], [-1], [0]]), "B": splits}
+        return lambda t, m: [Record(made[m].mean(0), None, 0, m, draws=made[m])]
+
+    order = claim("order", better="A", worse="B", over="average")
+    for gap, noise, expected in ((0.005, 0.0005, HOLDS), (0.02, 0.03, FAILS)):
+        verdict = verdicts.judge(order, shelf(gap, noise))
+        assert verdict.verdict == expected and verdict.interval[0] < gap < verdict.interval[1]
+    gain = verdicts.judge(claim("relative_improvement", 0.04, 2, a="A", b="B"), shelf(0.02, 0.001))
+    assert gain.verdict == HOLDS and gain.interval
 
 
 def test_everything_is_not_run_yet_without_records():
