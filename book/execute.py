@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 METADATA_KEY = "dclib"  # where a page keeps what it was made from
 INPUTS = {  # what every page depends on, besides its own source
     "dclib": ["dclib/**/*.py", "book/execute.py", "constraints.txt"],
-    "records": ["data/paper/*.json", "data/results/*.json", "data/weights/*"],
+    "records": ["data/paper/*.json", "data/results/*.json", "data/weights/*", "benchmarks/results/*.json"],
 }
 
 

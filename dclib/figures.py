@@ -55,7 +55,7 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
         if k := _depth(method):
             dash = "--" if method.startswith("Finetune") else "-." if method.endswith("c") else "-"
             look = _look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
-        axes.plot([0, *sigmas], accuracy, label=method, **look)
+        axes.plot([0, *sigmas], accuracy, label=method.replace(", for ", ",\nfor "), **look)
     _over_sigma(axes, figure, [0, *sigmas], distortion, top=None)
     axes.set_ylabel(measure)
     means = {method: float(np.mean(a)) for method, a in curves.items()}
@@ -259,7 +259,8 @@ def _panel(title: str, height: float = 3.5) -> tuple[Figure, Axes]:
 def _over_sigma(axes: Axes, figure: Figure, sigmas: Sequence[float], distortion: str, top: float | None = 1) -> None:
     axes.set(xlabel=UNITS[distortion], ylabel="top-1 accuracy", ylim=(0, top), xticks=list(sigmas))
     axes.set_xticklabels(["clean" if s == 0 else f"{s:g}" for s in sigmas])
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    wide = any("\n" in line.get_label() for line in axes.lines)  # a name in two lines leaves no room for three columns
+    figure.legend(loc="outside lower center", ncols=2 if wide else 3, frameon=False)
 
 
 def _look(i: int) -> dict:

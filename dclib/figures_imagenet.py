@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from dclib.errors import InputError
 from dclib.figures import NAMES, STYLE, TITLES, WIDTH
 
-#: Blue for gains, orange for losses: told apart by every reader; white where nothing differs.
-DIFFERENCE = mpl.colors.LinearSegmentedColormap.from_list("difference", ["#b35806", "#ffffff", "#1f5fa8"])
+#: Dark blue for gains, grey where nothing differs, light yellow for losses: told apart by every reader, and in print
+#: without colour, because the lightness falls all the way.
+DIFFERENCE = mpl.colormaps["cividis_r"]
 
 
 def filters(weights: np.ndarray, order: Sequence[int], what: str, *, colour_specific: np.ndarray | None = None) -> Figure:

@@ -1,8 +1,10 @@
 """Records beside the paper's numbers, as DataFrames and as styled tables. Nothing is computed here but means."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,9 @@ TABLES = {"table1": 1, "table2": 2, "table3": 3, "table4": 4, "table7": 7, "tabl
 DISTORTION_OF = {1: "blur", 2: "awgn", 3: "blur", 4: "awgn", 7: "blur", 8: "awgn", 11: "blur", 12: "awgn"}
 #: Profiles in the order in which a page prefers their records.
 PREFERRED = ("paper", "imagenet20", "small")
+#: What stands in our line of a row where it is another method than the paper's.
+OWN_NAMES = {"NCSR": "Wiener deconvolution, for NCSR"}
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,17 @@ class Row:
     paper_average: float
     paper_parameters: int | None
     records: tuple[Record, ...]
+
+    @property
+    def own_name(self) -> str:
+        """The name of what was run here: the paper's method, or what stands in for it."""
+        return OWN_NAMES.get(self.method, self.method)
+
+    @property
+    def parameters_trained(self) -> int | None:
+        """None for a restoration: it trains nothing, the network behind it is the baseline's."""
+        first = self.records[0]
+        return None if first.description.get("restoration") else first.outcome["parameters_trained"]
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -88,11 +104,10 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     for row in gathered:
         index.append((row.method, "paper"))
         lines.append([f"{a:.4f}" for a in (*row.paper_accuracy, row.paper_average)] + [_count(row.paper_parameters)])
-        index.append((row.method, _label(target, p)))
+        index.append((row.own_name, _label(target, p)))
         if row.records:
             cells = np.column_stack([row.accuracy, row.accuracy.mean(1)])
-            trained = row.records[0].outcome["parameters_trained"]
-            lines.append([_mean(cells[:, i]) for i in range(cells.shape[1])] + [_count(trained)])
+            lines.append([_mean(cells[:, i]) for i in range(cells.shape[1])] + [_count(row.parameters_trained)])
         else:
             lines.append([NOT_RUN] + ["–"] * len(heads))
     return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=["method", "source"]),
@@ -110,8 +125,8 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
     seeds = sorted({record.seed for record in records})
     cut = stand_in(target, p)
     scale = f" ({cut})" if cut else ""
-    data = records[0].description
-    return (f"Profile {profile_name}{scale}; data {data['dataset']} {data['fingerprint'][:8]}; "
+    data = sorted({f"{r.description['dataset']} {r.description['fingerprint'][:8]}" for r in records})
+    return (f"Profile {profile_name}{scale}; data {', '.join(data)}; "
             f"{len(records)} record{'s' * (len(records) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
             f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
             f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")
@@ -127,11 +142,11 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     recorded = [row for row in gathered if row.records]
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     printed = {row.method: [*row.paper_accuracy, row.paper_average] for row in gathered}
-    ours = {row.method: [*row.accuracy.mean(0), row.accuracy.mean()] for row in recorded}
+    ours = {row.own_name: [*row.accuracy.mean(0), row.accuracy.mean()] for row in recorded}
     for source, values in (("paper", printed), (_label(target, p), ours)):
         for method, styles in _best_two(values).items():
             marks.loc[(method, source), frame.columns[:-1]] = styles
-    missing = {row.method for row in gathered if not row.records}
+    missing = {row.own_name for row in gathered if not row.records}
     lines = [(method, NOT_RUN if source != "paper" and method in missing else source) for method, source in frame.index]
     frame.index = marks.index = pd.MultiIndex.from_tuples(lines)
     frame = frame.replace(NOT_RUN, "–")
@@ -159,9 +174,19 @@ def of_records(records: dict[str, Record], caption: str) -> Styler:
 
 
 def published_scale(target: str, store: Store) -> str:
-    """The profile to show for a table: "paper" as soon as it has a record there, else a stand-in."""
-    having = (name for name in PREFERRED[:-1] if any(row.records for row in collect(target, name, store)))
+    """The one profile to show for a table or figure: "paper" as soon as it has a record there, else a stand-in."""
+    having = (name for name in PREFERRED[:-1]
+              if any(store.get(run) for runs in rows(target, profile(name)).values() for run in runs))
     return next(having, PREFERRED[-1])
+
+
+def shown_records(target: str, label: str, store: Store) -> list[Record]:
+    """The records of one row, a record per seed, at the `published_scale` of the whole target; empty if there is none.
+
+    All rows of a table or figure come from one profile, so that they can be compared.
+    """
+    runs = rows(target, profile(published_scale(target, store))).get(label, ())
+    return [record for run in runs if (record := store.get(run))]
 
 
 def source_lines(target: str, store: Store) -> str:
@@ -170,17 +195,35 @@ def source_lines(target: str, store: Store) -> str:
     lines = [source_line(target, name, store)]
     if name != "paper":
         lines.append(source_line(target, "paper", store))
-    missing = [row.method for row in collect(target, name, store) if not row.records]
+    missing = [row.own_name for row in collect(target, name, store) if not row.records]
     if missing and len(missing) < len(collect(target, name, store)):
         lines.insert(1, f"{NOT_RUN.capitalize()}: {', '.join(missing)}.")
     return " ".join(lines)
+
+
+def restoration_costs(folder: Path = BENCHMARKS) -> str:
+    """What a restored and what a corrected image costs, as Markdown: seconds an image, from benchmarks.restoration."""
+    command = "python -m benchmarks.restoration"
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("restoration-*.json"))]
+    if not found:
+        return f"**What restoration costs.** *Not run yet*; measure it with `{command}`."
+    lines = ["| machine | what is timed | seconds an image | of Deepcorr-5's |", "|---|---|---:|---:|"]
+    for result in found:
+        threads = result["environment"]["threads"]
+        machine = f"{result['environment']['device']}, {result['cores']} cores, PyTorch on {threads}"
+        for entry in result["entries"]:
+            ratio = f"{entry['ratio']:.3g} times" if "ratio" in entry else "–"  # times of Deepcorr-5's own seconds
+            lines.append(f"| {machine} | {entry['name']} | {entry['median']:.3g} | {ratio} |")
+    return "\n".join(["**What restoration costs.** Seconds an image of 227×227 pixels, medians; restoration comes on top of "
+                      f"AlexNet's forward pass, correction is inside of its own. Measured with `{command}`.", "", *lines])
 
 
 def _marked(frame: pd.DataFrame, marks: pd.DataFrame) -> Styler:
     """`frame` with the styles of `marks`; each sigma stands on its own line, so that columns stay narrow."""
     style = frame.style.apply(lambda _: marks, axis=None).hide(axis="index", names=True)
     short = {"average": "mean", "parameters": "trained"}
-    return style.format_index(lambda head: short.get(head, head.replace(" = ", "<br>")), axis="columns")
+    return (style.format_index(lambda head: short.get(head, head.replace(" = ", "<br>")), axis="columns")
+            .format_index(lambda name: name.replace(", for ", ",<br>for "), axis="index"))
 
 
 def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support import refused
 
-from dclib import diagrams, figures
+from dclib import diagrams, figures, figures_imagenet
 from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
 from dclib.models import AllConvNet
 from dclib.results import Record
@@ -112,6 +112,25 @@ def test_methods_keep_their_colours_whatever_else_is_drawn():
     alone = figures.accuracy_over_levels({"Deepcorr-3": [0.6] * 7}, "blur", SIGMAS, "").axes[0].lines[0]
     assert lines["Finetune-3"].get_color() == lines["Deepcorr-3"].get_color() == alone.get_color()
     assert (lines["Finetune-3"].get_linestyle(), lines["Deepcorr-3"].get_linestyle()) == ("--", "-")
+
+
+def test_a_long_name_does_not_leave_the_figure():
+    curves = {name: [0.5] * 7 for name in ("Baseline", "Finetune-8", "Deepcorr-5-no-bn", "Wiener deconvolution, for NCSR")}
+    figure = figures.accuracy_over_levels(curves, "blur", SIGMAS, "here")
+    assert "Wiener deconvolution, for NCSR ends where it starts" in figure.alt_text
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width
+
+
+def test_gain_and_loss_differ_in_print_without_colour():
+    """The lightness of Figure 11's colours falls from the greatest loss to the greatest gain."""
+    red, green, blue = (figures_imagenet.DIFFERENCE(np.linspace(0, 1, 21))[:, :3] ** 2.2).T
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    assert (np.diff(luminance) < 0).all() and luminance[0] > 0.6 and luminance[-1] < 0.05
+    figure = figures_imagenet.class_difference(np.linspace(-0.5, 0.5, 100), [str(i) for i in range(100)], "blur", "here")
+    squares = figure.axes[0].images[0]
+    assert squares.get_cmap() == figures_imagenet.DIFFERENCE and squares.get_clim() == (-0.5, 0.5)
 
 
 def test_the_same_data_give_the_same_bytes():

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from torchvision.models import resnet18
 
 from dclib import correction
 from dclib.cli import _parser
-from dclib.experiments import HALVES, PROFILES, TARGETS
-from dclib.models import AllConvNet
+from dclib.datasets import fingerprint_of
+from dclib.evaluation import correct_on
+from dclib.experiments import HALVES, PROFILES, TARGETS, imagenet
+from dclib.models import TRUNK_SHA256, AllConvNet
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "notebooks").glob("*.md"))]
@@ -36,12 +39,12 @@ def run(code, **given):
 
 @pytest.fixture
 def image_folder(tmp_path, monkeypatch):
-    """The working folder of the ResNet-18 script: two classes of two images, and random weights."""
+    """The working folder of the ResNet-18 script: two classes of two images to train on and one to test, random weights."""
     rng = np.random.default_rng(0)
-    for number, name in enumerate(("cat", "dog")):
-        folder = tmp_path / "images/train" / name
+    for (number, name), (part, count) in product(enumerate(("cat", "dog")), (("train", 2), ("val", 1))):
+        folder = tmp_path / "images" / part / name
         folder.mkdir(parents=True)
-        for i in range(2):
+        for i in range(count):
             pixels = rng.integers(100 * number, 100 * number + 150, (60, 80, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.jpg")
     save_file(resnet18(num_classes=2).state_dict(), tmp_path / "resnet18.safetensors")
@@ -50,12 +53,18 @@ def image_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_resnet18_from_a_folder_to_onnx(image_folder):
+def test_resnet18_from_a_folder_to_onnx(image_folder, capsys):
     code = block("how_to_your_model", "The whole way: a ResNet-18 and a folder of images")
     assert len(code.splitlines()) < 40
     made = run(code)
     model, corrected, clean = made["model"], made["corrected"], made["clean"]
     assert made["after"]["1.conv1"].shape == (64, 3) and clean.shape == (4, 3, 112, 112)
+    printed = capsys.readouterr().out.splitlines()[-2:]
+    for line, tested in zip(printed, (model, corrected), strict=True):
+        right = correct_on(tested, made["levels"], made["truth"])
+        assert made["levels"].shape == (4, 2, 3, 112, 112) and line == str(right.double().mean(1))
+        with torch.inference_mode():
+            assert torch.equal(right[0], tested(made["new"]).argmax(1) == made["truth"])
     filters = corrected.correction["filters"]["1.conv1"]
     assert len(filters) == 32
     state, original = corrected.state_dict(), model.state_dict()
@@ -91,6 +100,14 @@ def test_distortion_of_ones_own():
     assert made["distorted"].shape == (3, 6, 3, 32, 32) and len(made["filters"]["conv1"]) == 2
     blocks = given["clean"].numpy().reshape(6, 3, 8, 4, 8, 4).mean((3, 5))
     np.testing.assert_allclose(made["distorted"][1], blocks.repeat(4, 2).repeat(4, 3), rtol=1e-5)
+
+
+def test_page_names_the_files_of_the_imagenet_half():
+    """A reader who has them can check that they are the right ones."""
+    page = (ROOT / "book/how_to_reexecute.md").read_text(encoding="utf-8")
+    assert TRUNK_SHA256 in page and fingerprint_of("imagenet20")[:16] in page
+    classes = re.search(r"^```text\n((?:n\d{8}\s)+)```", page, re.MULTILINE)[1].split()
+    assert len(set(classes)) == len(imagenet.CLASSES["imagenet20"]) == 20 and classes == sorted(classes)
 
 
 def commands():

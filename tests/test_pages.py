@@ -1,5 +1,6 @@
 """What pages are made of: tables from records, verdicts from records, live runs. Records here are made up."""
 
+import json
 import re
 
 import numpy as np
@@ -76,6 +77,55 @@ def test_paper_scale_takes_over_with_its_first_record(store):
     put(store, run_of("Finetune-1", name="paper"))
     assert tables.published_scale("table3", store) == "paper"
     assert "Not run yet: Baseline" in tables.source_lines("table3", store)
+
+
+@pytest.mark.parametrize("target, first, other", [("table9", "local blur", "global blur"),
+                                                  ("figure12", "Deepcorr-5 blur", "Finetune-8 blur")])
+def test_rows_of_one_table_come_from_one_scale(store, target, first, other):
+    small = put(store, run_of(other, target))
+    assert tables.published_scale(target, store) == "small"
+    assert [r.id for r in tables.shown_records(target, other, store)] == [small.id]
+    larger = [put(store, run) for run in rows(target, profile("imagenet20"))[first][:2]]
+    assert tables.published_scale(target, store) == "imagenet20"
+    assert [r.id for r in tables.shown_records(target, first, store)] == [r.id for r in larger]
+    assert tables.shown_records(target, other, store) == []  # its record is of another scale
+
+
+def test_our_row_of_ncsr_has_the_name_of_what_was_run(store):
+    frame = tables.beside("table7", "small", store)
+    ours = ("Wiener deconvolution, for NCSR", "here, small")
+    assert ("NCSR", "paper") in frame.index and ours in frame.index and ("NCSR", "here, small") not in frame.index
+    assert "Not run yet: Wiener" not in tables.source_lines("table7", store)  # nothing is
+    put(store, run_of("Finetune-8", "table7"))
+    assert "Wiener deconvolution, for NCSR" in tables.source_lines("table7", store)
+    put(store, run_of("NCSR", "table7"), share=0.9, parameters=54_616_084)
+    style = tables.styled("table7", "small", store)
+    html = style.to_html()
+    assert "Wiener deconvolution,<br>for NCSR" in html and "Wiener deconvolution" in style.caption
+    frame = tables.beside("table7", "small", store)
+    assert frame.loc[ours, "parameters"] == frame.loc[("NCSR", "paper"), "parameters"] == "–"
+    assert frame.loc[("Finetune-8", "here, small"), "parameters"] == "100"
+
+
+def test_source_line_names_every_data_set(store):
+    for label in ("Baseline sun397", "Baseline caltech101"):
+        put(store, run_of(label, "table14"))
+    line = tables.source_line("table14", "small", store)
+    assert "caltech101" in line and "sun397" in line and "test images" not in line and "18 of SUN" in line
+    put(store, run_of("BM3D", "table8"))
+    assert "BM3D on 20 of the test images" in tables.source_line("table8", "small", store)
+    assert "BM3D" not in tables.source_line("table7", "small", store)
+
+
+def test_costs_of_restoration_are_those_of_the_benchmark(tmp_path):
+    assert "python -m benchmarks.restoration" in tables.restoration_costs(tmp_path)
+    assert "Not run yet" in tables.restoration_costs(tmp_path)
+    result = {"environment": {"device": "a machine", "threads": 1}, "cores": 2, "entries": [
+        {"name": "Deepcorr-5, forward pass", "median": 0.25}, {"name": "BM3D", "median": 30.0, "ratio": 120.0}]}
+    (tmp_path / "restoration-a.json").write_text(json.dumps(result))
+    shown = tables.restoration_costs(tmp_path)
+    assert "| a machine, 2 cores, PyTorch on 1 | BM3D | 30 | 120 times |" in shown and "Not run yet" not in shown
+    assert "Deepcorr-5, forward pass | 0.25 | – |" in shown
 
 
 def test_changing_one_record_changes_its_cells_and_no_others(store):

@@ -186,8 +186,10 @@ def embedded(s: Scale, method: str, distortion: str, seed: int = 0) -> Run:
 def stand_in(target: str, s: Scale) -> str:
     """How the runs behind one of `TARGETS` differ from the paper's."""
     if target in TRANSFER:  # tested on other images than the networks were
-        cut = "" if s.whole_collections else "; SVMs on 18 of SUN's 397 scenes, and on at most 40 images a class of Caltech-101"
-        return NETWORKS[s.name] + cut
+        cut = "SVMs on 18 of SUN's 397 scenes, and on at most 40 images a class of Caltech-101"
+        return NETWORKS[s.name] if s.whole_collections else f"{NETWORKS[s.name]}; {cut}"
+    if target in ("figure6", "figure4_imagenet"):  # made with training images alone
+        return NETWORKS[s.name]
     if target == "table7":
         return f"{s.stand_in}; NCSR's row is a Wiener deconvolution"
     if target == "table8" and s.rival_images:
