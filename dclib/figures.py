@@ -29,6 +29,8 @@ TITLES = {"blur": "Blur", "awgn": "Noise"}
 SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
 UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
 DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
+#: So does each row of AlexNet's tables, where k hardly differs.
+ALEXNET_ROWS = ("Deepcorr-5", "Deepcorr-5c", "Deepcorr-5-no-bn", "Finetune-8", "BM3D", "NCSR")
 GREY, WIDTH, SVG_LIMIT = "0.45", 4.3, 150_000
 FLEXIBLE = "flex:1 1 300px;min-width:0"
 STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
@@ -45,17 +47,14 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
                          source: str, *, measure: str = "top-1 accuracy") -> Figure:
     """Tables 3 and 4, drawn: {method: accuracy [1 + levels]}, level 0 clean.
 
-    Finetune-k is dashed, Deepcorr-k solid, the baseline dotted; equal k share colour and marker.
+    Finetune-k is dashed, Deepcorr-k solid, the baseline dotted; equal k share colour and marker. Each of `ALEXNET_ROWS`
+    has its own; what stands in for NCSR has NCSR's.
     `source` says whose numbers these are ("the paper", "here, small"), `measure` which accuracy it is.
     """
     _not_empty(curves)
     figure, axes = _panel(f"{TITLES[distortion]}: {source}")
     for i, (method, accuracy) in enumerate(curves.items()):
-        look = {"color": GREY, "linestyle": ":", "marker": "x"} if method == "Baseline" else _look(i)
-        if k := _depth(method):
-            dash = "--" if method.startswith("Finetune") else "-." if method.endswith("c") else "-"
-            look = _look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
-        axes.plot([0, *sigmas], accuracy, label=method.replace(", for ", ",\nfor "), **look)
+        axes.plot([0, *sigmas], accuracy, label=method.replace(", for ", ",\nfor "), **_look_of(method, i))
     _over_sigma(axes, figure, [0, *sigmas], distortion, top=None)
     axes.set_ylabel(measure)
     means = {method: float(np.mean(a)) for method, a in curves.items()}
@@ -259,7 +258,7 @@ def _panel(title: str, height: float = 3.5) -> tuple[Figure, Axes]:
 def _over_sigma(axes: Axes, figure: Figure, sigmas: Sequence[float], distortion: str, top: float | None = 1) -> None:
     axes.set(xlabel=UNITS[distortion], ylabel="top-1 accuracy", ylim=(0, top), xticks=list(sigmas))
     axes.set_xticklabels(["clean" if s == 0 else f"{s:g}" for s in sigmas])
-    wide = any("\n" in line.get_label() for line in axes.lines)  # a name in two lines leaves no room for three columns
+    wide = any(len(line.get_label()) > 14 for line in axes.lines)  # long names leave no room for three columns
     figure.legend(loc="outside lower center", ncols=2 if wide else 3, frameon=False)
 
 
@@ -274,6 +273,19 @@ def _course(values: Sequence[float], form: str = ".3f") -> str:
     if first == last:
         return f"ends where it starts, at {first}"
     return f"{'rises' if float(values[-1]) > float(values[0]) else 'falls'} from {first} to {last}"
+
+
+def _look_of(method: str, i: int) -> dict:
+    """Colour, marker and dash of a method; those of the i-th line where the name says nothing."""
+    if method == "Baseline":
+        return {"color": GREY, "linestyle": ":", "marker": "x"}
+    row = method.rpartition("for ")[2]
+    if row in ALEXNET_ROWS:
+        return _look(ALEXNET_ROWS.index(row)) | ({"linestyle": "--"} if row.startswith("Finetune") else {})
+    if k := _depth(method):
+        dash = "--" if method.startswith("Finetune") else "-." if method.endswith("c") else "-"
+        return _look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
+    return _look(i)
 
 
 def _depth(method: str) -> int | None:
