@@ -77,8 +77,7 @@ def _number(value: float, ours: float, bounds, spread: float, null: float | None
     known = f"Ours is {_show(ours, bounds)}, the paper's {value:g}"
     if evidence.other_classes:
         classes = " and ".join(dict.fromkeys(evidence.other_classes))
-        reason = f"a stand-in with {classes} cannot judge a number. {known}"
-        return Finding(ours, bounds, Outcome.NOT_RUN, f"Cannot be judged: {reason}")
+        return Finding(ours, bounds, Outcome.OPEN, f"A stand-in with {classes} cannot judge a number. {known}")
     side = 0 if null is None else np.sign(value - null) * (int(low > null) - int(high < null))
     if side >= 0 and (low <= value <= high or abs(ours - value) <= spread):
         return Finding(ours, bounds, Outcome.HOLDS, f"{known}: equal within interval or spread", spread=spread)
@@ -207,11 +206,11 @@ def _likeness(kind):
 
     def gated(claim: dict, evidence: Evidence) -> Finding:
         found = kind(claim, evidence)
-        unmoved = [] if found.outcome is Outcome.NOT_RUN else _unmoved(evidence)
+        unmoved = [] if found.outcome is Outcome.OPEN else _unmoved(evidence)
         if not unmoved:
             return found
-        reason = f"not clearly more than {POINT:g} away from the baseline: {', '.join(unmoved)}. {found.explanation}"
-        return replace(found, outcome=Outcome.NOT_RUN, explanation=f"Cannot be judged: {reason}", spread=None)
+        reason = f"Not clearly more than {POINT:g} away from the baseline: {', '.join(unmoved)}. {found.explanation}"
+        return replace(found, outcome=Outcome.OPEN, explanation=reason, spread=None)
 
     return gated
 
@@ -294,9 +293,9 @@ def _blurred(compared, error: float, ours: float | None = None) -> Finding | Non
     """Why values cannot be told apart: all that a claim compares lie within the error of one difference. Else None."""
     if np.ptp(compared) > error:
         return None
-    spans = f"what is compared spans {np.ptp(compared):.4f}"
-    text = f"Cannot be judged: {spans}, with so few images chance alone moves a difference by up to {error:.4f}"
-    return Finding(ours, None, Outcome.NOT_RUN, text)
+    spans = f"What is compared spans {np.ptp(compared):.4f}"
+    text = f"{spans}, with so few images chance alone moves a difference by up to {error:.4f}"
+    return Finding(ours, None, Outcome.OPEN, text)
 
 
 def _recovered_share(claim: dict, evidence: Evidence) -> Finding:
@@ -377,8 +376,8 @@ def _measure(claim: dict, evidence: Evidence) -> Finding:
     found = replace(found, explanation=found.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
     if not measured.get("undecided"):
         return found
-    return replace(found, outcome=Outcome.NOT_RUN, spread=None,
-                   explanation=f"Cannot be judged: {measured['undecided']}. {found.explanation}")
+    reason = measured["undecided"][0].upper() + measured["undecided"][1:]
+    return replace(found, outcome=Outcome.OPEN, spread=None, explanation=f"{reason}. {found.explanation}")
 
 
 def _seeds(samples, formula=lambda a, b: a - b) -> str:

@@ -22,7 +22,10 @@ from dclib.verdicts import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
 SCALES = ("paper", "imagenet20", "small")
-SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.NOT_RUN: "…"}
+SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.OPEN: "?",
+         Outcome.NOT_RUN: "…"}
+#: Verdicts that say nothing for or against a claim.
+WAITING = (Outcome.OPEN, Outcome.NOT_RUN)
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,10 @@ def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
     """The verdict on a claim, and the profile whose records carry it ("" where none was needed or found).
 
     A claim is judged by records of one profile alone: the paper's scale if all that it needs is there, else the
-    stand-in. Records that are complete but cannot judge it leave it not run yet, carried by none.
+    stand-in. A claim that they cannot judge is carried by none.
     """
     verdict, name = _best_evidence(claim, store)
-    return verdict, "" if verdict.verdict == Outcome.NOT_RUN else name
+    return verdict, "" if verdict.verdict in WAITING else name
 
 
 def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
@@ -130,22 +133,21 @@ def _frame(judged: list[tuple[Verdict, str]]) -> pd.DataFrame:
 
 
 def styled_verdicts(sections: Sequence[str], store: Store) -> tuple[Styler | None, Styler | None]:
-    """`verdict_frame` for a page: the claims that are judged, and those not run yet; None for an empty table.
+    """`verdict_frame` for a page: the claims that are judged, and the others; None for an empty table.
 
     A sign stands before each verdict, so that none depends on colour. Rows name a stand-in by its first words, the
     caption in full.
     """
     evidence = _judged(sections, store)
     frame = _frame(evidence)
-    waiting = frame["verdict"] == Outcome.NOT_RUN
+    waiting = frame["verdict"].isin(WAITING)
     counts = frame["verdict"].value_counts()
-    tally = ", ".join(f"{counts[v]} × {v}" for v in Outcome if v in counts)
+    tally, open_tally = (", ".join(f"{counts[v]} × {v}" for v in kinds if v in counts) for kinds in (Outcome, WAITING))
     frame["verdict"] = [signed(v) for v in frame["verdict"]]
     name = "_".join(s.replace(".", "") for s in sections)
     named = [_stand_ins(pair for pair, later in zip(evidence, waiting) if later == wanted) for wanted in (False, True)]
     judged = _styled(frame[~waiting], f"Claims of Section {' and '.join(sections)}: {tally}.{named[0]}", f"judged_{name}")
-    later = _styled(frame[waiting].drop(columns="deviation"), f"{waiting.sum()} × {Outcome.NOT_RUN}.{named[1]}",
-                    f"waiting_{name}")
+    later = _styled(frame[waiting].drop(columns="deviation"), f"{open_tally}.{named[1]}", f"waiting_{name}")
     return (None if waiting.all() else judged), (later if waiting.any() else None)
 
 

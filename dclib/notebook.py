@@ -74,7 +74,7 @@ def table(*styled, below: str = ""):
 
 
 def verdict(sections: Sequence[str], store: Store):
-    """The verdicts on all claims of these sections; those not run yet are folded away."""
+    """The verdicts on all claims of these sections; those that no run judges yet are folded away."""
     from IPython.display import HTML
 
     judged, waiting = styled_verdicts(sections, store)

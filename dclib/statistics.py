@@ -23,11 +23,12 @@ RESAMPLES = 2000
 
 
 class Outcome(StrEnum):
-    """The four verdicts on a claim."""
+    """The five verdicts on a claim."""
 
     HOLDS = "holds"
     DIRECTION = "holds in direction"
     FAILS = "does not hold"
+    OPEN = "cannot be judged"
     NOT_RUN = "not run yet"
 
 

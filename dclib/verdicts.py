@@ -2,8 +2,9 @@
 
 The rule, in one place:
 
-- *not run yet*: a record that the claim needs does not exist, or the records that are there cannot judge it. The
-  explanation says which; our value is shown all the same.
+- *not run yet*: a record that the claim needs does not exist.
+- *cannot be judged*: the records that are there cannot judge it. The explanation says why; our value is shown all the
+  same.
 - A claim with a number (an accuracy, a ratio, a relative gain or drop, a measure with the paper's number) cannot be
   judged by a stand-in with another number of classes, in the test or in the network's training: 20 classes are easier
   than 1000, and sizes do not carry over. Order, likeness and shares in words do. A narrower network on the paper's own

@@ -254,16 +254,16 @@ def speed(store, slow, fast, name):
 
 @pytest.mark.parametrize("slow, fast, expected, factor", [
     ((0.1, 0.2, 0.3), (0.3, 0.4, 0.4), Outcome.HOLDS, 2),  # clearly faster; 0.1 tells nothing, 0.2 and 0.3 at least so much
-    ((0.1, 0.2, 0.3, 0.3), (0.1, 0.3, 0.3, 0.4), Outcome.NOT_RUN, 1),  # at 0.2 the look is the same: open
+    ((0.1, 0.2, 0.3, 0.3), (0.1, 0.3, 0.3, 0.4), Outcome.OPEN, 1),  # at 0.2 the look is the same: open
     ((0.3, 0.4, 0.4), (0.1, 0.2, 0.3), Outcome.FAILS, 0),  # clearly slower: 0.4 is never reached
     ((0.1, 0.2, 0.3), (0.05, 0.1, 0.3), Outcome.FAILS, 0.5),
-    ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3), Outcome.NOT_RUN, 1),  # equal: neither
-    ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), Outcome.NOT_RUN, 1)])  # nothing but the first look
+    ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3), Outcome.OPEN, 1),  # equal: neither
+    ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), Outcome.OPEN, 1)])  # nothing but the first look
 @pytest.mark.parametrize("name", ["speedup", "batchnorm_speedup"])
 def test_speed_of_figure_12(store, slow, fast, expected, factor, name):
     verdict = speed(store, slow, fast, name)
     assert (verdict.verdict, verdict.ours) == (expected, pytest.approx(factor))
-    assert ("same look" in verdict.explanation) == (expected is Outcome.NOT_RUN)
+    assert ("same look" in verdict.explanation) == (expected is Outcome.OPEN)
     # The units without BatchNorm start at another learning rate: a verdict on BatchNorm says so.
     assert ("Deepcorr-5-no-bn at 0.01 and Deepcorr-5 at 0.1" in verdict.explanation) == (name == "batchnorm_speedup")
 
@@ -327,7 +327,7 @@ def test_rows_name_the_stand_in_and_the_caption_says_it_in_full(store):
     frame = judgement.verdict_frame(["4", "5.2.2"], store).set_index("claim")
     shown, full = "Stand-in: 20 ImageNet classes; NCSR's", stand_in("table7", profile("small")).partition("; ")[0]
     number = frame.loc[[claim for claim in frame.index if claim.startswith("AlexNet as trained") and "blur" in claim][0]]
-    assert number["verdict"] == Outcome.NOT_RUN and number["here"].startswith("0.5 [") and number["deviation"] == "–"
+    assert number["verdict"] == Outcome.OPEN and number["here"].startswith("0.5 [") and number["deviation"] == "–"
     assert shown in number["why"] and "20 classes instead of 1000 cannot judge a number" in number["why"]
     order = frame[frame.index.str.startswith("Deepcorr-5-no-bn beats Finetune-8 at every level of Gaussian")].iloc[0]
     assert order["verdict"] == Outcome.FAILS and shown in order["why"] and order["here"].endswith("small")
@@ -341,7 +341,7 @@ def test_a_claim_that_its_records_cannot_judge_is_carried_by_none(store):
     store.put(record(imagenet.baseline_under(SMALL, "blur"), np.ones((7, 200), bool)))
     claim = next(c for c in paper.claims() if c["id"] == "5.2.2-baseline-average-blur")
     verdict, name = judgement.judge(claim, store)
-    assert (verdict.verdict, name, len(verdict.runs), verdict.ours) == (Outcome.NOT_RUN, "", 1, 1)
+    assert (verdict.verdict, name, len(verdict.runs), verdict.ours) == (Outcome.OPEN, "", 1, 1)
 
 
 def test_bm3d_is_compared_on_its_own_images(store):

@@ -135,7 +135,7 @@ def test_numbers_in_claims_follow_from_the_tables_except_where_said(by_the_table
     for claim in paper.claims():
         verdict = by_the_tables(claim)
         if claim["from_tables"] is None:
-            assert verdict.verdict is Outcome.NOT_RUN or "significant" in claim["test"]["kind"], claim["id"]
+            assert verdict.verdict in (Outcome.OPEN, Outcome.NOT_RUN) or "significant" in claim["test"]["kind"], claim["id"]
             continue
         assert verdict.ours == pytest.approx(claim["from_tables"], abs=0.51e-4), claim["id"]
         if claim["paper"] is None:

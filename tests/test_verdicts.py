@@ -12,7 +12,7 @@ from dclib.evidence import Evidence, compare
 from dclib.statistics import Outcome
 
 IMAGES = 2000
-HOLDS, DIRECTION, FAILS, NOT_RUN = Outcome
+HOLDS, DIRECTION, FAILS, OPEN, NOT_RUN = Outcome
 
 
 @dataclass
@@ -227,7 +227,7 @@ FIGURES = [
     (claim("largest_step", layer="conv2", step=[0.75, 0.9], **PLACE), FAILS),
     (claim("largest_layer", layer="conv1", fraction=0.5, **PLACE), HOLDS),
     (claim("largest_layer", layer="conv2", fraction=0.5, **PLACE), FAILS),
-    (claim("largest_layer", layer="conv2", fraction=0.9, **PLACE), NOT_RUN),  # all three layers are equal there
+    (claim("largest_layer", layer="conv2", fraction=0.9, **PLACE), OPEN),  # all three layers are equal there
     (claim("largest_layer", layer="conv2", fraction=0.75, **PLACE), FAILS),
     (claim("declines_with_depth", fraction=0.5, first="conv1", quantity="accuracy", **PLACE), HOLDS),
     (claim("declines_with_depth", fraction=0.25, first="conv1", quantity="recovered_share", **PLACE), HOLDS),
@@ -249,7 +249,7 @@ def test_a_lead_of_two_decisions_does_not_hold():
     test = claim("largest_layer", layer="conv1", fraction=0.5, **PLACE)
     flat = {"conv1": [0.6] * 2 + [0.85] * 3, "conv2": [0.6] * 2 + [0.85 - 2 / 120] * 3}
     found = verdicts.judge(test, Shelf({}), on_images(flat, 20))
-    assert found.verdict == NOT_RUN and found.ours == pytest.approx(2 / 120) and "Cannot be judged" in found.explanation
+    assert found.verdict == OPEN and found.ours == pytest.approx(2 / 120) and "chance alone" in found.explanation
     assert verdicts.judge(test, Shelf({}), on_images(flat, 100_000)).verdict == HOLDS
     apart = flat | {"conv3": [0.1] * 5}  # one layer is clearly worse: the claim can be judged, the lead is not shown
     assert verdicts.judge(test, Shelf({}), on_images(apart, 20)).verdict == DIRECTION
@@ -260,18 +260,18 @@ def test_shares_within_the_sampling_error():
     for images, expected in ((10, DIRECTION), (2000, HOLDS)):
         assert verdicts.judge(share, Shelf({}), on_images({"conv1": [0.2, 0.8, 0.9, 0.9, 0.9]}, images)).verdict == expected
     few = verdicts.judge(share, Shelf({}), on_images({"conv1": [0.8, 0.85, 0.85, 0.85, 0.85]}, 20))
-    assert few.verdict == NOT_RUN and "spans 0.0500" in few.explanation
+    assert few.verdict == OPEN and "spans 0.0500" in few.explanation
     hurts = swaps({"conv1": [0.9, 0.5, 0.4, 0.3, 0.2]})  # nothing is won back: there is nothing to take a share of
-    assert verdicts.judge(share, Shelf({}), hurts).verdict == NOT_RUN
+    assert verdicts.judge(share, Shelf({}), hurts).verdict == OPEN
     decline = next(test for test, _ in FIGURES if test["test"].get("quantity") == "recovered_share")
-    assert verdicts.judge(decline, Shelf({}), on_images(FIGURE, 5)).verdict == NOT_RUN
+    assert verdicts.judge(decline, Shelf({}), on_images(FIGURE, 5)).verdict == OPEN
 
 
 def test_recovered_less():
     test = claim("recovered_less", distortion="blur", layer="conv1", fraction=0.25, less="imagenet", more="cifar100")
     sets = {"cifar100": swaps(FIGURE)("", ""), "imagenet": swaps({"conv1": FIGURE["conv3"]})("", "")}
     assert verdicts.judge(test, Shelf({}), lambda d, _: sets[d]).verdict == HOLDS
-    assert verdicts.judge(test, Shelf({}), lambda d, _: sets["cifar100"]).verdict == NOT_RUN  # equal: neither needs more
+    assert verdicts.judge(test, Shelf({}), lambda d, _: sets["cifar100"]).verdict == OPEN  # equal: neither needs more
     assert verdicts.judge(test, Shelf({}), lambda d, _: sets[{"cifar100": "imagenet"}.get(d, "cifar100")]).verdict == FAILS
 
 
@@ -289,8 +289,8 @@ def test_measures_that_cannot_judge_say_why():
     test = claim("measure", name="n", what="w", above=0)
     found = {"value": 0.2, "interval": (0.1, 0.3), "undecided": "ties at the cut decide", "notes": ["by Eq. 1"]}
     verdict = verdicts.judge(test, Shelf({}), None, lambda name: found)
-    assert (verdict.verdict, verdict.ours) == (NOT_RUN, 0.2)
-    assert verdict.explanation.startswith("Cannot be judged: ties at the cut decide. Ours is 0.2")
+    assert (verdict.verdict, verdict.ours) == (OPEN, 0.2)
+    assert verdict.explanation.startswith("Ties at the cut decide. Ours is 0.2")
     assert verdict.explanation.endswith("; by Eq. 1.")
     assert verdicts.judge(test, Shelf({}), None, lambda name: found | {"undecided": ""}).verdict == HOLDS
 
@@ -304,7 +304,7 @@ NUMBERS = (claim("accuracy", 0.49, 2, method="A"), claim("relative_improvement",
 def test_a_stand_in_with_other_classes_judges_no_number(number, a):
     few = Shelf({"A": a, "B": 0.3378}, extra={"stand_in": "20 classes", "other_classes": "20 classes instead of 1000"})
     verdict = verdicts.judge(number, few)
-    assert verdict.verdict == NOT_RUN and verdict.ours is not None and verdict.interval and verdict.runs
+    assert verdict.verdict == OPEN and verdict.ours is not None and verdict.interval and verdict.runs
     assert "20 classes instead of 1000" in verdict.explanation and verdict.deviation is None
     narrow = verdicts.judge(number, Shelf(few.methods, extra={"stand_in": "a third of the width"}))
     assert narrow.verdict == (HOLDS if a == 0.49 else FAILS) and narrow.deviation is not None
@@ -316,7 +316,7 @@ def test_a_stand_in_with_other_classes_judges_order_and_words():
     measured = {"value": 0.7, "other_classes": "20 classes instead of 1000"}
     words, number = claim("measure", name="n", what="w", above=0.5), claim("measure", 0.7, 1, name="n", above=0, tolerance=1)
     assert verdicts.judge(words, Shelf({}), None, lambda name: measured).verdict == HOLDS
-    assert verdicts.judge(number, Shelf({}), None, lambda name: measured).verdict == NOT_RUN
+    assert verdicts.judge(number, Shelf({}), None, lambda name: measured).verdict == OPEN
 
 
 LIKE = (claim("similar", a="A", b="B", margin=0.01, baseline="C"), claim("ratio", 1, 2, a="A", b="B", baseline="C"),
@@ -328,8 +328,8 @@ def test_likeness_needs_networks_that_have_left_the_baseline(like):
     assert verdicts.required(like) == [(3, "C"), (3, "A"), (3, "B")]
     assert verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5, "C": 0.4})).verdict == HOLDS
     unmoved = verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5, "C": 0.5}))
-    assert unmoved.verdict == NOT_RUN and unmoved.ours is not None and "from the baseline: A 0.0" in unmoved.explanation
-    assert verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5, "C": 0.495})).verdict == NOT_RUN  # within the authors' spread
+    assert unmoved.verdict == OPEN and unmoved.ours is not None and "from the baseline: A 0.0" in unmoved.explanation
+    assert verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5, "C": 0.495})).verdict == OPEN  # within the authors' spread
     assert verdicts.judge(like, Shelf({"A": 0.5, "B": 0.5})).verdict == NOT_RUN
 
 
@@ -337,7 +337,7 @@ def test_a_claim_about_the_baseline_itself_asks_only_the_other_to_have_left_it()
     kept = claim("similar", a="A", b="B", margin=0.01, baseline="B", level=0)
     levels = np.array([0.7, *[0.3] * 6])
     assert verdicts.judge(kept, Shelf({"A": levels + [0, *[0.2] * 6], "B": levels})).verdict == HOLDS
-    assert verdicts.judge(kept, Shelf({"A": levels, "B": levels})).verdict == NOT_RUN
+    assert verdicts.judge(kept, Shelf({"A": levels, "B": levels})).verdict == OPEN
 
 
 def test_claims_of_likeness_name_their_baseline():
