@@ -285,7 +285,7 @@ def _look_of(method: str, i: int) -> dict:
     if k := _depth(method):
         dash = "--" if method.startswith("Finetune") else "-." if method.endswith("c") else "-"
         return _look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
-    return _look(i)
+    return _look(len(DEPTHS) + i)  # unlike any depth's
 
 
 def _depth(method: str) -> int | None:

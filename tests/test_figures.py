@@ -123,6 +123,13 @@ def test_a_long_name_does_not_leave_the_figure():
     assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width
 
 
+@pytest.mark.parametrize("names", [("Baseline", "Finetune-9", "Deepcorr-3", "Baseline, restored"),
+                                   ("Baseline", *figures.ALEXNET_ROWS), ("Wiener deconvolution, for NCSR", "BM3D")])
+def test_no_two_methods_look_alike(names):
+    drawn = figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here").axes[0].lines
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(names)
+
+
 def test_gain_and_loss_differ_in_print_without_colour():
     """The lightness of Figure 11's colours falls from the greatest loss to the greatest gain."""
     red, green, blue = (figures_imagenet.DIFFERENCE(np.linspace(0, 1, 21))[:, :3] ** 2.2).T
