@@ -41,14 +41,14 @@ class Sample:
     def levels(self) -> np.ndarray:
         return np.mean([r.accuracy for r in self.records], axis=0)
 
-    def per_draw(self) -> dict[int, float]:
+    def per_draw(self) -> dict[tuple[int, int], float]:
         """Mean accuracy per random split of the images, over the seeds that had it; empty where a record has no splits."""
         if any(getattr(r, "draws", None) is None for r in self.records):
             return {}
         found = defaultdict(list)
-        for r in self.records:  # a record's first split is drawn with its seed, the next with the next
+        for r in self.records:
             for number, levels in enumerate(r.draws):
-                found[r.seed + number].append(np.mean(levels if self.level is None else levels[self.level]))
+                found[r.seed, number].append(np.mean(levels if self.level is None else levels[self.level]))
         return {draw: float(np.mean(values)) for draw, values in found.items()}
 
     def per_image(self) -> np.ndarray | None:
@@ -91,6 +91,7 @@ class Evidence:
         self.runs: list[str] = []
         self.stand_ins: list[str] = []
         self.other_classes: list[str] = []
+        self.other_methods: list[str] = []
         self.seeds: list[int] = []
 
     def sample(self, operand, level: int | None = None) -> Sample:
@@ -141,6 +142,7 @@ class Evidence:
         self.runs += [str(r) for r in runs]
         self.stand_ins += filter(None, [getattr(source, "stand_in", "")])
         self.other_classes += filter(None, [getattr(source, "other_classes", "")])
+        self.other_methods += filter(None, [getattr(source, "other_method", "")])
         self.seeds.append(seeds)
 
 

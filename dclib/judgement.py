@@ -11,6 +11,7 @@ from pandas.io.formats.style import Styler
 
 from dclib import paper, verdicts
 from dclib.experiments import TARGETS, profile, rows, stand_in
+from dclib.experiments.imagenet import OTHER_METHODS
 from dclib.measures import measure, other_classes, trained_parameters
 from dclib.places import PLACES, places
 from dclib.results import Record, Store
@@ -55,6 +56,10 @@ class JudgedRecord:
     @property
     def classes(self) -> int:
         return self.record.description["classes"]
+
+    @property
+    def other_method(self) -> str:
+        return OTHER_METHODS.get(self.record.description.get("restoration"), "")
 
     @property
     def test_images(self) -> int | None:

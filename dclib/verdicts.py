@@ -5,6 +5,7 @@ The rule, in one place:
 - *not run yet*: a record that the claim needs does not exist.
 - *cannot be judged*: the records that are there cannot judge it. The explanation says why; our value is shown all the
   same.
+- A claim about a method for which another one was run (a deconvolution for NCSR) cannot be judged.
 - A claim with a number (an accuracy, a ratio, a relative gain or drop, a measure with the paper's number) cannot be
   judged by a stand-in with another number of classes, in the test or in the network's training: 20 classes are easier
   than 1000, and sizes do not carry over. Order, likeness and shares in words do. A narrower network on the paper's own
@@ -39,7 +40,7 @@ Measures of other figures bring intervals of their own, over classes, images or 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dclib import paper
 from dclib.claims import KINDS, Finding
@@ -86,9 +87,9 @@ def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None,
 
     lookup(table, method) -> list of records, one per seed, empty if none. A record has accuracy (float
     [levels]), correct (bool [levels, images], or None where accuracy is no mean over images), id and seed,
-    and may have stand_in (what it stands in for), other_classes ("20 classes instead of 1000"), test_images
+    and may have stand_in (what it stands in for), other_classes ("20 classes instead of 1000"), other_method, test_images
     (per class; None for all) and classes, and where accuracies are means of random splits draws (float [draws,
-    levels], the first drawn by seed, the next by seed + 1) and test_to_train (images of a split). Methods are the paper's,
+    levels], of the same images for the same seed) and test_to_train (images of a split). Methods are the paper's,
     with a word added where a table needs one: "global blur" (Table 5), "ranked_48 awgn", "random_48 blur",
     "ranked_48_least blur" (Table 6 and Figure 9; each draw of random filters is one record), "Deepcorr-5
     sun397" (Tables 13-15). required() lists what a claim needs.
@@ -108,6 +109,10 @@ def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None,
     except NotRun as missing:
         finding = Finding(None, None, Outcome.NOT_RUN, f"There is no record yet of {missing}")
         evidence = Evidence(test, lookup)
+    if evidence.other_methods:
+        named = " and ".join(dict.fromkeys(evidence.other_methods))
+        finding = replace(finding, outcome=Outcome.OPEN, spread=None,
+                          explanation=f"{named[0].upper()}{named[1:]}. {finding.explanation}")
     return Verdict(
         claim=claim["id"],
         section=claim["section"],

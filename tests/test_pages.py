@@ -91,6 +91,14 @@ def test_rows_of_one_table_come_from_one_scale(store, target, first, other):
     assert tables.shown_records(target, other, store) == []  # its record is of another scale
 
 
+def test_ncsr_is_not_judged_by_another_method(store):
+    for method in ("NCSR", "Deepcorr-5", "Baseline"):
+        put(store, run_of(method, "table7"), share=0.3 if method == "NCSR" else 0.6)
+    verdict, name = judgement.judge(claim("5.2.2-beats-ncsr"), store)
+    assert (verdict.verdict, name) == (Outcome.OPEN, "") and len(verdict.runs) == 2
+    assert verdict.explanation.startswith("A Wiener deconvolution was run in place of NCSR. The difference is 0.3")
+
+
 def test_our_row_of_ncsr_has_the_name_of_what_was_run(store):
     frame = tables.beside("table7", "small", store)
     ours = ("Wiener deconvolution, for NCSR", "here, small")
