@@ -1,10 +1,8 @@
 """Records beside the paper's numbers, as DataFrames and as styled tables. Nothing is computed here but means."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +22,6 @@ DISTORTION_OF = {1: "blur", 2: "awgn", 3: "blur", 4: "awgn", 7: "blur", 8: "awgn
 PREFERRED = ("paper", "imagenet20", "small")
 #: What stands in our line of a row where it is another method than the paper's.
 OWN_NAMES = {"NCSR": "Wiener deconvolution, for NCSR"}
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks" / "results"
 
 
 @dataclass(frozen=True)
@@ -199,24 +196,6 @@ def source_lines(target: str, store: Store) -> str:
     if missing and len(missing) < len(collect(target, name, store)):
         lines.insert(1, f"{NOT_RUN.capitalize()}: {', '.join(missing)}.")
     return " ".join(lines)
-
-
-def restoration_costs(folder: Path = BENCHMARKS) -> str:
-    """What a restored and what a corrected image costs, as Markdown: seconds an image, from benchmarks.restoration."""
-    command = "python -m benchmarks.restoration"
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("restoration-*.json"))]
-    if not found:
-        return f"**What restoration costs.** *Not run yet*; measure it with `{command}`."
-    text = ["**What restoration costs.** Seconds an image of 227×227 pixels, medians; restoration comes on top of AlexNet's "
-            f"forward pass, correction is inside of its own. Measured with `{command}`."]
-    for result in found:
-        text += ["", f"{result['environment']['device']}, {result['cores']} cores, PyTorch on "
-                     f"{result['environment']['threads']}:", "",
-                 "| what is timed | seconds an image | of Deepcorr-5's |", "|---|---:|---:|"]
-        for entry in result["entries"]:
-            ratio = f"{entry['ratio']:.3g} times" if "ratio" in entry else "–"  # times of Deepcorr-5's own seconds
-            text.append(f"| {entry['name']} | {entry['median']:.3g} | {ratio} |")
-    return "\n".join(text)
 
 
 def _marked(frame: pd.DataFrame, marks: pd.DataFrame) -> Styler:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from dclib import judgement, notebook, paper, tables
+from dclib import costs, judgement, notebook, paper, tables
 from dclib.experiments import profile, rows
 from dclib.results import Record, Store, pack_bits
 from dclib.statistics import Outcome
@@ -126,15 +126,26 @@ def test_source_line_names_every_data_set(store):
 
 
 def test_costs_of_restoration_are_those_of_the_benchmark(tmp_path):
-    assert "python -m benchmarks.restoration" in tables.restoration_costs(tmp_path)
-    assert "Not run yet" in tables.restoration_costs(tmp_path)
+    assert "python -m benchmarks.restoration" in costs.restoration(tmp_path)
+    assert "Not run yet" in costs.restoration(tmp_path)
     result = {"environment": {"device": "a machine", "threads": 1}, "cores": 2, "entries": [
         {"name": "Deepcorr-5, forward pass", "median": 0.25}, {"name": "BM3D", "median": 30.0, "ratio": 120.0}]}
     (tmp_path / "restoration-a.json").write_text(json.dumps(result))
-    shown = tables.restoration_costs(tmp_path)
+    shown = costs.restoration(tmp_path)
     assert "a machine, 2 cores, PyTorch on 1:" in shown and "Not run yet" not in shown
     assert "| Deepcorr-5, forward pass | 0.25 | – |\n| BM3D | 30 | 120 times |" in shown
-    assert "Deepcorr-5, forward pass | 0.25 | – |" in shown
+
+
+def test_costs_of_the_ranking_are_those_of_the_benchmark(tmp_path):
+    assert "python -m benchmarks.alexnet_ranking" in costs.ranking(tmp_path)
+    result = {"environment": {"device": "a machine", "threads": 1}, "cores": 2, "images": 5, "entries": [
+        {"name": f"{layer}: {way}", "median": median} for layer, way, median in
+        (("conv1", "shortcut", 2.0), ("conv1", "naive", 3.0), ("conv2", "shortcut", 1.0), ("conv2", "naive", 9.0))],
+        "peak_bytes": {"shortcut": 2e9, "naive": 1e9}}
+    (tmp_path / "alexnet-ranking-a.json").write_text(json.dumps(result))
+    shown = costs.ranking(tmp_path)
+    assert "| conv1 | 2 | 3 | 1.50 |\n| conv2 | 1 | 9 | 9.00 |\n| all | 3 | 12 | 4.00 |" in shown
+    assert "2.00 GB here and 1.00 GB naively" in shown
 
 
 def test_changing_one_record_changes_its_cells_and_no_others(store):
