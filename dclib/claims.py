@@ -40,33 +40,17 @@ A ratio that speaks of likeness ("almost as good") has a baseline too: both netw
 An operand is a method of the test's table, or {"table", "method"}. No level means the mean over all.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import product
 from math import prod
 
 import numpy as np
 from scipy import stats
 
-from dclib import paper, statistics
+from dclib import statistics, swap_claims
 from dclib.evidence import POINT, Evidence, compare, compare_all, interval, operand_key, paired_tests
+from dclib.findings import Finding, at_least, show
 from dclib.statistics import Outcome
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a claim comes to: our value, its interval, the outcome and why.
-
-    spread: by how much our value may differ from the paper's number for the two to count as equal; None without a number.
-    """
-
-    ours: float | None
-    interval: tuple[float, float] | None
-    outcome: Outcome
-    explanation: str  # one sentence without its full stop
-    pvalues: Mapping[str, float | list[float]] = field(default_factory=dict)
-    spread: float | None = None
-
 
 # A number
 
@@ -74,7 +58,7 @@ class Finding:
 def _number(value: float, ours: float, bounds, spread: float, null: float | None, evidence: Evidence) -> Finding:
     """The rule for a number: value is the paper's, null what no effect would give."""
     low, high = bounds or (ours - spread, ours + spread)
-    known = f"Ours is {_show(ours, bounds)}, the paper's {value:g}"
+    known = f"Ours is {show(ours, bounds)}, the paper's {value:g}"
     if evidence.other_classes:
         classes = " and ".join(dict.fromkeys(evidence.other_classes))
         return Finding(ours, bounds, Outcome.OPEN, f"A stand-in with {classes} cannot judge a number. {known}")
@@ -109,13 +93,6 @@ def _two(formula, null: float):
     return kind
 
 
-def _at_least(ours: float, bounds, spread: float, bound: float) -> Finding:
-    """The rule for "most" and "a large part": a share above a bound, in direction if above half of it."""
-    low = bounds[0] if bounds else ours - spread
-    outcome = Outcome.HOLDS if low >= bound else Outcome.DIRECTION if low >= bound / 2 else Outcome.FAILS
-    return Finding(ours, bounds, outcome, f"The share is {_show(ours, bounds)}, {bound:g} is asked for")
-
-
 def _recovered_loss(claim: dict, evidence: Evidence) -> Finding:
     def formula(method, baseline, clean):
         return (method - baseline) / (clean - baseline)
@@ -124,7 +101,7 @@ def _recovered_loss(claim: dict, evidence: Evidence) -> Finding:
     samples = [evidence.sample(evidence.test["method"]), baseline, baseline.at(0)]
     means = [s.mean() for s in samples]
     spread = POINT / (means[2] - means[1])
-    found = _at_least(formula(*means), interval(samples, formula), spread, evidence.test["at_least"])
+    found = at_least(formula(*means), interval(samples, formula), spread, evidence.test["at_least"])
     return replace(found, explanation=found.explanation + _seeds(samples, formula))
 
 
@@ -151,7 +128,7 @@ def _order(claim: dict, evidence: Evidence) -> Finding:
     least, pair = wholes[closest], [better, others[closest]]
     pair = [s.at(levels[0]) for s in pair] if len(levels) == 1 else pair
     text = (
-        f"The difference is {_show(least.difference, least.interval)}, better in {shown.count(1)} of {len(shown)} "
+        f"The difference is {show(least.difference, least.interval)}, better in {shown.count(1)} of {len(shown)} "
         f"comparisons, worse in {shown.count(-1)}{_seeds(pair)}"
         f"{f'; on the {least.common} images that both saw' if least.common else ''}"
     )
@@ -162,7 +139,7 @@ def _drop(claim: dict, evidence: Evidence) -> Finding:
     sample = evidence.sample(evidence.test["method"])
     fall = compare(sample.at(0), sample.at(evidence.test["level"]))
     outcome = Outcome.HOLDS if fall.shown() > 0 else Outcome.FAILS
-    return Finding(fall.difference, fall.interval, outcome, f"The fall is {_show(fall.difference, fall.interval)}")
+    return Finding(fall.difference, fall.interval, outcome, f"The fall is {show(fall.difference, fall.interval)}")
 
 
 def _similar(claim: dict, evidence: Evidence) -> Finding:
@@ -172,7 +149,7 @@ def _similar(claim: dict, evidence: Evidence) -> Finding:
     outcome = Outcome.FAILS
     if abs(found.difference) <= margin:
         outcome = Outcome.HOLDS if -margin <= found.low and found.high <= margin else Outcome.DIRECTION
-    text = f"The difference is {_show(found.difference, found.interval)}, the margin {margin:g}{_seeds(pair)}"
+    text = f"The difference is {show(found.difference, found.interval)}, the margin {margin:g}{_seeds(pair)}"
     return Finding(found.difference, found.interval, outcome, text)
 
 
@@ -227,7 +204,7 @@ def _unmoved(evidence: Evidence) -> list[str]:
             moved = compare(evidence.sample(operand), evidence.sample(baseline))
             if max(moved.low, -moved.high) <= POINT:
                 name = operand_key(test, operand)[1]
-                shown.append(f"{name} {_show(moved.difference, moved.interval)}")
+                shown.append(f"{name} {show(moved.difference, moved.interval)}")
     return shown
 
 
@@ -269,100 +246,6 @@ def _rounds_to(ours: float, claim: dict) -> bool:
     return abs(ours - claim["paper"]) <= 0.5 * 10.0 ** -claim["digits"] + 1e-9
 
 
-# Figures 4 and 5: accuracies averaged over levels, no bits, so a bound of their sampling error decides
-
-
-def _recovered(curve: np.ndarray, fraction: float) -> float:
-    """Share of the way from the smallest fraction swapped to the layer's best, reached at fraction.
-
-    The figures do not show the accuracy without any swap, so the share is a lower bound.
-    """
-    return float((curve[_index(fraction)] - curve[0]) / _gain(curve))
-
-
-def _gain(curve: np.ndarray) -> float:
-    """By how much swapping more than the smallest fraction helps at best: what recovered shares are shares of."""
-    return float(curve.max() - curve[0])
-
-
-def _index(fraction: float) -> int:
-    return paper.swap_data()["fractions"].index(fraction)
-
-
-def _blurred(compared, error: float, ours: float | None = None) -> Finding | None:
-    """Why values cannot be told apart: all that a claim compares lie within the error of one difference. Else None."""
-    if np.ptp(compared) > error:
-        return None
-    spans = f"What is compared spans {np.ptp(compared):.4f}"
-    text = f"{spans}, with so few images chance alone moves a difference by up to {error:.4f}"
-    return Finding(ours, None, Outcome.OPEN, text)
-
-
-def _recovered_share(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    curve = curves[test["layer"]]
-    if blurred := _blurred([curve[0], curve.max()], error):
-        return blurred
-    return _at_least(_recovered(curve, test["fraction"]), None, error / _gain(curve), test["at_least"])
-
-
-def _recovered_less(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    found = [evidence.swaps(test[side], test["distortion"]) for side in ("less", "more")]
-    shares, spread = [], 0.0
-    for curves, error in found:
-        curve = curves[test["layer"]]
-        if blurred := _blurred([curve[0], curve.max()], error):
-            return blurred
-        shares.append(_recovered(curve, test["fraction"]))
-        spread += error / _gain(curve)
-    less, more = shares
-    outcome = Outcome.HOLDS if more > less else Outcome.FAILS
-    text = f"Shares {less:.2f} and {more:.2f}, their difference off by {spread:.2f} at most"
-    return _blurred(shares, spread, more - less) or Finding(more - less, None, outcome, text)
-
-
-def _largest_step(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    steps = np.diff(curves[test["layer"]])
-    return _lead(steps, _index(test["step"][1]) - 1, "step", error * np.sqrt(2))  # a difference of two differences
-
-
-def _largest_layer(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    values = np.array([curve[_index(test["fraction"])] for curve in curves.values()])
-    return _lead(values, list(curves).index(test["layer"]), "layer", error)
-
-
-def _lead(values: np.ndarray, chosen: int, what: str, error: float) -> Finding:
-    """How far one value leads the others; a lead within the error, or a tie within 1 point, holds in direction."""
-    lead = values[chosen] - np.delete(values, chosen).max()
-    outcome = Outcome.HOLDS if lead > error else Outcome.DIRECTION if lead > -POINT else Outcome.FAILS
-    text = f"The {what} leads the next best by {lead:.4f}, a difference off by {error:.4f} at most"
-    return _blurred(values, error, lead) or Finding(lead, None, outcome, text)
-
-
-def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    deep = list(curves.values())[list(curves).index(test["first"]) :]
-    shares = test["quantity"] == "recovered_share"
-    if shares:
-        if blurred := next(filter(None, (_blurred([c[0], c.max()], error) for c in deep)), None):
-            return blurred
-        error /= min(map(_gain, deep))
-    values = [_recovered(c, test["fraction"]) if shares else c[_index(test["fraction"])] for c in deep]
-    correlation, fall = float(stats.spearmanr(range(len(values)), values).statistic), values[0] - values[-1]
-    outcome = Outcome.FAILS
-    if fall > 0 and correlation < 0:
-        outcome = Outcome.HOLDS if fall > error and np.all(np.diff(values) < 0) else Outcome.DIRECTION
-    text = f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}, a difference off by {error:.3f} at most"
-    return _blurred(values, error, correlation) or Finding(correlation, None, outcome, text)
-
-
 def _measure(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
     measured = evidence.measure(test["name"])
@@ -372,7 +255,7 @@ def _measure(claim: dict, evidence: Evidence) -> Finding:
     else:
         low = bounds[0] if bounds else ours
         outcome = Outcome.HOLDS if low > test["above"] else Outcome.FAILS
-        found = Finding(ours, bounds, outcome, f"Ours is {_show(ours, bounds)}, above {test['above']:g} is claimed")
+        found = Finding(ours, bounds, outcome, f"Ours is {show(ours, bounds)}, above {test['above']:g} is claimed")
     found = replace(found, explanation=found.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
     if not measured.get("undecided"):
         return found
@@ -384,10 +267,6 @@ def _seeds(samples, formula=lambda a, b: a - b) -> str:
     """What single seeds give: intervals over images say nothing about training anew."""
     values = [formula(*v) for v in zip(*(s.per_seed() for s in samples))]
     return f"; {len(values)} seeds give {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
-
-
-def _show(value: float, bounds) -> str:
-    return f"{value:.4f} (no interval)" if bounds is None else f"{value:.4f} [{bounds[0]:.4f}, {bounds[1]:.4f}]"
 
 
 KINDS = {
@@ -404,10 +283,6 @@ KINDS = {
     "count": _count,
     "fewer_parameters": _fewer_parameters,
     "arithmetic": _arithmetic,
-    "recovered_share": _recovered_share,
-    "recovered_less": _recovered_less,
-    "largest_step": _largest_step,
-    "largest_layer": _largest_layer,
-    "declines_with_depth": _declines_with_depth,
+    **swap_claims.KINDS,
     "measure": _measure,
 }

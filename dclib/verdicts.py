@@ -43,8 +43,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from dclib import paper
-from dclib.claims import KINDS, Finding
+from dclib.claims import KINDS
 from dclib.evidence import Evidence, NotRun, operand_key
+from dclib.findings import Finding
 from dclib.statistics import Outcome
 
 OPERANDS = ("method", "baseline", "a", "b", "better", "worse", "fewer", "than", "pairs")
