@@ -5,8 +5,8 @@ usage: python -m benchmarks.alexnet_ranking [--device cpu] [--images 20] [--naiv
 The shortcut ranks every filter at one level; a naive pass costs the same for every filter of a layer, so
 `--naive-filters` of each are timed and counted for all, after a call that does not count; the shortcut has none. Each
 way runs in a process of its own, whose peak memory is what it needed. The paper's released code keeps the outputs of
-all layers on disk, up to 50 GB by its own words; both ways here keep nothing on disk. Counted by operations, the
-shortcut saves a factor 5.3. Weights and images are random, so that nothing is skipped for being unchanged.
+all layers on disk, up to 50 GB by its own words; both ways here keep nothing on disk. Weights and images are random,
+so that nothing is skipped for being unchanged.
 """
 
 import argparse

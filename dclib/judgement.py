@@ -11,18 +11,18 @@ from pandas.io.formats.style import Styler
 
 from dclib import paper, verdicts
 from dclib.experiments import TARGETS, profile, rows, stand_in
-from dclib.experiments.imagenet import OTHER_METHODS
+from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.measures import measure, other_classes, trained_parameters
 from dclib.places import PLACES, places
 from dclib.results import Record, Store
 from dclib.runs import Run
 from dclib.statistics import Interval, Outcome, bootstrap_interval
-from dclib.tables import dress
+from dclib.tables import PREFERRED, dress
 from dclib.transfer import TRAINING, VALIDATION
 from dclib.verdicts import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
-SCALES = ("paper", "imagenet20", "small")
+SCALES = PREFERRED
 SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.OPEN: "?",
          Outcome.NOT_RUN: "…"}
 #: Verdicts that say nothing for or against a claim.
@@ -59,7 +59,8 @@ class JudgedRecord:
 
     @property
     def other_method(self) -> str:
-        return OTHER_METHODS.get(self.record.description.get("restoration"), "")
+        method = self.record.description["method"]
+        return f"a {SUBSTITUTES[method]} was run in place of {method}" if method in SUBSTITUTES else ""
 
     @property
     def test_images(self) -> int | None:

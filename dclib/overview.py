@@ -51,27 +51,19 @@ def overview(judged: Sequence[tuple[Verdict, str]], store: Store) -> list[Line]:
 
 
 def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
-    scale, records, missing = "", {}, 0
-    for scale in SCALES if targets else ():
-        wanted = [(target, label, run) for target in targets
-                  for label, runs in rows(target, profile(scale)).items() for run in runs]
-        records = {(target, label): [] for target, label, _ in wanted}
-        for target, label, run in wanted:
-            if record := store.get(run):
-                records[target, label].append(record)
-        found = [record.id for those in records.values() for record in those]
-        missing = len(wanted) - len(found)
-        if found:
-            break
-    else:
-        scale, found = "", []
+    scale, wanted = tables.published_scale(targets[0], store) if targets else "", {}
+    for target in targets:
+        wanted |= {(target, label): runs for label, runs in rows(target, profile(scale)).items()}
+    records = {row: [record for run in runs if (record := store.get(run))] for row, runs in wanted.items()}
+    found = [record.id for those in records.values() for record in those]
+    missing = sum(map(len, wanted.values())) - len(found)
     target, method, printed, ours, bounds, seeds = _best(records)
     other = ""
     if method:
         here, whole = (rows(target, profile(name))[method][0] for name in (scale, "paper"))
         other = other_classes(here, whole)
     counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
-    return Line(name, page, targets, scale, method, printed, ours, other, bounds, seeds, counts, tuple(found), missing)
+    return Line(name, page, targets, scale if found else "", method, printed, ours, other, bounds, seeds, counts, tuple(found), missing)
 
 
 def _best(records: dict[tuple[str, str], list[Record]]) -> tuple:

@@ -12,6 +12,7 @@ from dclib import paper
 from dclib.distortions import LEVELS
 from dclib.errors import InputError
 from dclib.experiments import Profile, profile, rows, stand_in
+from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.results import Record, Store
 
 NOT_RUN = "not run yet"
@@ -20,8 +21,6 @@ TABLES = {"table1": 1, "table2": 2, "table3": 3, "table4": 4, "table7": 7, "tabl
 DISTORTION_OF = {1: "blur", 2: "awgn", 3: "blur", 4: "awgn", 7: "blur", 8: "awgn", 11: "blur", 12: "awgn"}
 #: Profiles in the order in which a page prefers their records.
 PREFERRED = ("paper", "imagenet20", "small")
-#: What stands in our line of a row where it is another method than the paper's.
-OWN_NAMES = {"NCSR": "Wiener deconvolution, for NCSR"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Row:
     @property
     def own_name(self) -> str:
         """The name of what was run here: the paper's method, or what stands in for it."""
-        return OWN_NAMES.get(self.method, self.method)
+        return f"{SUBSTITUTES[self.method]}, for {self.method}" if self.method in SUBSTITUTES else self.method
 
     @property
     def parameters_trained(self) -> int | None:

@@ -12,11 +12,11 @@ from dclib.transfer import LAYERS
 CONV = AlexNet.correctable
 DENSE = ("fc6", "fc7", "fc8")
 VARIANTS = ("Deepcorr-5", "Deepcorr-5-no-bn", "Deepcorr-5-lite", "Deepcorr-5-bottleneck")
-#: The paper's rivals, by which rows are found, and what is run. NCSR has no maintained Python port: a Wiener
-#: deconvolution stands in for it, and tables show our row under that name (`tables.OWN_NAMES`).
+#: The paper's rivals, by which rows are found, and what is run.
 RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
-#: Where what is run is not what the paper names: a claim about that cannot be judged by it.
-OTHER_METHODS = {"deconvolution": "a Wiener deconvolution was run in place of NCSR"}
+#: What is run where the paper's method has no maintained Python port: our rows have that name, and no claim about the
+#: paper's method is judged by it.
+SUBSTITUTES = {"NCSR": "Wiener deconvolution"}
 TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet",
            "table13", "table14", "table15", "figure10")
 #: How the networks of each scale differ from the paper's, which were a finished AlexNet in another layout.
@@ -193,7 +193,7 @@ def stand_in(target: str, s: Scale) -> str:
     if target in ("figure6", "figure4_imagenet"):  # made with training images alone
         return NETWORKS[s.name]
     if target == "table7":
-        return f"{s.stand_in}; NCSR's row is a Wiener deconvolution"
+        return f"{s.stand_in}; NCSR's row is a {SUBSTITUTES['NCSR']}"
     if target == "table8" and s.rival_images:
         return f"{s.stand_in}, BM3D on {s.classes * s.rival_images} of the test images"
     return s.stand_in
