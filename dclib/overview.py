@@ -63,7 +63,8 @@ def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple
         here, whole = (rows(target, profile(name))[method][0] for name in (scale, "paper"))
         other = other_classes(here, whole)
     counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
-    return Line(name, page, targets, scale if found else "", method, printed, ours, other, bounds, seeds, counts, tuple(found), missing)
+    return Line(name, page, targets, scale if found else "", method, printed, ours, other, bounds, seeds, counts,
+                tuple(found), missing)
 
 
 def _best(records: dict[tuple[str, str], list[Record]]) -> tuple:
