@@ -1,5 +1,6 @@
 """Correction units (Section 4.2, Figure 7, Table 10) and the networks that carry them."""
 
+import copy
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -10,16 +11,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional as F
 
 from dclib.errors import InputError
 from dclib.models import (
     AllConvNet,
-    FrozenBatchNorm2d,
+    KerasBatchNorm2d,
     batchnorm_behind,
+    modules_by_name,
     named_conv,
     replace_module,
     trainable_copy,
 )
+from dclib.models.norms import normalised
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class UnitDesign:
         dilations: one per kernel; all 1 when empty.
         input_batchnorm: BatchNorm on the unit's input.
         batchnorm: BatchNorm after every convolution but the last.
+        batchnorm_momentum: weight of a mini-batch in their running statistics; released is Keras's 0.01, which takes some
+            hundred iterations to settle. Shorter trainings take more.
     """
 
     width: int | None = None
@@ -39,6 +45,7 @@ class UnitDesign:
     dilations: tuple[int, ...] = ()
     input_batchnorm: bool = False
     batchnorm: bool = True
+    batchnorm_momentum: float = 0.01
 
     def __post_init__(self) -> None:
         if self.width is not None and self.width < 1:
@@ -50,6 +57,8 @@ class UnitDesign:
                              f"got {self.dilations}.")
         if any(d < 1 for d in self.dilations):
             raise InputError(f"dilations: expected positive numbers, got {self.dilations}.")
+        if not 0 < self.batchnorm_momentum <= 1:
+            raise InputError(f"batchnorm_momentum: expected a number in 0..1, got {self.batchnorm_momentum}.")
 
 
 #: The released CIFAR-100 unit: only with width 64 do the parameter counts of Tables 3 and 4 come out.
@@ -78,30 +87,47 @@ ALEXNET_UNITS = {
 class CorrectionUnit(nn.Module):
     """x + stack of convolutions of x: the residual block of Figure 7 for `channels` filters (Eq. 2).
 
-    Input and output [N, channels, H, W]: outputs of the filters to correct, before BatchNorm and ReLU.
+    Input and output [N, channels, H, W]: outputs of the filters to correct, before BatchNorm and ReLU. Fresh weights are
+    he_normal, as released: normal with variance 2 / fan-in; biases are 0.
     """
 
     def __init__(self, channels: int, design: UnitDesign = CRITICALLY_WIDE) -> None:
         super().__init__()
         width = design.width or channels
         dilations = design.dilations or (1,) * len(design.kernels)
-        stack: list[nn.Module] = [nn.BatchNorm2d(channels, eps=1e-3)] if design.input_batchnorm else []
+        momentum = design.batchnorm_momentum
+        stack: list[nn.Module] = []
+        if design.input_batchnorm:
+            stack.append(KerasBatchNorm2d(channels, eps=1e-3, momentum=momentum))
         inputs = channels
         for i, (kernel, dilation) in enumerate(zip(design.kernels, dilations), start=1):
             last = i == len(design.kernels)
             outputs = channels if last else width
             conv = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation)
-            nn.init.xavier_uniform_(conv.weight)  # Keras 1's default, as released
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             nn.init.zeros_(conv.bias)
             stack.append(conv)
             if not last:
-                stack += [nn.BatchNorm2d(width, eps=1e-3)] if design.batchnorm else []
-                stack.append(nn.ReLU())
+                stack += [KerasBatchNorm2d(width, eps=1e-3, momentum=momentum)] if design.batchnorm else []
+                stack.append(nn.ReLU(inplace=True))
             inputs = outputs
         self.residual = nn.Sequential(*stack)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.residual(x)
+
+    def correct_among(self, y: torch.Tensor, selection: torch.Tensor) -> torch.Tensor:
+        """y + S^T F(S y): all channels of y [N, C, H, W], those of the one-hot selection S [channels, C] corrected.
+
+        Choosing and putting back are products with S, not gathers: convolutions keep the layout of their library, forward
+        and backward. S^T is put into the last convolution, whose output then has all channels at once.
+        """
+        *stack, last = self.residual
+        x = F.conv2d(y, selection[..., None, None])
+        for module in stack:
+            x = module(x)
+        weight = (selection.mT @ last.weight.flatten(1)).view(-1, *last.weight.shape[1:])
+        return y + F.conv2d(x, weight, selection.mT @ last.bias, padding=last.padding, dilation=last.dilation)
 
 
 class CorrectedConv2d(nn.Module):
@@ -112,33 +138,60 @@ class CorrectedConv2d(nn.Module):
         self.conv = conv
         self.unit = CorrectionUnit(len(index), design)
         self.register_buffer("index", index.clone())  # safetensors refuses tensors that share memory
-        self.register_buffer("order", _merge_order(index, conv.out_channels))
+
+    @property
+    def selection(self) -> torch.Tensor:
+        """S, float [corrected filters, filters]: row i is 1 at the i-th corrected filter, else 0."""
+        filters = torch.arange(self.conv.out_channels, device=self.index.device)
+        return (self.index[:, None] == filters).to(self.unit.residual[-1].weight.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.conv(x)
-        corrected = self.unit(y.index_select(1, self.index))
-        return torch.cat([y, corrected], 1).index_select(1, self.order)
+        return self.unit.correct_among(self.conv(x), self.selection)
 
 
 class PartialBatchNorm2d(nn.Module):
-    """BatchNorm whose selected channels are trained while the others stay frozen.
+    """BatchNorm of which only some channels' scale and shift are trained.
 
-    This is the "+100" in Table 3's 80,954 parameters: scale and shift of the 50 corrected channels.
+    These are the "+100" in Table 3's 80,954 parameters: scale and shift of the 50 corrected channels.
+
+    Args:
+        batchnorm: the whole BatchNorm, `nn.BatchNorm2d` or `KerasBatchNorm2d`; it becomes a part of this module.
+        index: the channels to train.
+        batch_statistics: in training the other channels are normalised by the mini-batch too, as released; else by their
+            running statistics, which then stand still, as in the paper's text.
     """
 
-    def __init__(self, frozen: nn.BatchNorm2d, index: torch.Tensor) -> None:
+    def __init__(self, batchnorm: nn.BatchNorm2d, index: torch.Tensor, *, batch_statistics: bool = False) -> None:
         super().__init__()
-        self.frozen = frozen
-        self.selected = nn.BatchNorm2d(len(index), frozen.eps, frozen.momentum)
-        for name, value in frozen.state_dict().items():
-            target = self.selected.state_dict()[name]
-            target.copy_(value if value.ndim == 0 else value[index])
+        self.batchnorm, self.batch_statistics = batchnorm.requires_grad_(False), batch_statistics
+        whole = [torch.ones_like(batchnorm.running_mean), torch.zeros_like(batchnorm.running_mean)]
+        if batchnorm.affine:
+            whole = [batchnorm.weight, batchnorm.bias]
+        self.weight, self.bias = (nn.Parameter(values.detach()[index].clone()) for values in whole)
         self.register_buffer("index", index.clone())
-        self.register_buffer("order", _merge_order(index, frozen.num_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        selected = self.selected(x.index_select(1, self.index))
-        return torch.cat([self.frozen(x), selected], 1).index_select(1, self.order)
+        weight, bias, whole = self._composed(1.0, self.weight), self._composed(0.0, self.bias), self.batchnorm
+        if not self.training:
+            return F.batch_norm(x, whole.running_mean, whole.running_var, weight, bias, False, 0.0, whole.eps)
+        y, mean, variance = normalised(whole, x, weight, bias)
+        if not self.batch_statistics:
+            before = whole.running_mean.clone(), whole.running_var.clone()
+            chosen = torch.zeros_like(mean, dtype=torch.bool).index_fill(0, self.index, True)
+            still = F.batch_norm(x, *before, weight, bias, False, 0.0, whole.eps)
+            y = torch.where(chosen[:, None, None], y, still)
+            mean, variance = (torch.where(chosen, new, old) for new, old in zip((mean, variance), before))
+        whole.running_mean.copy_(mean)
+        whole.running_var.copy_(variance)
+        whole.num_batches_tracked.add_(1)
+        return y
+
+    def _composed(self, default: float, trained: torch.Tensor) -> torch.Tensor:
+        """The whole scale (default 1) or shift (default 0): frozen values, and the trained ones in their places."""
+        frozen = self.batchnorm.weight if default else self.batchnorm.bias
+        if frozen is None:
+            frozen = torch.full_like(self.batchnorm.running_mean, default)
+        return frozen.index_copy(0, self.index, trained)
 
 
 def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign | dict[str, UnitDesign] | None = None,
@@ -147,7 +200,7 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
     """A new network with a `CorrectionUnit` behind each named layer; `model` is not changed (Section 4.2).
 
     Args:
-        model: any torch model whose named layers are `nn.Conv2d`.
+        model: any torch model whose named layers are `nn.Conv2d`. Where a module has several names, any of them will do.
         filters: {layer name: indices of the filters to correct}, as `ranking.select_local` and `select_global` give
             them; a layer without any gets no unit.
         design: the unit, for all layers or per layer. Default: the released layout (`RELEASED_CIFAR100`) for an
@@ -156,7 +209,7 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
             directly follows the layer, as released for CIFAR-100.
         also_train: further layers to train whole, with the BatchNorm behind them: the -c variants.
         batch_statistics: let every frozen BatchNorm normalise by the mini-batch in training and update its running
-            statistics; see `models.trainable_copy`.
+            statistics, as the released code does; see `models.trainable_copy`.
         seed: of the units' initial weights.
 
     Returns:
@@ -168,6 +221,7 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
     """
     if not isinstance(filters, dict):
         raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
+    _check_names(model, filters)
     indices = {layer: _check_filters(named_conv(model, layer), layer, chosen) for layer, chosen in filters.items()}
     indices = {layer: index for layer, index in indices.items() if len(index)}
     if not indices:
@@ -187,11 +241,10 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
             index = index.to(conv.weight.device)
             new = CorrectedConv2d(conv, index, designs[layer])
             replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
-            batchnorm = corrected.get_submodule(behind[layer]) if layer in behind else None
-            following = batch_statistics and type(batchnorm) is nn.BatchNorm2d and batchnorm.track_running_stats
-            if isinstance(batchnorm, FrozenBatchNorm2d) or (following and behind[layer] not in trained_whole):
-                partial = PartialBatchNorm2d(batchnorm, index)
-                replace_module(corrected, behind[layer], partial.to(conv.weight.device, conv.weight.dtype))
+            whole = model.get_submodule(behind[layer]) if layer in behind and behind[layer] not in trained_whole else None
+            if type(whole) in (nn.BatchNorm2d, KerasBatchNorm2d) and whole.running_mean is not None:
+                partial = PartialBatchNorm2d(copy.deepcopy(whole), index, batch_statistics=batch_statistics)
+                replace_module(corrected, behind[layer], partial)
     corrected.correction = {"filters": {k: v.tolist() for k, v in indices.items()},
                             "design": {k: asdict(designs[k]) for k in indices},
                             "train_batchnorm": train_batchnorm, "also_train": list(also_train),
@@ -212,11 +265,12 @@ def unit_shares(network: nn.Module, images: torch.Tensor) -> dict[str, float]:
         {layer name: share}, 0 for no correction.
     """
     shares, handles, was_training = {}, [], network.training
-    for name, unit in network.named_modules():
-        if isinstance(unit, CorrectionUnit):
-            def note(module, inputs, residual, layer=name.removesuffix(".unit")):
-                shares[layer] = (residual.square().mean() / inputs[0].square().mean()).sqrt().item()
-            handles.append(unit.residual.register_forward_hook(note))
+    for name, layer in network.named_modules():
+        if isinstance(layer, CorrectedConv2d):
+            def note(conv, inputs, output, name=name, layer=layer):
+                outputs = output[:, layer.index]
+                shares[name] = (layer.unit.residual(outputs).square().mean() / outputs.square().mean()).sqrt().item()
+            handles.append(layer.conv.register_forward_hook(note))
     try:
         with torch.inference_mode():
             network.eval()(images)
@@ -276,6 +330,16 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
     return network
 
 
+def _check_names(model: nn.Module, filters: dict) -> None:
+    """`InputError` where two of the names are one module's: which filters are meant cannot be known."""
+    modules, seen = modules_by_name(model), {}
+    for layer in filters:
+        other = seen.setdefault(id(modules.get(layer, layer)), layer)
+        if other != layer:
+            raise InputError(f"filters: expected every convolution once, got {other!r} and {layer!r}, which are one module; "
+                             "leave one of the names out.")
+
+
 def _check_filters(conv: nn.Conv2d, layer: str, chosen: list[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
     try:
         index = torch.as_tensor(chosen)
@@ -292,10 +356,3 @@ def _check_filters(conv: nn.Conv2d, layer: str, chosen: list[int] | np.ndarray |
     if len(index.unique()) != len(index):
         raise InputError(f"filters of {layer!r}: expected distinct indices, got some twice.")
     return index.long()
-
-
-def _merge_order(index: torch.Tensor, channels: int) -> torch.Tensor:
-    """Positions in [all channels, corrected channels] that give every channel its corrected version."""
-    order = torch.arange(channels)
-    order[index.cpu()] = channels + torch.arange(len(index))
-    return order.to(index.device)

@@ -18,7 +18,7 @@ _KEPT_BYTES = 4 * 2**30
 
 
 def correct_predictions(model: nn.Module, split: Split, distortion: str | None, sigmas: tuple[float, ...] = (),
-                        *, seed: int = 0, batch_size: int | None = None,
+                        *, seed: int = 0, batch_size: int | None = None, blur_of_bytes: bool = False,
                         restore: Callable[[torch.Tensor, float], torch.Tensor] | None = None) -> torch.Tensor:
     """Which images `model` classifies correctly: bool [1 + len(sigmas), N] on the CPU, level 0 clean.
 
@@ -31,6 +31,7 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
             comparisons are paired.
         restore: called with (distorted images, sigma) at every level but the clean one: a rival of Tables 7 and 8.
         batch_size: a multiple of 250; by the size of the images and the device when None.
+        blur_of_bytes: blurred values are rounded to whole grey values, as OpenCV does with uint8 images.
     """
     parameter = next(model.parameters())
     batch_size = batch_size or _batch_size(split.images, parameter.device)
@@ -45,7 +46,7 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
             rows = slice(start, min(start + batch_size, len(split)))
             images = split.images[rows].to(parameter.device, parameter.dtype)
             labels = split.labels[rows].to(parameter.device)
-            for level, distorted in enumerate(_levels(images, distortion, levels, seed, start)):
+            for level, distorted in enumerate(_levels(images, distortion, levels, seed, start, blur_of_bytes)):
                 if restore and levels[level]:
                     distorted = restore(distorted, levels[level])
                 correct[level, rows] = (_logits(model, distorted).argmax(1) == labels).cpu()
@@ -82,17 +83,18 @@ def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *,
 
 
 def all_levels(split: Split, distortion: str | None, sigmas: tuple[float, ...], *, seed: int = 0,
-               device: torch.device | str = "cpu") -> torch.Tensor:
+               device: torch.device | str = "cpu", blur_of_bytes: bool = False) -> torch.Tensor:
     """Float images [1 + len(sigmas), N, C, H, W]: the clean ones, then `distorted_copies`. For repeated looks."""
     clean = split.images.to(device, torch.float32).unsqueeze(0)
     if not distortion:
         return clean
-    return torch.cat([clean, distorted_copies(split, distortion, sigmas, seed=seed, device=device)])
+    copies = distorted_copies(split, distortion, sigmas, seed=seed, device=device, blur_of_bytes=blur_of_bytes)
+    return torch.cat([clean, copies])
 
 
 def distorted_copies(split: Split, distortion: str, sigmas: tuple[float, ...], *, seed: int = 0,
-                     device: torch.device | str = "cpu", first: int = 0) -> torch.Tensor:
-    """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, with `correct_predictions`' noise.
+                     device: torch.device | str = "cpu", first: int = 0, blur_of_bytes: bool = False) -> torch.Tensor:
+    """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, as `correct_predictions` has them.
 
     Where `split` is a part of a larger one, `first` is the place there of its first image, a multiple of 250: then it
     gets the noise that it has as a part. Raises `InputError` for another `first` and for an unknown distortion.
@@ -101,18 +103,19 @@ def distorted_copies(split: Split, distortion: str, sigmas: tuple[float, ...], *
         raise InputError(f"first: expected a multiple of {_NOISE_CHUNK}, got {first}.")
     images = split.images.to(device, torch.float32)
     copies = images.new_empty(len(sigmas), *images.shape)
-    for copy, level in zip(copies, _levels(images, distortion, list(sigmas), seed, first)):
+    for copy, level in zip(copies, _levels(images, distortion, list(sigmas), seed, first, blur_of_bytes)):
         copy.copy_(level)  # stacking them at the end would take the memory twice
     return copies
 
 
 def _levels(images: torch.Tensor, distortion: str | None, sigmas: list[float], seed: int,
-            start: int) -> Iterator[torch.Tensor]:
+            start: int, blur_of_bytes: bool) -> Iterator[torch.Tensor]:
     for sigma in sigmas:
         if sigma == 0:
             yield images
         elif distortion == "blur":
-            yield blur_with(images, *blur_matrices(images, sigma))
+            blurred = blur_with(images, *blur_matrices(images, sigma))
+            yield blurred.round_() if blur_of_bytes else blurred
         elif distortion == "awgn":
             yield images + sigma * _noise(images, seed, sigma, start)
         else:

@@ -53,8 +53,8 @@ class Progress:
 
 
 def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, *, seed: int,
-          distortion: str | None = None, sigmas: tuple[float, ...] = (), precision: str = "float32",
-          checkpoint: Path | None = None, deadline: float | None = None,
+          distortion: str | None = None, sigmas: tuple[float, ...] = (), blur_of_bytes: bool = False,
+          precision: str = "float32", checkpoint: Path | None = None, deadline: float | None = None,
           report: Callable[[int, float], None] | None = None) -> Progress:
     """Train what requires a gradient in `model`; it ends as the best network on the validation images.
 
@@ -63,6 +63,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         data, validation: uint8 images; validation accuracy is the mean over the clean level and all `sigmas`.
         distortion, sigmas: exactly half of every mini-batch is distorted, the level drawn uniformly; None trains
             on clean images.
+        blur_of_bytes: blurred values are rounded to whole grey values, as released for ImageNet.
         precision: "float32", or "bfloat16" autocast.
         checkpoint: safetensors file to go on from, rewritten at every evaluation and when time runs out.
         deadline: `time.monotonic()` at which to stop.
@@ -80,11 +81,13 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
     keep_freed_memory()
     device = next(model.parameters()).device
-    batches = _Batches(data, schedule, seed, distortion, sigmas, device)
+    batches = _Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes)
     optimiser = optimiser_for(model, schedule)
-    step = Engine(model, optimiser, schedule, precision)
-    look = _looks(validation, distortion, sigmas, device) if distributed.rank() == 0 else None
+    step = Engine(model, optimiser, schedule, precision)  # first: velocities take on its memory format
+    look = _looks(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None
     progress, best, losses = _resume(checkpoint, model, optimiser)
+    if progress.iteration:
+        step.rate = schedule.rate(progress.iteration - 1)
     started = time.monotonic()
     model.train()
     while progress.iteration < schedule.iterations:
@@ -124,14 +127,16 @@ class _Batches:
     """Mini-batches by iteration number: augmented, half distorted, in 0..255, on `device`."""
 
     def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | None, sigmas: tuple[float, ...],
-                 device: torch.device) -> None:
+                 device: torch.device, blur_of_bytes: bool = False) -> None:
         resident = data.images.shape.numel() <= _RESIDENT_BYTES
         self.data = Split(data.images.to(device) if resident else data.images, data.labels.to(device))
         self.schedule, self.seed, self.distortion, self.device = schedule, seed, distortion, device
+        self.blur_of_bytes = blur_of_bytes
         self.sigmas = torch.tensor(sigmas, device=self.device)
         self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
         if distortion == "blur":
-            like = torch.empty((1, *data.images.shape[1:]), device=device)
+            side = schedule.crop
+            like = torch.empty((1, 1, side, side) if side else (1, *data.images.shape[1:]), device=device)
             pairs = [blur_matrices(like, sigma) for sigma in sigmas]
             self.rows, self.columns = (torch.stack(m).unsqueeze(1) for m in zip(*pairs))
 
@@ -142,7 +147,7 @@ class _Batches:
         # Each process has a stream of its own; process 0 of one has the stream that it has without torchrun.
         stream = _stream(self.seed, iteration) + distributed.rank() * 2**40
         generator = torch.Generator(self.device).manual_seed(stream)
-        images = self.data.images[index.to(self.data.images.device)].to(self.device).float()
+        images = self._cropped(self.data.images[index.to(self.data.images.device)]).to(self.device).float()
         if self.schedule.mixture == "each by chance":
             images = self._mix_by_chance(images, generator)
         else:
@@ -151,6 +156,16 @@ class _Batches:
                 half = len(images) // 2
                 images = torch.cat([self._distort(images[:half], generator), images[half:]])
         return images, self.data.labels[index.to(self.device)]
+
+    def _cropped(self, images: torch.Tensor) -> torch.Tensor:
+        """The middle of the images: released for ImageNet, whose zero border of the blur therefore shows in training."""
+        if not (side := self.schedule.crop):
+            return images
+        height, width = images.shape[-2:]
+        if min(height, width) < side:
+            raise InputError(f"training images: expected at least {side}x{side} pixels to crop, got {height}x{width}.")
+        top, left = (height - side) // 2, (width - side) // 2
+        return images[..., top:top + side, left:left + side]
 
     def _mix_by_chance(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Each image distorted with probability 1/2, each of the others augmented with probability 1/2."""
@@ -178,7 +193,8 @@ class _Batches:
     def _distort(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         level = torch.randint(len(self.sigmas), (len(images),), generator=generator, device=self.device)
         if self.distortion == "blur":
-            return blur_with(images, self.rows[level], self.columns[level])
+            blurred = blur_with(images, self.rows[level], self.columns[level])
+            return blurred.round_() if self.blur_of_bytes else blurred
         noise = torch.randn(images.shape, generator=generator, device=self.device)
         return images + noise * self.sigmas[level].view(-1, 1, 1, 1)
 
@@ -188,7 +204,8 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
 
     "pad-crop-flip": 4 pixels of zero padding, a random crop, a flip (He et al., cited in Section 5.1.1).
     "rotate-shift-flip": up to 20 degrees, up to 15 % either way, a flip, nearest pixels outside (released code).
-    "rotate-shift-zoom-flip": the same, and each axis 0.75 to 1.25 times as large (released for ImageNet).
+    "rotate-shift-zoom-flip": the same, and coordinates along each axis times 0.75 to 1.25, as Keras zooms (released for
+    ImageNet).
     """
     if augmentation == "none":
         return images
@@ -209,10 +226,12 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
     shift = (uniform[2:4] * 2 - 1) * 0.15 * 2  # affine_grid's axes run from -1 to 1
     cos, sin = torch.cos(angle), torch.sin(angle)
     zoom = torch.ones(2, n, device=images.device)
-    if augmentation == "rotate-shift-zoom-flip":
-        zoom = 1 / (0.75 + 0.5 * torch.rand(2, n, generator=generator, device=images.device))
-    theta = torch.stack([torch.stack([flip * cos * zoom[0], -sin * zoom[1], shift[0]], -1),
-                         torch.stack([flip * sin * zoom[0], cos * zoom[1], shift[1]], -1)], 1)
+    if augmentation == "rotate-shift-zoom-flip":  # Keras multiplies coordinates by it: below 1 it enlarges
+        zoom = 0.75 + 0.5 * torch.rand(2, n, generator=generator, device=images.device)
+    # Angles are those of pixels, and axes of unequal length have unequal pixels in affine_grid's unit.
+    aspect = height / width
+    theta = torch.stack([torch.stack([flip * cos * zoom[0], -sin * zoom[1] * aspect, shift[0]], -1),
+                         torch.stack([flip * sin * zoom[0] / aspect, cos * zoom[1], shift[1]], -1)], 1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
     return F.grid_sample(images, grid, mode="nearest", padding_mode="border", align_corners=False)
 
@@ -222,13 +241,13 @@ def _stream(seed: int, number: int) -> int:
     return (seed * 2_000_003 + number + 1_000_000) % 2**63
 
 
-def _looks(validation: Split, distortion: str | None, sigmas: tuple[float, ...], device: torch.device
-           ) -> Callable[[nn.Module], torch.Tensor]:
+def _looks(validation: Split, distortion: str | None, sigmas: tuple[float, ...], device: torch.device,
+           blur_of_bytes: bool) -> Callable[[nn.Module], torch.Tensor]:
     """How to look at the validation images: with all levels kept on the device where they fit, else made anew."""
     if can_be_kept(validation, sigmas):
-        levels = all_levels(validation, distortion, sigmas, device=device)
+        levels = all_levels(validation, distortion, sigmas, device=device, blur_of_bytes=blur_of_bytes)
         return lambda model: correct_on(model, levels, validation.labels)
-    return lambda model: correct_predictions(model, validation, distortion, sigmas)
+    return lambda model: correct_predictions(model, validation, distortion, sigmas, blur_of_bytes=blur_of_bytes)
 
 
 def _look(model: nn.Module, look: Callable[[nn.Module], torch.Tensor], precision: str, progress: Progress,

@@ -63,11 +63,12 @@ def dense_features(model: nn.Module, images: torch.Tensor | Rows, layer: str, *,
 
 
 def features_per_level(model: nn.Module, images: torch.Tensor | Rows, layer: str, distortion: str,
-                       sigmas: Sequence[float], *, crop: int | None = None, seed: int = 0) -> torch.Tensor:
+                       sigmas: Sequence[float], *, crop: int | None = None, seed: int = 0,
+                       blur_of_bytes: bool = False) -> torch.Tensor:
     """`dense_features` of clean images and of every level: float32 [1 + levels, N, D].
 
-    The whole images are distorted, as released, and only then cropped to their central `crop` pixels. Equal seeds give
-    equal noise for every model on the same kind of device.
+    The whole images are distorted, as released, and only then cropped to their central `crop` pixels; with `blur_of_bytes`
+    blurred values are rounded to whole grey values. Equal seeds give equal noise for every model on the same kind of device.
     """
     device = next(model.parameters()).device
     levels = []
@@ -76,6 +77,8 @@ def features_per_level(model: nn.Module, images: torch.Tensor | Rows, layer: str
 
         def prepare(batch: torch.Tensor) -> torch.Tensor:
             distorted = distort(batch, distortion, sigma, generator) if sigma else batch
+            if sigma and blur_of_bytes and distortion == "blur":
+                distorted = distorted.round()
             return distorted if crop is None else centre(distorted, crop)
 
         levels.append(dense_features(model, images, layer, prepare=prepare))

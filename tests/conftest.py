@@ -69,9 +69,13 @@ def net() -> AllConvNet:
 def corrected(net) -> nn.Module:
     """`net` with units for its filters `CHOSEN`."""
     network = correct(net, CHOSEN, SMALL)
-    for i, layer in enumerate(CHOSEN):  # only what is new: the rest has the statistics of `net`
+    for i, (layer, chosen) in enumerate(CHOSEN.items()):  # only what is new: the rest has the statistics of `net`
         settled(network.get_submodule(layer).unit, seed=i)
-        settled(network.get_submodule(layer.replace("conv", "bn")).selected, seed=i)
+        new = settled(nn.BatchNorm2d(len(chosen)), seed=i)
+        partial = network.get_submodule(layer.replace("conv", "bn"))
+        partial.weight.data.copy_(new.weight.data), partial.bias.data.copy_(new.bias.data)
+        partial.batchnorm.running_mean[chosen] = new.running_mean
+        partial.batchnorm.running_var[chosen] = new.running_var
     return network
 
 

@@ -12,8 +12,17 @@ from torch.nn import functional as F
 from torchvision.models import alexnet, resnet18, squeezenet1_0
 
 from dclib import correction
-from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, CorrectionUnit, UnitDesign, correct, unit_shares
-from dclib.models import AllConvNet, count_parameters
+from dclib.correction import (
+    CRITICALLY_WIDE,
+    RELEASED_CIFAR100,
+    CorrectedConv2d,
+    CorrectionUnit,
+    PartialBatchNorm2d,
+    UnitDesign,
+    correct,
+    unit_shares,
+)
+from dclib.models import AllConvNet, count_parameters, trainable_copy
 from dclib.ranking import select_global, select_local
 
 CONV = [f"conv{i}" for i in range(1, 10)]
@@ -82,16 +91,27 @@ def test_dilations_reach_as_far_as_they_should():
     assert reached.min() == 4 and reached.max() == 10  # 1 + 2 pixels either way
 
 
-def test_initial_weights_are_keras_defaults():
-    unit = CorrectionUnit(40, UnitDesign(width=50, input_batchnorm=True))
-    convolutions = [m for m in unit.residual if isinstance(m, nn.Conv2d)]
-    for conv in convolutions:
-        fan = sum(conv.weight.shape[:2]) * conv.weight[0, 0].numel()
-        limit = math.sqrt(6 / fan)
-        assert not conv.bias.any() and conv.weight.abs().max() <= limit < 1.2 * conv.weight.abs().max()
+def test_initial_weights_are_he_normal():
+    torch.manual_seed(0)
+    unit = CorrectionUnit(400, UnitDesign(width=100, input_batchnorm=True))
+    for conv in (m for m in unit.residual if isinstance(m, nn.Conv2d)):
+        weights, fan_in = conv.weight.detach().double().flatten(), conv.weight[0].numel()
+        assert not conv.bias.any()
+        assert weights.var().item() == pytest.approx(2 / fan_in, rel=0.03)
+        # Normal, and not cut off: as many beyond two standard deviations as there should be, and some beyond three.
+        beyond = (weights.abs() > 2 * math.sqrt(2 / fan_in)).double().mean().item()
+        assert beyond == pytest.approx(0.0455, rel=0.1) and weights.abs().max() > 3 * math.sqrt(2 / fan_in)
     assert [type(m).__name__ for m in unit.residual] == [
-        "BatchNorm2d", "Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d",
-        "ReLU", "Conv2d"]
+        "KerasBatchNorm2d", "Conv2d", "KerasBatchNorm2d", "ReLU", "Conv2d", "KerasBatchNorm2d", "ReLU", "Conv2d",
+        "KerasBatchNorm2d", "ReLU", "Conv2d"]
+
+
+def test_the_momentum_of_the_units_is_a_field():
+    momenta = {m.momentum for m in CorrectionUnit(4, UnitDesign(input_batchnorm=True, batchnorm_momentum=0.2)).modules()
+               if isinstance(m, nn.BatchNorm2d)}
+    assert momenta == {0.2} and UnitDesign().batchnorm_momentum == 0.01
+    with refused("batchnorm_momentum", "0"):
+        UnitDesign(batchnorm_momentum=0.0)
 
 
 # ---------------------------------------------------------------- the corrected network
@@ -104,6 +124,13 @@ def batchnorm(x, state, name, eps=1e-3):
 
 def conv(x, state, name, **options):
     return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], **options)
+
+
+def selected_batchnorm(state, i, chosen):
+    """The statistics of the corrected channels, and the scale and shift that are trained for them."""
+    return {"bn.running_mean": state[f"bn{i}.batchnorm.running_mean"][chosen],
+            "bn.running_var": state[f"bn{i}.batchnorm.running_var"][chosen],
+            "bn.weight": state[f"bn{i}.weight"], "bn.bias": state[f"bn{i}.bias"]}
 
 
 def assembled_by_hand(net, network, x):
@@ -123,7 +150,7 @@ def assembled_by_hand(net, network, x):
             z[:, chosen] = y[:, chosen] + conv(r, state, f"{stack}.10")
         normal = batchnorm(z, base, f"bn{i}")
         if chosen:
-            normal[:, chosen] = batchnorm(z[:, chosen], state, f"bn{i}.selected")
+            normal[:, chosen] = batchnorm(z[:, chosen], selected_batchnorm(state, i, chosen), "bn")
         x = normal.clamp(min=0)
     return x.mean((2, 3))
 
@@ -134,6 +161,102 @@ def test_equal_to_a_network_assembled_by_hand(net, corrected):
         expected = assembled_by_hand(net, corrected, x)
         assert torch.allclose(corrected(x), expected, rtol=1e-10, atol=1e-10)
         assert not torch.allclose(net(x), expected, rtol=1e-2, atol=1e-2)
+
+
+def gathered(layer, partial, x):
+    """What a corrected layer and the BatchNorm behind it compute in training, channel by channel and with no selection."""
+    y = layer.conv(x)
+    z = y.index_copy(1, layer.index, layer.unit(y[:, layer.index]))
+    weight, bias = (whole.index_copy(0, layer.index, own) for whole, own in
+                    ((partial.batchnorm.weight, partial.weight), (partial.batchnorm.bias, partial.bias)))
+    mean, variance = z.mean((0, 2, 3), keepdim=True), z.var((0, 2, 3), unbiased=False, keepdim=True)
+    if not partial.batch_statistics:
+        others = torch.ones(z.shape[1], dtype=torch.bool).index_fill(0, layer.index, False)[:, None, None]
+        mean = torch.where(others, partial.batchnorm.running_mean.view(-1, 1, 1), mean)
+        variance = torch.where(others, partial.batchnorm.running_var.view(-1, 1, 1), variance)
+    return (z - mean) / (variance + partial.batchnorm.eps).sqrt() * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
+
+
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("batch_statistics", [False, True])
+@pytest.mark.parametrize("design", [SMALL, UnitDesign(5, (1, 3), batchnorm=False), UnitDesign(3, (3, 1, 3), (1, 1, 2))],
+                         ids=["released", "two", "last 3x3"])
+def test_training_equals_gathering(net, dtype, memory_format, batch_statistics, design):
+    def trained_once(compute):
+        network = correct(net, {"conv2": [6, 0, 3]}, design, batch_statistics=batch_statistics).to(dtype).train()
+        for m in network.modules():  # as if the loop went on for a while
+            if isinstance(m, CorrectionUnit):
+                settled(m).train()
+        x = torch.randn(6, 8, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        x = x.to(dtype).contiguous(memory_format=memory_format).requires_grad_()
+        y = compute(network, x)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape).to(dtype)
+        (y * weights).sum().backward()
+        gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        return {"output": y.detach(), "input": x.grad} | gradients
+
+    found = trained_once(lambda network, x: network.bn2(network.conv2(x)))
+    expected = trained_once(lambda network, x: gathered(network.conv2, network.bn2, x))
+    assert found.keys() == expected.keys() and len(found) > 6
+    largest = max(value.double().norm().item() for name, value in expected.items() if name != "output")
+    for name, value in expected.items():
+        scale = max(value.double().norm().item(), largest)  # some are 0: those of biases before a BatchNorm
+        assert (found[name] - value).double().norm().item() <= TOLERANCES[dtype] * scale, name
+
+
+def test_no_gradient_is_gathered(net):
+    """index_select and its kind add by index on the way back, which takes longer than a convolution."""
+    network = correct(net, CHOSEN, SMALL, batch_statistics=True).train()
+    with torch.profiler.profile(record_shapes=True) as profile:
+        network(images()).sum().backward()
+    names = {event.key for event in profile.key_averages(group_by_input_shape=True)
+             if any(len(shape) == 4 for shape in event.input_shapes)}
+    assert "aten::convolution_backward" in names
+    assert not names & {"aten::index_add_", "aten::index_select", "aten::index_put_", "aten::cat"}
+
+
+def test_every_name_of_a_layer_will_do():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.features = nn.Sequential(self.conv1, self.bn1, nn.ReLU(), nn.AvgPool2d(30), nn.Flatten())
+
+        def forward(self, x):
+            return self.features(x)
+
+    model, x = settled(Twice()), images()
+    for name in ("conv1", "features.0"):
+        network = correct(model, {name: [1, 2]}, UnitDesign(2))
+        assert isinstance(network.conv1, CorrectedConv2d) and network.conv1 is network.features[0]
+        assert isinstance(network.bn1, PartialBatchNorm2d) and network.bn1 is network.features[1]
+        assert not torch.allclose(network(x), model(x))
+        assert trainable_copy(model, [name]).features[0].weight.requires_grad
+    with refused("'conv1'", "'features.0'"):
+        correct(model, {"conv1": [0], "features.0": [1]})
+
+
+class Activated(nn.BatchNorm2d):
+    """A BatchNorm of a class of the user's own."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize("norm", [lambda: Activated(6), lambda: nn.InstanceNorm2d(6, track_running_stats=True),
+                                  lambda: nn.Sequential(Activated(6)), lambda: nn.SyncBatchNorm(6)])
+def test_whatever_has_running_statistics_is_frozen(norm):
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), norm(), nn.Conv2d(6, 6, 1), nn.AvgPool2d(30), nn.Flatten()).eval()
+    network = correct(model, {"2": [0, 1]}, UnitDesign(2)).train()
+    before = {k: v.clone() for k, v in network.state_dict().items() if k.startswith("1.")}
+    train_some_steps(network, 2, classes=6)
+    assert before and all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
+    with torch.inference_mode():
+        assert torch.equal(copy.deepcopy(network).train()[1](network[0](images())), model[1](model[0](images())))
 
 
 def test_a_unit_of_zeros_changes_nothing(net):
@@ -192,14 +315,14 @@ def test_the_mode_of_the_model_is_kept(net, training):
 def test_only_what_should_train_does(net):
     network = correct(net, CHOSEN, SMALL, also_train=CONV[6:])
     units = {name for name, _ in network.named_parameters() if ".unit." in name}
-    selected = {f"bn{layer[4:]}.selected.{part}" for layer in CHOSEN for part in ("weight", "bias")}
+    selected = {f"bn{layer[4:]}.{part}" for layer in CHOSEN for part in ("weight", "bias")}
     top = {f"{kind}{i}.{part}" for kind in ("conv", "bn") for i in (7, 8, 9) for part in ("weight", "bias")}
     assert trainable_names(network) == units | selected | top
     before = copy.deepcopy(network.state_dict())
     train_some_steps(network)
     assert {name for name, p in network.named_parameters() if p.grad is not None} == trainable_names(network)
     moving = {name for name in before if any(f".{part}" in name for part in ("running_", "num_batches"))
-              and (".unit." in name or ".selected." in name or name.split(".")[0] in ("bn7", "bn8", "bn9"))}
+              and (".unit." in name or ".batchnorm." in name or name.split(".")[0] in ("bn7", "bn8", "bn9"))}
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == trainable_names(network) | moving
 
@@ -287,10 +410,15 @@ def test_other_networks(name):
     network = correct(model, filters)
     frozen = {k: v.clone() for k, v in network.state_dict().items()}
     train_some_steps(network, 1, classes=5)
+    partial = {name: module for name, module in network.named_modules() if isinstance(module, PartialBatchNorm2d)}
+    selected = {f"{name}.{part}" for name in partial for part in ("weight", "bias")}
     for key, value in network.state_dict().items():
-        trains = ".unit." in key or ".selected." in key
-        assert trains or torch.equal(value, frozen[key])
-    assert trainable_names(network) == {k for k, _ in network.named_parameters() if ".unit." in k or ".selected." in k}
+        owner = partial.get(key.rpartition(".batchnorm.")[0])
+        if owner is not None and value.ndim:  # the statistics of corrected channels follow
+            others = [c for c in range(len(value)) if c not in owner.index.tolist()]
+            value, frozen[key] = value[others], frozen[key][others]
+        assert (owner is not None and not value.ndim) or ".unit." in key or key in selected or torch.equal(value, frozen[key])
+    assert trainable_names(network) == {k for k, _ in network.named_parameters() if ".unit." in k} | selected
 
 
 @pytest.mark.parametrize("batch_statistics", [False, True])
@@ -300,9 +428,13 @@ def test_frozen_batchnorm_may_follow_the_mini_batches(net, batch_statistics, tmp
     train_some_steps(network)
     after = network.state_dict()
     moved = {k for k in before if "running_" in k and not torch.equal(before[k], after[k])}
-    assert {"bn9.running_mean", "bn1.selected.running_mean"} <= moved
-    assert ("bn2.running_mean" in moved) == ("bn1.frozen.running_mean" in moved) == batch_statistics
+    assert {"bn9.running_mean", "bn1.batchnorm.running_mean"} <= moved
+    statistics = [state["bn1.batchnorm.running_mean"] for state in (before, after)]
+    followed = statistics[0] != statistics[1]
+    assert followed[:2].all() and followed[2:].all() == followed[2:].any() == batch_statistics
+    assert ("bn2.running_mean" in moved) == batch_statistics
     assert torch.equal(before["bn2.weight"], after["bn2.weight"])
+    assert torch.equal(before["bn1.batchnorm.weight"], after["bn1.batchnorm.weight"])
     assert count_parameters(network) == count_parameters(correct(net, {"conv1": [0, 1]}, also_train=("conv9",)))
     loaded = correction.load(net, correction.save(network.eval(), tmp_path / "n.safetensors"))
     assert loaded.correction == network.correction and torch.equal(loaded(images()), network(images()))
@@ -316,7 +448,7 @@ BAD_FILTERS = {
     "a list": (["conv1"], "list"),
     "unknown layer": ({"conv10": [0]}, "'conv10'"),
     "unknown layer without filters": ({"conv1": [0], "conv10": []}, "'conv10'"),
-    "no convolution": ({"bn1": [0]}, "BatchNorm2d"),
+    "no convolution": ({"bn1": [0]}, "KerasBatchNorm2d"),
     "beyond": ({"conv1": [0, 8]}, "0..7"),
     "negative": ({"conv1": [-1]}, "0..7"),
     "twice": ({"conv1": [1, 2, 1]}, "twice"),

@@ -15,6 +15,7 @@ from dclib.models import (
     AllConvNet,
     FrozenBatchNorm1d,
     FrozenBatchNorm2d,
+    KerasBatchNorm2d,
     Normalize,
     batchnorm_behind,
     count_parameters,
@@ -109,7 +110,7 @@ def test_finetune_counts_of_table_3(net, k, count):
 def test_the_original_is_not_changed(net):
     before = copy.deepcopy(net.state_dict())
     copied = trainable_copy(net, ["conv2"])
-    assert all(p.requires_grad for p in net.parameters()) and type(net.bn1) is nn.BatchNorm2d
+    assert all(p.requires_grad for p in net.parameters()) and type(net.bn1) is KerasBatchNorm2d
     with torch.no_grad():
         for value in copied.state_dict().values():
             value.zero_()
@@ -209,7 +210,7 @@ class Branching(nn.Module):
 def test_bad_layers(net):
     with refused("'conv10'", "AllConvNet", "conv1, conv2"):
         trainable_copy(net, ["conv10"])
-    with refused("'bn1'", "BatchNorm2d", "nn.Conv2d"):
+    with refused("'bn1'", "KerasBatchNorm2d", "nn.Conv2d"):
         trainable_copy(net, ["conv1", "bn1"])
     with refused("'normalize'", "Normalize"):
         named_conv(net, "normalize")

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from dclib.datasets import Split
 from dclib.distortions import gaussian_blur
 from dclib.models import trainable_copy
 from dclib.runs import Schedule
-from dclib.training import TOLERANCE, train
+from dclib.training import TOLERANCE, _Batches, augment, train
 
 PLAIN = Schedule(6, 10, 0.05, (4,), 3, augmentation="none")
 
@@ -40,7 +41,57 @@ def test_warm_up_and_decay():
         assert s.rate(i) == pytest.approx(base / (1 + 0.01 * i))
 
 
+def test_one_cycle_rises_and_falls_to_zero():
+    s = schedule(iterations=120, learning_rate=0.3, drops=(), warm_up=20, shape="one-cycle")
+    rates = np.array([s.rate(i) for i in range(120)])
+    assert rates.argmax() == 20 and rates.max() == pytest.approx(0.3) and rates.min() > 0
+    np.testing.assert_allclose(np.diff(rates[:21]), 0.3 / 21)
+    angles = np.arange(100) / 100 * np.pi
+    np.testing.assert_allclose(rates[20:], 0.15 * (1 + np.cos(angles)))
+    assert rates[-1] < 0.001 * rates.max()
+
+
+@pytest.mark.parametrize("changes", [{"shape": "triangle"}, {"shape": "one-cycle", "drops": (2,)}, {"warm_up": 7},
+                                     {"warm_up": -1}])
+def test_schedules_that_cannot_be(changes):
+    with refused("schedule" if "shape" not in changes or "drops" in changes else "shape"):
+        schedule(**{"drops": ()} | changes)
+
+
 # ---------------------------------------------------------------- mini-batches
+
+@pytest.mark.parametrize("distortion", ["blur", "awgn"])
+def test_images_are_cropped_before_they_are_distorted(distortion):
+    data = Split(torch.randint(0, 256, (40, 3, 40, 48), dtype=torch.uint8), torch.arange(40) % 10)
+    s = schedule(iterations=1, batch_size=40, crop=32, mixture="each by chance")
+    batches = _Batches(data, s, 3, distortion, (2.0,), torch.device("cpu"), blur_of_bytes=True)
+    images, labels = batches.draw(0)
+    order = batches._sample(0)
+    cropped = data.images[order][..., 4:36, 8:40].numpy()
+    same = [np.array_equal(image, before) for image, before in zip(images.numpy(), cropped)]
+    assert images.shape == (40, 3, 32, 32) and 10 < sum(same) < 30
+    if distortion == "blur":  # OpenCV's blur of bytes rounds; its kernel has 8 bits, ours is exact
+        for image, before, kept in zip(images.numpy(), cropped, same):
+            if not kept:
+                planes = [cv2.GaussianBlur(plane, (9, 9), 2.0, None, 2.0, cv2.BORDER_CONSTANT) for plane in before]
+                assert np.abs(image - np.stack(planes)).max() <= 1 and np.array_equal(image, np.rint(image))
+    with refused("40x48", "64x64"):
+        _Batches(data, schedule(crop=64), 3, None, (), torch.device("cpu")).draw(0)
+
+
+@pytest.mark.parametrize("height, width", [(64, 256), (96, 32), (50, 50)])
+def test_rotations_keep_a_disc_round(height, width):
+    rows, columns = np.mgrid[:height, :width]
+    disc = (rows - height / 2 + 0.5) ** 2 + (columns - width / 2 + 0.5) ** 2 < 12**2
+    images = torch.from_numpy(disc).float().expand(60, 1, height, width)
+    whole = 0
+    for turned in augment(images, "rotate-shift-flip", torch.Generator().manual_seed(0))[:, 0].numpy():
+        found = np.argwhere(turned > 0.5)
+        if found.min() > 0 and found[:, 0].max() < height - 1 and found[:, 1].max() < width - 1:  # not shifted out
+            whole += 1
+            assert all(abs(length - 24) <= 2 for length in np.ptp(found, axis=0) + 1)
+    assert whole > 10
+
 
 class Seen(nn.Module):
     """Remembers the mini-batches that it is trained on."""
@@ -132,7 +183,7 @@ def test_clean_training_sees_clean_images_only():
 # ---------------------------------------------------------------- steps
 
 def train_by_hand(model, batches, s, penalty=lambda model: 0.0):
-    """SGD with Nesterov momentum as the textbook has it, on a loss with its penalties written out; gives the losses."""
+    """SGD with Nesterov momentum as Keras has it, on a loss with its penalties written out; gives the losses."""
     losses = []
     parameters = [p for p in model.parameters() if p.requires_grad]
     velocity = [torch.zeros_like(p) for p in parameters]
@@ -141,8 +192,8 @@ def train_by_hand(model, batches, s, penalty=lambda model: 0.0):
         loss = F.cross_entropy(model(images), labels) + penalty(model)
         rate = s.rate(i)
         for p, v, g in zip(parameters, velocity, torch.autograd.grad(loss, parameters)):
-            v.mul_(0.9).add_(g)
-            p.data -= rate * (g + 0.9 * v)
+            v.mul_(0.9).sub_(rate * g)  # the rate is inside: a velocity keeps its size when the rate falls
+            p.data += 0.9 * v - rate * g
         losses.append(loss.item())
     return losses
 
@@ -168,7 +219,7 @@ def check_equal(model, other):
         assert torch.allclose(value.double(), expected.double(), rtol=1e-3, atol=1e-5), name
 
 
-def test_steps_equal_textbook_sgd_with_l2():
+def test_steps_equal_sgd_by_hand_with_l2():
     model, data = small_net(), data_of()
     by_hand = copy.deepcopy(model)
     s = schedule(iterations=4, evaluate_every=4, decay=0.1, learning_rate=0.02, drops=(2,),
@@ -181,7 +232,7 @@ def test_steps_equal_textbook_sgd_with_l2():
     check_equal(model, by_hand)
 
 
-def test_steps_equal_textbook_sgd_with_a_slower_layer():
+def test_steps_equal_sgd_by_hand_with_a_slower_layer():
     """A layer with a factor learns as one whose gradients are multiplied by it, momentum and all."""
     model, data = small_net(), data_of()
     by_hand = copy.deepcopy(model)
@@ -193,7 +244,7 @@ def test_steps_equal_textbook_sgd_with_a_slower_layer():
     assert not torch.equal(model.conv2.weight, small_net().conv2.weight)
 
 
-def test_steps_equal_textbook_sgd_with_l1_on_the_units():
+def test_steps_equal_sgd_by_hand_with_l1_on_the_units():
     data = data_of()
     model = correct(small_net(), {"conv1": [0, 2], "conv4": [1]}, UnitDesign(3, input_batchnorm=True), also_train=["conv9"])
     by_hand = copy.deepcopy(model)

@@ -45,7 +45,7 @@ def _make_training(run: Run, store: Store, device: torch.device, deadline: float
     model, progress, data = trained(run, store, device, deadline, report)
     started = time.monotonic()
     test = test_images(run, data)
-    correct = correct_predictions(model, test, run.distortion, run.sigmas)
+    correct = correct_predictions(model, test, run.distortion, run.sigmas, blur_of_bytes=run.blur_of_bytes)
     store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
     outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
                "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model),
@@ -63,7 +63,8 @@ def trained(run: Run, store: Store, device: torch.device, deadline: float | None
     data = data_for(run)
     model = untrained(run, store).to(device)
     progress = train(model, data.train, validation_images(run, data), run.schedule, seed=run.seed,
-                     distortion=run.distortion, sigmas=run.sigmas, precision=run.precision,
+                     distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes,
+                     precision=run.precision,
                      checkpoint=store.checkpoint(run), deadline=deadline, report=report)
     return model, progress, data
 
@@ -81,7 +82,8 @@ def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[
         restoring += time.monotonic() - began
         return restored
 
-    correct = correct_predictions(model, test, run.distortion, run.sigmas, restore=restore if run.restoration else None)
+    correct = correct_predictions(model, test, run.distortion, run.sigmas, blur_of_bytes=run.blur_of_bytes,
+                                  restore=restore if run.restoration else None)
     per_image = {"restoration_seconds_per_image": restoring / (len(test) * len(run.sigmas))} if run.restoration else {}
     outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
                "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model)}
@@ -144,7 +146,7 @@ def _make_transfer(run: Run, store: Store, device: torch.device, *_) -> tuple[di
     draws = [transfer.draw_split(labels, run.seed * transfer.SPLITS + number) for number in range(transfer.SPLITS)]
     model = network(run.base, store, device)
     features = transfer.features_per_level(model, collection.images.images, run.features, run.distortion or "blur",
-                                           run.sigmas, seed=run.seed)
+                                           run.sigmas, seed=run.seed, blur_of_bytes=run.blur_of_bytes)
     found = transfer.transfer_accuracy(features, labels, draws, trained_on=run.trained_on, seed=run.seed)
     outcome = {"accuracy": found.accuracy.mean(0).round(6).tolist(), "splits": found.accuracy.round(6).tolist(),
                "costs": list(found.costs), "images": len(labels), "parameters_trained": None}
@@ -159,7 +161,7 @@ def _make_embedding(run: Run, store: Store, device: torch.device, *_) -> tuple[d
     test = test_images(run, data)
     chosen = test.take(torch.isin(test.labels, torch.tensor(run.shown)).nonzero().flatten())
     features = transfer.features_per_level(network(run.base, store, device), chosen.images, run.features, run.distortion,
-                                           run.sigmas, seed=run.seed).numpy()
+                                           run.sigmas, seed=run.seed, blur_of_bytes=run.blur_of_bytes).numpy()
     labels = chosen.labels.numpy()
     perplexity = min(30, (len(labels) - 1) / 4)
     points = [TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(level) for level in features]

@@ -99,7 +99,8 @@ def pairs(run: Run, images: Split, device: torch.device, first: int = 0) -> tupl
     `first` is as in `distorted_copies`: where `images` begin among all those that are ranked on.
     """
     return (images.images.to(device, torch.float32),
-            distorted_copies(images, run.distortion, run.sigmas, device=device, first=first))
+            distorted_copies(images, run.distortion, run.sigmas, device=device, first=first,
+                             blur_of_bytes=run.blur_of_bytes))
 
 
 @lru_cache(maxsize=2)
@@ -120,7 +121,7 @@ def untrained(run: Run, store: Store) -> nn.Module:
         model = _empty(run)
         if run.trunk:
             load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
-        return trainable_copy(model, run.layers) if run.layers else model
+        return trainable_copy(model, run.layers, batch_statistics=run.batch_statistics) if run.layers else model
     base = network(run.base, store)
     if run.selection is None:
         return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)

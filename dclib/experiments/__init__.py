@@ -36,8 +36,11 @@ __all__ = ["CHOICES", "CONV", "DRAWS", "FRACTIONS", "HALVES", "MAIN", "METHODS",
 TARGETS = (*cifar100.TARGETS, *imagenet.TARGETS)
 #: The halves of the paper by their data set, each a name for all of its tables and figures.
 HALVES = {"cifar100": cifar100.TARGETS, "imagenet": imagenet.TARGETS}
-#: The first seed of these comes before the second seed of any; the others follow.
+#: The main tables: rankings, swaps, and all rows of Tables 1 to 4.
 MAIN = cifar100.TARGETS[:6]
+#: What is made with the first seed, in the order of its value.
+STAGES = (MAIN, ("table5", "table6", "figure9"), tuple(t for t in imagenet.TARGETS if t not in imagenet.TRANSFER),
+          tuple(imagenet.TRANSFER), ("audit", "budget"))
 
 
 def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[str, list[Run]]:
@@ -69,13 +72,20 @@ def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = 
             add(needed)
         ordered.setdefault(run.id, run)
 
-    seeds = p.seeds if seeds is None else seeds
-    main, others = ([t for t in targets if (t in MAIN) == wanted] for wanted in (True, False))
-    # A whole first seed of the main tables before the second, and all of them before the rest.
-    for group, seed in [(main, s) for s in seeds] + [(others, s) for s in seeds]:
-        for target in group:
-            for label, runs in rows(target, p, (seed,)).items():
-                if not (label.startswith("random_") and seed != seeds[0]):
+    def wanted(target: str, seed: int) -> bool:
+        scale = imagenet.SCALES.get(p.name)
+        if target in imagenet.TARGETS and seeds is None and scale and seed not in scale.seeds:
+            return False
+        return target in targets and (seed == first or target not in cifar100.FIRST_SEED)
+
+    first, *others = p.seeds if seeds is None else seeds
+    stages = [(stage, [first]) for stage in STAGES]
+    stages.insert(3, ((*MAIN, "table5"), others))  # spread over trainings, before what rests on them
+    stages.append((TARGETS, others))
+    for stage, its_seeds in stages:
+        for seed in its_seeds:
+            for target in (t for t in stage if wanted(t, seed)):
+                for runs in rows(target, p, (seed,)).values():
                     for run in runs:
                         add(run)
     return list(ordered.values())

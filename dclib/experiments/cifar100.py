@@ -7,12 +7,14 @@ from dclib import datasets
 from dclib.correction import RELEASED_CIFAR100, UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
-from dclib.runs import FRACTIONS, Run, Schedule, Selection
+from dclib.runs import FRACTIONS, SEMANTICS, Run, Schedule, Selection
 
 CONV = tuple(f"conv{i}" for i in range(1, 10))
 TOP = CONV[6:]
-#: l2 coefficients of the released baseline; fine-tuned layers keep theirs.
+#: l2 coefficients of the released baseline; fine-tuned layers keep theirs. DeepCorrect's networks have one for all, which
+#: acts on what -c variants train and is else reported in the loss alone.
 RELEASED_L2 = tuple((layer, 3e-4 if layer in CONV[:6] else 1e-4) for layer in CONV)
+DEEPCORRECT_L2 = tuple((layer, 1e-4) for layer in CONV)
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Profile:
     """One scale at which the paper's runs are made.
 
     `narrow` and `wide` are the corrected filters of conv1..3 and conv4..6, `score` is what filters are ranked by.
-    `stand_in` says in a few words how the profile differs from the paper; empty where it does not.
+    `baseline_layers` are those that the baseline trains. `stand_in` says in a few words how the profile differs from the
+    paper; empty where it does not.
     """
 
     name: str
@@ -33,61 +36,79 @@ class Profile:
     baseline: Schedule
     finetune: Schedule
     deepcorrect: Schedule
-    deep_warm_up: int
     ranking_images: int
     ranking_split: str
     seeds: tuple[int, ...]
+    deep_warm_up: int = 0
     photographs: tuple[int, ...] = ()
     validation_images: int | None = None
     batchnorm_momentum: float = 0.01
     precision: str = "float32"
     score: str = "relative_error"
     stand_in: str = ""
-    batch_statistics: bool = False
-
-
-def _schedules(iterations: int, batch: int, evaluate_every: int, **common) -> tuple[Schedule, Schedule]:
-    """Finetune-k's and Deepcorr-k's schedule: four equal parts, the rate x0.1 after each (Section 5.1.1)."""
-    quarters = tuple(iterations * part // 4 for part in (1, 2, 3))
-    finetune = Schedule(iterations, batch, 0.01, quarters, evaluate_every, decay=1e-5, l2=RELEASED_L2, **common)
-    return finetune, replace(finetune, learning_rate=0.1, l1=1e-5)
+    batch_statistics: bool = True
+    baseline_layers: tuple[str, ...] = ()
 
 
 def _paper() -> Profile:
+    """The released schedules: steps of a tenth (Section 5.1.1)."""
     per_epoch = 176  # 45,000 images in batches of 256
     baseline = Schedule(110 * per_epoch, 256, 0.1, tuple(per_epoch * e for e in (30, 60, 90)), per_epoch,
                         augmentation="rotate-shift-flip", l2=RELEASED_L2)
-    # 40 "epochs" of 90,000 samples, as released: twice the passes that the text names.
-    finetune, deepcorrect = _schedules(40 * 360, 250, 360, augmentation="rotate-shift-flip")
-    return Profile("paper", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect, 360,
-                   10, "train", (0, 1, 2), precision="bfloat16")
+    # 40 "epochs" of 90,000 samples, as released: twice the passes that the text names. Four equal parts.
+    finetune = Schedule(40 * 360, 250, 0.01, (10 * 360, 20 * 360, 30 * 360), 360, decay=1e-5,
+                        augmentation="rotate-shift-flip", l2=RELEASED_L2)
+    deepcorrect = replace(finetune, learning_rate=0.1, l2=DEEPCORRECT_L2, l1=1e-5)
+    return Profile("paper", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
+                   10, "train", (0, 1, 2), deep_warm_up=360, precision="bfloat16")
+
+
+def _one_cycle(iterations: int, batch: int, peak: float, looks: int, **more) -> Schedule:
+    """A short training: the rate rises over the first sixth, and falls to zero."""
+    return Schedule(iterations, batch, peak, (), -(-iterations // looks), shape="one-cycle", warm_up=iterations // 6, **more)
+
+
+def _retraining(iterations: int, batch: int, looks: int, finetune: float, deepcorrect: float) -> tuple[Schedule, Schedule]:
+    """Finetune-k's and Deepcorr-k's schedule with their peak rates: the same images for both."""
+    return (_one_cycle(iterations, batch, finetune, looks, l2=RELEASED_L2),
+            _one_cycle(iterations, batch, deepcorrect, looks, l2=DEEPCORRECT_L2, l1=1e-5))
+
+
+# Peak rates of the short schedules were chosen on held-out training images, from as many candidates for Finetune as for
+# DeepCorrect and with the same images: `python -m benchmarks.peak_rates`; what was tried stands in benchmarks/results.
+
+
+def _short_training() -> Profile:
+    baseline = _one_cycle(16 * 176, 256, 0.2, 8, l2=RELEASED_L2)
+    finetune, deepcorrect = _retraining(1000, 125, 8, 0.03, 0.1)
+    return Profile("short-training", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
+                   5, "train", (0,), validation_images=1000, stand_in="the paper's own network, trained for a short time")
 
 
 def _small() -> Profile:
-    baseline = Schedule(1400, 256, 0.1, (840, 1190), 175, l2=RELEASED_L2)
-    finetune, deepcorrect = _schedules(500, 250, 125)
+    baseline = _one_cycle(15 * 176, 256, 0.2, 8, l2=RELEASED_L2)
+    finetune, deepcorrect = _retraining(1000, 125, 8, 0.03, 0.1)
     return Profile("small", "cifar100", 100, 32, 16, 32, UnitDesign(width=16, input_batchnorm=True), baseline,
-                   finetune, deepcorrect, 12, 10, "train", (0,), validation_images=2000,
-                   stand_in="CIFAR-100 at a third of the width (32, 64 channels), units of width 16 on half the "
-                            "filters, 500 iterations a run")
+                   finetune, deepcorrect, 10, "train", (0, 1, 2), validation_images=1000,
+                   stand_in="CIFAR-100 at a third of the width (32, 64 channels), units of width 16 on half the filters")
 
 
 def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: int, retrain: int, batch: int,
                  per_class: int, seeds: tuple[int, ...]) -> Profile:
-    schedule = Schedule(baseline, batch, 0.1, (baseline * 3 // 5, baseline * 17 // 20), -(-baseline // 4),
-                        l2=RELEASED_L2)
-    finetune, deepcorrect = _schedules(retrain, batch, -(-retrain // 4))
+    finetune, deepcorrect = _retraining(retrain, batch, 4, 0.03, 0.1)
     return Profile(name, "photographs", len(datasets.PHOTOGRAPHS), width, width // 2, width,
-                   UnitDesign(width=16, input_batchnorm=True), schedule, finetune, deepcorrect, retrain // 40,
+                   UnitDesign(width=16, input_batchnorm=True, batchnorm_momentum=0.1),
+                   _one_cycle(baseline, batch, 0.1, 4, l2=RELEASED_L2), finetune, deepcorrect,
                    per_class, "train", seeds, photographs=counts, batchnorm_momentum=0.1,
                    stand_in=f"{len(datasets.PHOTOGRAPHS)} classes of patches from photographs, {width} and "
-                            f"{2 * width} channels, {retrain} iterations a run")
+                            f"{2 * width} channels")
 
 
 PROFILES = {
     "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 50, 1, (0,)),
     "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 200, 64, 128, 5, (0,)),
     "small": _small,
+    "short-training": _short_training,
     "imagenet20": lambda: replace(_paper(), name="imagenet20"),  # paper's CIFAR-100 half; ImageNet has a stand-in
     "paper": _paper,
 }
@@ -95,7 +116,7 @@ PROFILES = {
 
 @lru_cache
 def profile(name: str) -> Profile:
-    """The profile called `name`: smoke, miniature, small, imagenet20 or paper."""
+    """The profile called `name`: smoke, miniature, small, short-training, imagenet20 or paper."""
     if name not in PROFILES:
         raise InputError(f"profile: expected one of {', '.join(PROFILES)}, got {name!r}.")
     return PROFILES[name]()
@@ -103,7 +124,8 @@ def profile(name: str) -> Profile:
 
 def _common(p: Profile, seed: int) -> dict:
     return {"dataset": p.dataset, "fingerprint": fingerprint(p), "classes": p.classes, "width": p.width, "seed": seed,
-            "photographs": p.photographs, "batchnorm_momentum": p.batchnorm_momentum, "precision": p.precision}
+            "photographs": p.photographs, "batchnorm_momentum": p.batchnorm_momentum, "precision": p.precision,
+            "semantics": SEMANTICS}
 
 
 @lru_cache
@@ -122,7 +144,8 @@ def _levels(distortion: str) -> dict:
 
 def baseline(p: Profile, seed: int = 0) -> Run:
     """The network trained on clean images."""
-    return Run("train", "Baseline", **_common(p, seed), schedule=p.baseline, validation_images=p.validation_images)
+    return Run("train", "Baseline", **_common(p, seed), layers=p.baseline_layers, schedule=p.baseline,
+               validation_images=p.validation_images, batch_statistics=bool(p.baseline_layers))
 
 
 def baseline_under(p: Profile, distortion: str, seed: int = 0) -> Run:
@@ -186,15 +209,17 @@ def unit_variants(p: Profile, distortion: str, seed: int = 0) -> dict[str, Run]:
                                   for kind, design in designs.items()}
 
 
-#: Where the paper's text and the released code differ, by the name of the choice; and one that neither speaks of.
-CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation", "batch statistics")
+#: Where the paper's text and the released code differ, by the name of the choice; and one that only the code makes.
+CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation", "frozen BatchNorm",
+           "untrained top")
 
 
 def as_in_the_text(p: Profile, choice: str) -> Profile:
     """`p` with one choice made as the paper's text has it instead of as the released code has it.
 
-    "batch statistics" lets frozen BatchNorms go on following the mini-batches, as Keras 1 does; neither text nor facts
-    about the code say which it was.
+    "frozen BatchNorm" keeps the statistics of frozen BatchNorms too, as Section 4.2 reads; released they follow the
+    mini-batches. "untrained top" is the other way round: the released script of the baseline leaves conv7, conv8 and conv9
+    at their initial draw. Whether the published baseline was made so is not known.
     """
     if choice == "score":
         return replace(p, score="priority")
@@ -205,23 +230,31 @@ def as_in_the_text(p: Profile, choice: str) -> Profile:
     if choice == "unit width":
         return replace(p, design=replace(p.design, width=None))
     if choice == "passes":
-        return replace(p, finetune=_half(p.finetune), deepcorrect=_half(p.deepcorrect))
+        return replace(p, finetune=shortened(p.finetune, 0.5), deepcorrect=shortened(p.deepcorrect, 0.5))
     if choice == "augmentation":
-        return replace(p, finetune=replace(p.finetune, augmentation="pad-crop-flip"),
-                       deepcorrect=replace(p.deepcorrect, augmentation="pad-crop-flip"))
-    if choice == "batch statistics":
-        return replace(p, batch_statistics=True)
+        other = "pad-crop-flip" if p.finetune.augmentation == "rotate-shift-flip" else "rotate-shift-flip"
+        return replace(p, finetune=replace(p.finetune, augmentation=other),
+                       deepcorrect=replace(p.deepcorrect, augmentation=other))
+    if choice == "frozen BatchNorm":
+        return replace(p, batch_statistics=False)
+    if choice == "untrained top":
+        return replace(p, baseline_layers=CONV[:6])
     raise InputError(f"choice: expected one of {', '.join(CHOICES)}, got {choice!r}.")
 
 
-def _half(schedule: Schedule) -> Schedule:
-    return replace(schedule, iterations=schedule.iterations // 2, drops=tuple(d // 2 for d in schedule.drops))
+def shortened(schedule: Schedule, share: float) -> Schedule:
+    """A complete schedule of the same shape with that share of the iterations."""
+    def cut(iterations: int) -> int:
+        return int(iterations * share)
+
+    return replace(schedule, iterations=cut(schedule.iterations), warm_up=cut(schedule.warm_up),
+                   drops=tuple(map(cut, schedule.drops)), evaluate_every=max(1, cut(schedule.evaluate_every)))
 
 
 def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: Selection) -> Run:
     layers = tuple(layer for layer, _ in selection.counts)
     schedule = p.deepcorrect
-    if len(layers) > 4:  # released: with more than four corrected layers the first epoch runs at 0.01
+    if len(layers) > 4 and p.deep_warm_up:  # released: with more than four corrected layers the first epoch runs at 0.01
         schedule = replace(schedule, warm_up=p.deep_warm_up, warm_up_rate=0.01)
     return Run("train", method, **_common(p, seed), **_levels(distortion), layers=layers, design=p.design,
                selection=selection, schedule=schedule, base=baseline(p, seed),
@@ -246,14 +279,21 @@ METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "
            "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
 SHARES = (6, 12, 24, 48)
 DRAWS = 10
-TARGETS = ("table1", "table2", "table3", "table4", "figure4", "figure5", "table5", "table6", "figure9", "audit")
+TARGETS = ("table1", "table2", "table3", "table4", "figure4", "figure5", "table5", "table6", "figure9", "audit", "budget")
+#: What is made with the first seed alone: draws and choices are compared there, not trainings.
+FIRST_SEED = ("table6", "figure9", "audit", "budget")
+#: Accuracy over the images that a training sees: networks, and shares of the profile's iterations.
+BUDGETED = tuple(f"{family}-{k}" for k in (1, 3, 6) for family in ("Finetune", "Deepcorr"))
+BUDGETS = (0.25, 0.5, 1.0)
 
 
 def rows(target: str, p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """The rows of one of `TARGETS`: {label: one run per seed}, labels as `verdicts` asks for them.
 
-    A random choice of filters has one run per draw, all with the first seed.
+    A random choice of filters has one run per draw, and `FIRST_SEED`'s targets have the first seed alone.
     """
+    if target in FIRST_SEED:
+        seeds = seeds[:1]
     if target in ("table1", "table2"):
         distortion = DISTORTIONS[int(target[-1]) - 1]
         return {"Baseline": [baseline_under(p, distortion, s) for s in seeds]}
@@ -270,7 +310,17 @@ def rows(target: str, p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]
     if target == "audit":
         return {f"{method} {d} {choice}": [method_run(as_in_the_text(p, choice), method, d, s) for s in seeds]
                 for method in ("Deepcorr-1", "Deepcorr-6c") for d in DISTORTIONS for choice in CHOICES}
+    if target == "budget":
+        return {f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
+                for d in DISTORTIONS for method in BUDGETED for share in BUDGETS}
     raise InputError(f"target: expected one of {', '.join(TARGETS)}, got {target!r}.")
+
+
+def with_budget(p: Profile, share: float) -> Profile:
+    """`p` with retrainings of that share of the iterations, each with a complete schedule of its own."""
+    if share == 1:
+        return p
+    return replace(p, finetune=shortened(p.finetune, share), deepcorrect=shortened(p.deepcorrect, share))
 
 
 def _local_6c(p: Profile, distortion: str, seed: int) -> Run:
@@ -281,8 +331,8 @@ def _first_layer_rows(p: Profile, seeds: tuple[int, ...], draws: int) -> dict[st
     labelled = {}
     for distortion in DISTORTIONS:
         for share in SHARES:
-            labelled[f"ranked_{share} {distortion}"] = [first_layer(p, "ranked", share, distortion, s) for s in seeds]
-        labelled[f"ranked_48_least {distortion}"] = [first_layer(p, "least", 48, distortion, s) for s in seeds]
+            labelled[f"ranked_{share} {distortion}"] = [first_layer(p, "ranked", share, distortion, seeds[0])]
+        labelled[f"ranked_48_least {distortion}"] = [first_layer(p, "least", 48, distortion, seeds[0])]
         for share in SHARES:
             labelled[f"random_{share} {distortion}"] = [first_layer(p, "random", share, distortion, seeds[0], draw)
                                                         for draw in range(draws)]

@@ -6,7 +6,7 @@ from dclib import datasets
 from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.distortions import DISTORTIONS, levels
 from dclib.models import TRUNK_SHA256, AlexNet
-from dclib.runs import FRACTIONS, Run, Schedule, Selection
+from dclib.runs import FRACTIONS, SEMANTICS, Run, Schedule, Selection
 from dclib.transfer import LAYERS
 
 CONV = AlexNet.correctable
@@ -21,9 +21,8 @@ TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "fig
            "table13", "table14", "table15", "figure10")
 #: How the networks of each scale differ from the paper's, which were a finished AlexNet in another layout.
 NETWORKS = {
-    "small": "20 ImageNet classes, new dense layers on BVLC's convolutions, 40 iterations of 50 images a run, filters "
-             "ranked on 20 images",
-    "imagenet20": "20 ImageNet classes, new dense layers on BVLC's convolutions, 1,250 iterations of 128 images a run",
+    "small": "20 ImageNet classes, new dense layers on BVLC's convolutions",
+    "imagenet20": "20 ImageNet classes, new dense layers on BVLC's convolutions",
     "paper": "new dense layers on BVLC's convolutions, read from a slightly coarse, product-quantised copy"}
 #: Section 5.3's tables, and the distortion of each.
 TRANSFER = {"table13": None, "table14": "blur", "table15": "awgn"}
@@ -41,9 +40,11 @@ SHOWN = {"imagenet20": (0, 10, 12, 13, 14, 15, 16, 17, 18, 19), "imagenet": tupl
 class Scale:
     """One scale of the ImageNet half: data, schedules, and what of it was cut.
 
-    `ranking_images` per class come from the training images, as in the paper's text; the released code takes them
-    from the test images. `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which
-    takes seconds an image; all when None.
+    `deepcorrect` is for units with BatchNorm, `without_batchnorm` for those without, which pass on the size of AlexNet's
+    outputs and diverge at the others' rate. `unit_momentum` is that of the units' BatchNorms. `ranking_images` per class
+    come from the training images, as in the paper's text; the released code takes them from the test images.
+    `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which takes seconds an image;
+    all when None.
     """
 
     name: str
@@ -52,8 +53,10 @@ class Scale:
     baseline: Schedule
     finetune: Schedule
     deepcorrect: Schedule
+    without_batchnorm: Schedule
     ranking_images: int
     seeds: tuple[int, ...]
+    unit_momentum: float = 0.01
     validation_images: int | None = None
     test_images: int | None = None
     rival_images: int | None = None
@@ -62,25 +65,36 @@ class Scale:
     whole_collections: bool = False
 
 
-def _scale(name: str, dataset: str, classes: int, iterations: int, batch: int, looks: int, baseline: int,
-           **more) -> Scale:
-    """The paper's schedule, shortened: the rate falls to a tenth after each 30 % of the iterations (Section 5.2.1)."""
-    common = {"augmentation": "rotate-shift-zoom-flip", "mixture": "each by chance"}
+#: What all trainings share: released are the middle 227 pixels, cut out before anything else, and this mixture.
+_COMMON = {"augmentation": "rotate-shift-zoom-flip", "mixture": "each by chance", "crop": 227}
+
+
+def _scale(name: str, dataset: str, classes: int, iterations: int, batch: int, looks: int, **more) -> Scale:
+    """The paper's schedule, or one in its proportions: the rate falls to a tenth after each 30 % (Section 5.2.1)."""
     drops = tuple(round(0.3 * iterations * part) for part in (1, 2, 3))
-    finetune = Schedule(iterations, batch, 0.001, drops, -(-iterations // looks), **common)
+    finetune = Schedule(iterations, batch, 0.001, drops, -(-iterations // looks), **_COMMON)
     # The pre-trained features are large: at 0.01 new dense layers diverge within 30 iterations.
-    first = Schedule(baseline, batch, 0.001, (baseline * 3 // 5, baseline * 17 // 20), -(-baseline // looks), **common)
-    return Scale(name, dataset, classes, first, finetune, replace(finetune, learning_rate=0.1, l1=1e-5), **more)
+    baseline = replace(finetune, drops=(iterations * 3 // 5, iterations * 17 // 20))
+    units = replace(finetune, learning_rate=0.1, l1=1e-5)
+    return Scale(name, dataset, classes, baseline, finetune, units, replace(units, learning_rate=0.01), **more)
+
+
+def _small() -> Scale:
+    """A short training in one cycle. Peak rates: `python -m benchmarks.peak_rates`, as for the CIFAR-100 half."""
+    def one_cycle(iterations: int, peak: float, **more) -> Schedule:
+        return Schedule(iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON,
+                        **more)
+
+    return Scale("small", "imagenet20", 20, one_cycle(240, 0.001), one_cycle(120, 0.001), one_cycle(120, 0.1, l1=1e-5),
+                 one_cycle(120, 0.003, l1=1e-5), ranking_images=5, seeds=(0,), unit_momentum=0.1, validation_images=5,
+                 rival_images=10, stand_in=NETWORKS["small"])
 
 
 SCALES = {scale.name: scale for scale in (
-    _scale("small", "imagenet20", 20, 40, 50, 4, 150, ranking_images=1, seeds=(0,), validation_images=2,
-           test_images=10, rival_images=1,
-           stand_in=f"{NETWORKS['small']}, 200 test images"),
-    _scale("imagenet20", "imagenet20", 20, 1250, 128, 10, 1250, ranking_images=5, seeds=(0, 1, 2), rival_images=10,
-           precision="bfloat16",
-           stand_in=NETWORKS["imagenet20"]),
-    _scale("paper", "imagenet", 1000, 62_500, 256, 50, 62_500, ranking_images=5, seeds=(0,), precision="bfloat16",
+    _small(),
+    _scale("imagenet20", "imagenet20", 20, 1250, 128, 10, ranking_images=5, seeds=(0, 1, 2), rival_images=10,
+           precision="bfloat16", stand_in=NETWORKS["imagenet20"]),
+    _scale("paper", "imagenet", 1000, 62_500, 256, 50, ranking_images=5, seeds=(0,), precision="bfloat16",
            whole_collections=True, stand_in=NETWORKS["paper"]),
 )}
 
@@ -88,7 +102,8 @@ SCALES = {scale.name: scale for scale in (
 def _common(s: Scale, seed: int) -> dict:
     return {"dataset": s.dataset, "fingerprint": datasets.fingerprint_of(s.dataset), "classes": s.classes, "width": 0,
             "seed": seed, "precision": s.precision, "network": "AlexNet", "layout": "caffe", "trunk": TRUNK_SHA256,
-            "validation_images": s.validation_images, "test_images": s.test_images}
+            "validation_images": s.validation_images, "test_images": s.test_images, "semantics": SEMANTICS,
+            "blur_of_bytes": True, "batch_statistics": True}
 
 
 def _levels(distortion: str) -> dict:
@@ -135,18 +150,15 @@ def swaps(s: Scale, distortion: str, seed: int = 0) -> Run:
 def deepcorrect(s: Scale, method: str, distortion: str, seed: int = 0, *, scope: str = "local") -> Run:
     """Deepcorr-5, its -no-bn, -lite and -bottleneck units, or Deepcorr-5c, which trains the dense layers too.
 
-    With scope "global" as many filters are taken as rank highest over all layers together (Table 9). Units without
-    BatchNorm pass on the size of AlexNet's outputs: at the released rate 0.1 they diverge, so they
-    start at 0.01, chosen on held-out training images. The dense layers of Deepcorr-5c learn at the rate of Finetune-8:
-    the paper gives none for them, and at that of the units they diverge.
+    With scope "global" as many filters are taken as rank highest over all layers together (Table 9). The dense layers of
+    Deepcorr-5c learn at the rate of Finetune-8: the paper gives none for them, and at that of the units they diverge.
     """
     top = DENSE if method == "Deepcorr-5c" else ()
-    units = ALEXNET_UNITS["Deepcorr-5" if top else method]
+    units = {layer: replace(design, batchnorm_momentum=s.unit_momentum)
+             for layer, design in ALEXNET_UNITS["Deepcorr-5" if top else method].items()}
     selection = Selection("ranked", scope, "relative_error", tuple(ALEXNET_FILTERS.items()))
     name = method if scope == "local" else f"{method} {scope}"
-    schedule = s.deepcorrect
-    if method == "Deepcorr-5-no-bn":
-        schedule = replace(schedule, learning_rate=0.01)
+    schedule = s.without_batchnorm if method == "Deepcorr-5-no-bn" else s.deepcorrect
     if top:
         slower = s.finetune.learning_rate / schedule.learning_rate
         schedule = replace(schedule, factors=tuple((layer, slower) for layer in top))
@@ -167,7 +179,7 @@ def transferred(s: Scale, method: str, dataset: str, distortion: str | None, see
     classes = {"caltech101": 101, "sun397": 18 if selected else 397}
     return Run("transfer", method, dataset, selected or datasets.whole_fingerprint(dataset), classes[dataset], 0, seed,
                **(_levels(distortion) if distortion else {}), base=networks[method](), network="AlexNet",
-               features=LAYERS[dataset], trained_on="all levels" if distortion else "clean")
+               semantics=SEMANTICS, blur_of_bytes=True, features=LAYERS[dataset], trained_on="all levels" if distortion else "clean")
 
 
 def _transfer_rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:

@@ -14,12 +14,14 @@ from dclib.models.networks import (
     Normalize,
     load_trunk,
 )
+from dclib.models.norms import KerasBatchNorm2d
 from dclib.models.surgery import (
     FrozenBatchNorm1d,
     FrozenBatchNorm2d,
     batchnorm_behind,
     count_parameters,
     frozen_batchnorm,
+    modules_by_name,
     multiply_adds,
     named_conv,
     replace_module,
@@ -29,8 +31,9 @@ from dclib.models.surgery import (
 )
 
 __all__ = ["CIFAR100_MEAN", "CIFAR100_STD", "IMAGENET_MEAN", "TRUNK_SHA256", "AlexNet", "AllConvNet", "CenterCrop",
-           "FrozenBatchNorm1d", "FrozenBatchNorm2d", "Normalize", "batchnorm_behind", "count_parameters", "frozen_batchnorm",
-           "load", "load_trunk", "multiply_adds", "named_conv", "replace_module", "selected_copy", "trace", "trainable_copy"]
+           "FrozenBatchNorm1d", "FrozenBatchNorm2d", "KerasBatchNorm2d", "Normalize", "batchnorm_behind",
+           "count_parameters", "frozen_batchnorm", "load", "load_trunk", "modules_by_name", "multiply_adds", "named_conv", "replace_module",
+           "selected_copy", "trace", "trainable_copy"]
 
 
 def load(name: str, *, distortion: str = "blur", profile: str | None = None, seed: int = 0) -> nn.Module:

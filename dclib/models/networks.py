@@ -11,6 +11,7 @@ from safetensors.torch import load as safetensors_load
 from torch import nn
 
 from dclib.errors import InputError
+from dclib.models.norms import KerasBatchNorm2d
 
 #: Mean and standard deviation per RGB channel of the 50,000 CIFAR-100 training images, on the 0..255 scale.
 CIFAR100_MEAN = (129.3, 124.1, 112.4)
@@ -37,7 +38,7 @@ class AllConvNet(nn.Module):
 
     Layers ``conv1``..``conv9`` have width, width, width, then five times 2 width, then `num_classes` filters;
     kernels are 3x3 except 1x1 in conv8 and conv9; conv3 and conv6 halve the resolution; conv7 has no padding
-    (8x8 to 6x6), as in the released code. BatchNorm's epsilon and momentum are Keras 1's defaults.
+    (8x8 to 6x6), as in the released code. BatchNorm is Keras 1's (`KerasBatchNorm2d`), and so are its epsilon and momentum.
 
     Args:
         num_classes: outputs; 100 in the paper.
@@ -66,7 +67,7 @@ class AllConvNet(nn.Module):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             nn.init.zeros_(conv.bias)
             setattr(self, f"conv{i}", conv)
-            setattr(self, f"bn{i}", nn.BatchNorm2d(filters, eps=1e-3, momentum=batchnorm_momentum))
+            setattr(self, f"bn{i}", KerasBatchNorm2d(filters, eps=1e-3, momentum=batchnorm_momentum))
             channels = filters
         self.depth = len(plan)
 

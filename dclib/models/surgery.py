@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from dclib.errors import InputError
+from dclib.models.norms import KerasBatchNorm2d
 
 
 def multiply_adds(module: nn.Module, *shape: int) -> int:
@@ -57,9 +58,14 @@ class FrozenBatchNorm1d(_Frozen, nn.BatchNorm1d):
     """`FrozenBatchNorm2d` for the dense layers of a classifier."""
 
 
+def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
+    """All modules of `model` under every name that they have: a module may be registered in several places."""
+    return dict(model.named_modules(remove_duplicate=False))
+
+
 def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
     """The convolution called `layer` in `model`, or `InputError` naming what is there instead."""
-    modules = dict(model.named_modules())
+    modules = modules_by_name(model)
     convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
     if layer not in modules:
         raise InputError(f"layer {layer!r}: expected the name of a convolution of {type(model).__name__}, "
@@ -76,13 +82,13 @@ def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> d
     Read off the traced graph, so it does not depend on names. A model that torch.fx cannot trace has to be
     wrapped so that it can.
     """
-    modules = dict(model.named_modules())
+    modules = modules_by_name(model)
     found = {}
     for node in trace(model).nodes:
         if node.op == "call_module" and isinstance(modules.get(node.target), (nn.BatchNorm1d, nn.BatchNorm2d)):
             source = node.all_input_nodes[0]
-            if source.op == "call_module" and source.target in layers and len(source.users) == 1:
-                found[source.target] = node.target
+            if source.op == "call_module" and len(source.users) == 1:
+                found |= {name: node.target for name in layers if modules.get(name) is modules[source.target]}
     return found
 
 
@@ -105,23 +111,41 @@ class LeafTracer(torch.fx.Tracer):
 def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, batch_statistics: bool = False) -> nn.Module:
     """A copy of `model` in which only `layers` and the BatchNorm behind them require gradients.
 
-    This is Finetune-k when `layers` are the first k convolutions (Section 5.1.1). Every other BatchNorm is
-    replaced by a `FrozenBatchNorm2d` (`FrozenBatchNorm1d` behind dense layers). With `batch_statistics` only their
-    scale and shift are frozen: in training they normalise by the mini-batch and update their running statistics, as
-    Keras 1 lets frozen layers do.
+    This is Finetune-k when `layers` are the first k convolutions (Section 5.1.1).
+
+    Args:
+        layers: names of convolutions or dense layers; where a module has several names, any of them.
+        batch_statistics: False freezes every other module with running statistics: ``train()`` does not reach it, and
+            its statistics stand still. That is the paper's text, which keeps everything else fixed. True freezes only its
+            scale and shift: in training it normalises by the mini-batch and updates its statistics. That is what Keras 1
+            does with a frozen layer, and so what the released code trained.
     """
+    modules = modules_by_name(model)
     for layer in layers:
-        if not isinstance(dict(model.named_modules()).get(layer), nn.Linear):
+        if not isinstance(modules.get(layer), nn.Linear):
             named_conv(model, layer)
     behind = batchnorm_behind(model, layers) if layers else {}
-    trained = {*layers, *behind.values()}
+    trained_names = {*layers, *behind.values()}
     copied = copy.deepcopy(model)
-    for name, module in list(copied.named_modules()):
+    trained = {module for name, module in modules_by_name(copied).items() if name in trained_names}
+    for module in list(copied.modules()):
         for parameter in module.parameters(recurse=False):
-            parameter.requires_grad_(name in trained)
-        if type(module) in _FROZEN and name not in trained and module.track_running_stats and not batch_statistics:
-            replace_module(copied, name, frozen_batchnorm(module))
+            parameter.requires_grad_(module in trained)
+    for name, module in list(copied.named_modules()):
+        if module not in trained and not batch_statistics and _has_running_statistics(module):
+            if type(module) in _FROZEN:
+                replace_module(copied, name, frozen_batchnorm(module))
+            else:  # a class of the user's own: who knows what else it does
+                module.register_forward_pre_hook(_in_evaluation)
     return copied
+
+
+def _has_running_statistics(module: nn.Module) -> bool:
+    return getattr(module, "track_running_stats", False) is True and module.running_mean is not None
+
+
+def _in_evaluation(module: nn.Module, inputs: tuple) -> None:
+    module.eval()
 
 
 def selected_copy(model: nn.Module, filters: dict[str, Sequence[int]]) -> nn.Module:
@@ -164,7 +188,7 @@ class _SelectedRows(nn.Module):
         return whole[self.index]
 
 
-_FROZEN = {nn.BatchNorm1d: FrozenBatchNorm1d, nn.BatchNorm2d: FrozenBatchNorm2d}
+_FROZEN = {nn.BatchNorm1d: FrozenBatchNorm1d, nn.BatchNorm2d: FrozenBatchNorm2d, KerasBatchNorm2d: FrozenBatchNorm2d}
 
 
 def frozen_batchnorm(batchnorm: nn.BatchNorm1d | nn.BatchNorm2d) -> FrozenBatchNorm1d | FrozenBatchNorm2d:
@@ -176,6 +200,8 @@ def frozen_batchnorm(batchnorm: nn.BatchNorm1d | nn.BatchNorm2d) -> FrozenBatchN
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` where `model` has the submodule `name`."""
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, module)
+    """Put `module` where `model` has the submodule `name`, and under every other name that this has."""
+    old = model.get_submodule(name)
+    for parent in list(model.modules()):
+        for attribute in [attribute for attribute, child in parent._modules.items() if child is old]:
+            setattr(parent, attribute, module)

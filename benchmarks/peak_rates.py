@@ -1,0 +1,102 @@
+"""Which peak rate each family of networks learns best with in a short schedule, by held-out training images alone.
+
+usage: python -m benchmarks.peak_rates PROFILE [--half cifar100] [--share 0.5] [--results FOLDER]
+
+Every family of a half of the paper tries equally many rates, with equal images and equal schedules: the profile's own
+shape with `share` of its iterations. The rates of `dclib.experiments` are the best ones here. No test image is seen.
+Networks and rankings that they start from are read from the results folder, or made.
+"""
+
+import argparse
+import json
+import platform
+from dataclasses import replace
+
+import torch
+
+from benchmarks.measure import FOLDER
+from dclib import experiments
+from dclib.environment import environment
+from dclib.errors import InputError
+from dclib.execution import obtain
+from dclib.execution.parts import data_for, untrained, validation_images
+from dclib.experiments import cifar100, imagenet
+from dclib.results import Store
+from dclib.runs import Run
+from dclib.training import Diverged, train
+
+#: Candidates per family of each half, in equal number: a rate and a third of it up or down.
+CANDIDATES = {
+    "cifar100": {"Finetune": (0.003, 0.01, 0.03, 0.1), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
+    "imagenet": {"Finetune-8": (0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3),
+                 "Deepcorr-5-no-bn": (0.001, 0.003, 0.01)},
+}
+#: The networks of a family of CIFAR-100's half that try a rate: few and many layers.
+DEPTHS = (1, 6)
+
+
+def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[Run]]]:
+    """{family: {rate: runs that try it}}."""
+    found: dict[str, dict[float, list[Run]]] = {}
+    for family, rates in CANDIDATES[half].items():
+        found[family] = {}
+        for rate in rates:
+            if half == "imagenet":
+                s = imagenet.SCALES[profile]
+                run = (imagenet.finetune(s, "blur") if family == "Finetune-8" else imagenet.deepcorrect(s, family, "blur"))
+                runs = [run]
+            else:
+                runs = [experiments.method_run(experiments.profile(profile), f"{family}-{k}", "blur") for k in DEPTHS]
+            found[family][rate] = [replace(run, schedule=replace(cifar100.shortened(run.schedule, share),
+                                                                 learning_rate=rate)) for run in runs]
+    return found
+
+
+def held_out(run: Run, store: Store) -> float | None:
+    """The best validation accuracy of a training, mean over levels; None where it diverged."""
+    data = data_for(run)
+    try:
+        progress = train(untrained(run, store), data.train, validation_images(run, data), run.schedule, seed=run.seed,
+                         distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes)
+    except Diverged:
+        return None
+    return progress.best_accuracy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("profile", choices=[name for name, p in experiments.PROFILES.items()
+                                            if p().finetune.shape == "one-cycle"])
+    parser.add_argument("--half", choices=CANDIDATES, default="cifar100")
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--family", help="try this family alone, and keep what is written of the others")
+    parser.add_argument("--results")
+    options = parser.parse_args()
+    if options.half == "imagenet" and options.profile not in imagenet.SCALES:
+        raise SystemExit(str(InputError(f"profile: expected one with an ImageNet half, got {options.profile}.")))
+    torch.set_num_threads(1)
+    store = Store(options.results)
+    path = FOLDER / f"peak-rates-{options.profile}-{options.half}-{platform.machine()}.json"
+    for family, rates in trials(options.half, options.profile, options.share).items():
+        if options.family not in (None, family):
+            continue
+        accuracies = {}
+        for rate, runs in rates.items():
+            for run in runs:
+                for needed in run.needs:
+                    obtain(needed, store)
+                accuracies[f"{run.method}, peak {rate:g}"] = found = held_out(run, store)
+                print(f"{run.method}, peak {rate:g}: {found}", flush=True)
+        _keep(path, options, family, accuracies)
+
+
+def _keep(path, options: argparse.Namespace, family: str, accuracies: dict[str, float | None]) -> None:
+    content = json.loads(path.read_text()) if path.exists() else {"suite": "peak-rates", "families": {}}
+    content |= {"profile": options.profile, "half": options.half, "share_of_iterations": options.share,
+                "environment": environment()}
+    content["families"][family] = accuracies
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
