@@ -21,6 +21,21 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
                   labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
     """Algorithm 1: top-1 accuracy after each single filter's distorted output was swapped for its clean one.
 
+    Arguments and errors are those of `correct_after_swaps`, whose mean over the images this is. Images that do not fit
+    on the device at all levels together can come in parts: the mean of the parts' accuracies, weighted by their numbers
+    of images, is the accuracy.
+
+    Returns:
+        {layer: float64 array [filters, levels]}, accuracies in 0..1.
+    """
+    correct = correct_after_swaps(model, layers, clean, distorted, labels, batch_size=batch_size)
+    return {layer: bits.mean(axis=-1) for layer, bits in correct.items()}
+
+
+def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
+                        labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+    """Which images are classified correctly after each single filter's distorted output was swapped for its clean one.
+
     Args:
         model: any network that torch.fx can trace; used as in evaluation, not changed.
         layers: names of convolutions.
@@ -29,12 +44,9 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
         labels: int64 [M].
         batch_size: how many (image, filter) pairs run through the later layers at once.
 
-    Images that do not fit on the device at all levels together can come in parts: the mean of the parts' accuracies,
-    weighted by their numbers of images, is the accuracy.
-
     Returns:
-        {layer: float64 array [filters, levels]}, accuracies in 0..1. Swapping before or behind BatchNorm, ReLU and
-        pooling is the same, for they act on each channel by itself.
+        {layer: bool array [filters, levels, M]}. Swapping before or behind BatchNorm, ReLU and pooling is the same, for
+        they act on each channel by itself.
 
     Raises:
         InputError: shapes that do not fit, NaN, an unknown layer, a layer that is no convolution, a model that
@@ -43,7 +55,7 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
     _check_pairs(clean, distorted, labels, batch_size)
     layers = tuple(dict.fromkeys(layers))
     network = SwapNetwork(model, layers)
-    correct = {layer: torch.zeros(network.filters(layer), len(distorted), dtype=torch.int64) for layer in layers}
+    correct = {layer: np.empty((network.filters(layer), len(distorted), len(clean)), dtype=bool) for layer in layers}
     chunk = min(len(clean), 250)
     with torch.inference_mode():
         for start in range(0, len(clean), chunk):
@@ -52,27 +64,41 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
             for level, images in enumerate(distorted[:, rows]):
                 activations = network.activations(images)
                 for layer in layers:
-                    correct[layer][:, level] += network.swap_each(layer, undistorted, activations, labels[rows],
-                                                                  batch_size)
-    return {layer: (counts.double() / len(clean)).numpy() for layer, counts in correct.items()}
+                    correct[layer][:, level, rows] = network.swap_each(layer, undistorted, activations, labels[rows],
+                                                                       batch_size)
+    return correct
 
 
 def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
                         distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
     """Top-1 accuracy after swapping the outputs of several filters of one layer together (Figures 4 and 5).
 
-    Args:
-        choices: {layer: choices of its filters}; each choice is a swap of its own.
-        model, clean, distorted, labels, batch_size: as in `swap_accuracy`; a batch is of images.
+    Arguments are those of `correct_after_joint_swaps`, whose mean over the images this is.
 
     Returns:
         {layer: float64 array [choices, levels]}, accuracies in 0..1.
+    """
+    correct = correct_after_joint_swaps(model, choices, clean, distorted, labels, batch_size=batch_size)
+    return {layer: bits.mean(axis=-1) for layer, bits in correct.items()}
+
+
+def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
+                              distorted: torch.Tensor, labels: torch.Tensor, *,
+                              batch_size: int = 500) -> dict[str, np.ndarray]:
+    """Which images are classified correctly after swapping the outputs of several filters of one layer together.
+
+    Args:
+        choices: {layer: choices of its filters}; each choice is a swap of its own.
+        model, clean, distorted, labels, batch_size: as in `correct_after_swaps`; a batch is of images.
+
+    Returns:
+        {layer: bool array [choices, levels, M]}.
     """
     _check_pairs(clean, distorted, labels, batch_size)
     network = SwapNetwork(model, tuple(choices))
     indices = {layer: [_check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
                for layer, chosen in choices.items()}
-    correct = {layer: np.zeros((len(chosen), len(distorted))) for layer, chosen in choices.items()}
+    correct = {layer: np.empty((len(chosen), len(distorted), len(clean)), dtype=bool) for layer, chosen in choices.items()}
     with torch.inference_mode():
         for start in range(0, len(clean), batch_size):
             rows = slice(start, start + batch_size)
@@ -82,8 +108,8 @@ def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[i
                 for layer, chosen in indices.items():
                     for number, index in enumerate(chosen):
                         predicted = network.swap_together(layer, undistorted, activations, index)
-                        correct[layer][number, level] += (predicted == labels[rows]).sum().item()
-    return {layer: counts / len(clean) for layer, counts in correct.items()}
+                        correct[layer][number, level, rows] = (predicted == labels[rows]).cpu()
+    return correct
 
 
 def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *,

@@ -221,13 +221,13 @@ def _read(path: Path) -> Record:
 
 
 def pack_bits(correct: np.ndarray) -> dict:
-    """Correctness bits [levels, images] as a JSON-ready, compressed value."""
+    """Bits of any shape, such as correctness [levels, images], as a JSON-ready, compressed value."""
     packed = zlib.compress(np.packbits(np.asarray(correct, dtype=bool), axis=None).tobytes(), 9)
     return {"shape": list(correct.shape), "zlib_base64": base64.b64encode(packed).decode()}
 
 
 def unpack_bits(packed: dict) -> np.ndarray:
-    """The inverse of `pack_bits`: bool [levels, images]."""
+    """The inverse of `pack_bits`: a bool array."""
     count = int(np.prod(packed["shape"]))
     raw = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib_base64"])), dtype=np.uint8)
     return np.unpackbits(raw, count=count).astype(bool).reshape(packed["shape"])

@@ -100,20 +100,17 @@ class SwapNetwork:
         return kept
 
     def swap_each(self, layer: str, clean: dict, distorted: dict, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
-        """How many images are classified correctly after each filter's swap: int64 [filters]."""
+        """Which images are classified correctly after each filter's swap: bool [filters, B] on the CPU."""
         cut = self.cuts[layer]
         difference = clean[cut.swapped] - distorted[cut.swapped]
-        unchanged = (distorted[self.output].argmax(1) == labels)
-        correct = unchanged.sum().cpu().repeat(difference.shape[1])
+        correct = (distorted[self.output].argmax(1) == labels).repeat(difference.shape[1], 1)
         # Pairs filter by filter: neighbouring pairs share weights.
         filters, images = torch.nonzero(difference.flatten(2).abs().amax(2).T, as_tuple=True)
         for start in range(0, len(filters), batch_size):
             f, m = filters[start:start + batch_size], images[start:start + batch_size]
             value = self._swapped_value(cut, clean, distorted, difference, f, m)
-            predicted = self._run_from(layer, value, distorted, m).argmax(1)
-            gained = (predicted == labels[m]).long() - unchanged[m].long()
-            correct.index_add_(0, f.cpu(), gained.cpu())
-        return correct
+            correct[f, m] = self._run_from(layer, value, distorted, m).argmax(1) == labels[m]
+        return correct.cpu()
 
     def swap_together(self, layer: str, clean: dict, distorted: dict, index: torch.Tensor) -> torch.Tensor:
         """Predicted classes [B] after swapping all filters in `index` at once."""

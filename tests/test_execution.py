@@ -15,7 +15,7 @@ from dclib import distributed, execution, ranking
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
 from dclib.execution import makers, obtain
-from dclib.results import Store
+from dclib.results import Store, unpack_bits
 from dclib.runs import Run, Schedule, Selection
 
 # ---------------------------------------------------------------- rankings, a part of the images at a time
@@ -55,6 +55,23 @@ def test_a_ranking_in_parts_is_the_ranking_of_all_images_at_once(few, distortion
     assert len(np.unique(expected["0"])) > 4  # swaps matter
 
 
+def test_a_ranking_tells_of_each_image_what_each_swap_changed(few, store):
+    model, split = few
+    outcome, _ = makers._make_ranking(ranked("awgn"), store, torch.device("cpu"), None, None)
+    clean, distorted = split.images.float(), distorted_copies(split, "awgn", LEVELS["awgn"])
+    after = ranking.correct_after_swaps(model, ["0", "2"], clean, distorted, split.labels)
+    before = unpack_bits(outcome["correct_before"])
+    with torch.inference_mode():
+        expected = [model(level).argmax(1) == split.labels for level in (clean, *distorted)]
+    assert np.array_equal(before, torch.stack(expected)) and before.mean(1)[1:].round(6).tolist() == (
+        outcome["distorted_accuracy"])
+    for layer, bits in after.items():
+        changed = unpack_bits(outcome["changed"][layer])
+        assert changed.shape == (len(bits), 2, len(split)) and changed.any()
+        assert np.array_equal(changed ^ before[1:], bits)
+        assert (changed ^ before[1:]).mean(2).round(6).tolist() == outcome["swap_accuracy"][layer]
+
+
 def test_swaps_in_parts_are_the_swaps_of_all_images_at_once(few, store, monkeypatch):
     model, split = few
     run = Run("swap", "Figures 4 and 5", "d", "f" * 64, 2, 2, 0, "awgn", LEVELS["awgn"], layers=("0",),
@@ -65,6 +82,10 @@ def test_swaps_in_parts_are_the_swaps_of_all_images_at_once(few, store, monkeypa
                                            distorted_copies(split, "awgn", LEVELS["awgn"]), split.labels)
     outcome, _ = makers._make_swaps(run, store, torch.device("cpu"))
     assert outcome["accuracy"] == {"0": expected["0"].round(6).tolist()} and len(np.unique(expected["0"])) > 1
+    right = unpack_bits(outcome["correct_after"]["0"])
+    assert right.shape == (2, 2, len(split)) and np.array_equal(right.mean(2), expected["0"])
+    assert unpack_bits(outcome["correct_before"]).mean(1).round(6).tolist() == [
+        round(outcome["clean_accuracy"], 6), *outcome["distorted_accuracy"]]
 
 
 def test_only_one_part_of_the_images_is_distorted_at_a_time(few, store, monkeypatch):

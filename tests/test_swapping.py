@@ -9,7 +9,13 @@ from support import refused, settled
 from swap_networks import CLASSES, NETWORKS, Grouped
 from torch import nn
 
-from dclib.ranking import accuracy_per_level, joint_swap_accuracy, swap_accuracy
+from dclib.ranking import (
+    accuracy_per_level,
+    correct_after_joint_swaps,
+    correct_after_swaps,
+    joint_swap_accuracy,
+    swap_accuracy,
+)
 from dclib.swapping import SwapNetwork
 
 # ---------------------------------------------------------------- Algorithm 1, naively
@@ -23,6 +29,10 @@ def outputs_of(model, layer, images):
 
 
 def accuracy_after_swap(model, layer, filters, clean, distorted, labels):
+    return correct_after_swap(model, layer, filters, clean, distorted, labels).double().mean().item()
+
+
+def correct_after_swap(model, layer, filters, clean, distorted, labels):
     """One level, one full pass: the outputs of `filters` are replaced by those for the clean images."""
     undistorted = outputs_of(model, layer, clean)
 
@@ -34,7 +44,7 @@ def accuracy_after_swap(model, layer, filters, clean, distorted, labels):
     hook = model.get_submodule(layer).register_forward_hook(swap)
     predicted = model(distorted.clone()).argmax(1)
     hook.remove()
-    return (predicted == labels).double().mean().item()
+    return predicted == labels
 
 
 @torch.inference_mode()
@@ -107,6 +117,21 @@ def test_equal_to_the_naive_loop(cases, name):
         assert np.array_equal(fast[layer][chosen], slow)
         seen |= set(slow.flatten())
     assert len(seen) > 1  # swaps matter
+
+
+@torch.inference_mode()
+def test_each_image_is_right_where_the_naive_loop_has_it_right(cases):
+    model, _, clean, distorted, labels = cases("grouped")
+    model = copy.deepcopy(model).eval()
+    choices = {"features.0": [[0], [3, 1]], "features.7": [[1], [], [2, 0, 1]]}
+    together = correct_after_joint_swaps(model, choices, clean, distorted, labels, batch_size=4)
+    alone = correct_after_swaps(model, list(choices), clean, distorted, labels, batch_size=7)
+    for layer, chosen in choices.items():
+        filters = range(model.get_submodule(layer).out_channels)
+        for found, swaps in ((alone[layer], [[f] for f in filters]), (together[layer], chosen)):
+            slow = [[correct_after_swap(model, layer, swap, clean, level, labels).numpy() for level in distorted]
+                    for swap in swaps]
+            assert found.dtype == bool and found.shape == (len(swaps), 2, 9) and np.array_equal(found, slow)
 
 
 @pytest.mark.parametrize("name", ["AllConvNet", "grouped", "used twice", "in place", "sized", "shared",

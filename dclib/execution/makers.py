@@ -12,7 +12,7 @@ from torch import nn
 from dclib import datasets, ranking, restoration, transfer
 from dclib.correction import unit_shares
 from dclib.datasets import Collection, Dataset, Split
-from dclib.evaluation import correct_predictions
+from dclib.evaluation import correct_on, correct_predictions
 from dclib.execution.parts import (
     check_fingerprint,
     data_for,
@@ -94,8 +94,10 @@ def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float 
                   report: Report | None) -> tuple[dict, dict]:
     started = time.monotonic()
     model = network(run.base, store, device)
-    found, shared = _accuracy_after(partial(ranking.swap_accuracy, model, run.layers), run, model)
-    outcome = {"swap_accuracy": found} | shared
+    before, after, shared = _correct_around(partial(ranking.correct_after_swaps, model, run.layers), run, model)
+    # Few swaps change an answer: written as changes, the bits need a third of the room.
+    outcome = {"swap_accuracy": _accuracies(after),
+               "changed": {layer: pack_bits(bits != before[1:]) for layer, bits in after.items()}} | shared
     if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
         outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
     return outcome, {"seconds": time.monotonic() - started}
@@ -107,35 +109,41 @@ def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict,
     priorities = priorities_of(store.get(run.ranking), run.selection.score, run.layers)
     choices = {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
                for layer in run.layers}
-    found, shared = _accuracy_after(partial(ranking.joint_swap_accuracy, model, choices), run, model)
-    return {"accuracy": found} | shared, {"seconds": time.monotonic() - started}
+    _, after, shared = _correct_around(partial(ranking.correct_after_joint_swaps, model, choices), run, model)
+    outcome = {"accuracy": _accuracies(after), "correct_after": {layer: pack_bits(bits) for layer, bits in after.items()}}
+    return outcome | shared, {"seconds": time.monotonic() - started}
 
 
-def _accuracy_after(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module) -> tuple[dict, dict]:
-    """What `swap` finds per layer on the images that `run` ranks on, and what both kinds of swaps record beside it."""
+def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:
+    """{layer: accuracies [swaps, levels]} of bits [swaps, levels, images]."""
+    return {layer: bits.mean(axis=-1).round(6).tolist() for layer, bits in correct.items()}
+
+
+def _correct_around(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module
+                    ) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
+    """Which of the images that `run` ranks on are right before and after its swaps, and what is recorded of both kinds.
+
+    Bits before the swaps [1 + levels, images], level 0 clean, and per layer after each of them [swaps, levels, images].
+    """
     data = data_for(run)
     images = ranking_images(run, data)
-    right: dict[str, np.ndarray] = {}  # how many images, per layer after its swaps
-    right_before = 0
-    for first in range(0, len(images), _AT_ONCE):
-        part = images.take(torch.arange(first, min(first + _AT_ONCE, len(images))))
-        found, before = _accuracy_on(swap, run, model, part, first)
-        # Whole numbers again, so that the sum over the parts is exact.
-        right = {layer: right.get(layer, 0) + np.rint(values * len(part)) for layer, values in found.items()}
-        right_before = right_before + np.rint(before * len(part))
-    before = right_before / len(images)
-    return ({layer: (counts / len(images)).round(6).tolist() for layer, counts in right.items()},
-            {"clean_accuracy": before[0].item(), "distorted_accuracy": before[1:].round(6).tolist(),
-             "images": len(images)} | _left_out(data))
+    starts = range(0, len(images), _AT_ONCE)
+    parts = [_correct_on_part(swap, run, model, images.take(torch.arange(first, min(first + _AT_ONCE, len(images)))), first)
+             for first in starts]
+    before = np.concatenate([bits for bits, _ in parts], axis=-1)
+    after = {layer: np.concatenate([bits[layer] for _, bits in parts], axis=-1) for layer in run.layers}
+    accuracy = before.mean(axis=-1)
+    return before, after, {"correct_before": pack_bits(before), "clean_accuracy": accuracy[0].item(),
+                           "distorted_accuracy": accuracy[1:].round(6).tolist(), "images": len(images)} | _left_out(data)
 
 
-def _accuracy_on(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module, part: Split,
-                 first: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Accuracies after each swap per layer, and before it at level 0, 1, ...; the distorted images are gone on return."""
+def _correct_on_part(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module, part: Split,
+                     first: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Bits before and after each swap for one part of the images; the distorted ones are gone on return."""
     device = next(model.parameters()).device
     (clean, distorted), labels = pairs(run, part, device, first), part.labels.to(device)
-    before = [ranking.accuracy_per_level(model, levels, labels) for levels in (clean[None], distorted)]
-    return swap(clean, distorted, labels), np.concatenate(before)
+    before = [correct_on(model, levels, labels).numpy() for levels in (clean[None], distorted)]
+    return np.concatenate(before), swap(clean, distorted, labels)
 
 
 def _make_transfer(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
