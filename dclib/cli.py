@@ -9,6 +9,9 @@ from dclib.errors import InputError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for input that the user can mend, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a pipe on Windows, or the C locale, has no sign for all that we print
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     try:
         options.act(options)
@@ -30,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("list", help="which tables and figures there are, and how much of each was run")
     _common(listing)
+    listing.add_argument("--missing", action="store_true",
+                         help="what lacks records, how long that will take, and the command that makes it")
     listing.set_defaults(act=_list)
 
     run = commands.add_parser("run", help="make the runs behind tables and figures that have no record yet")
@@ -40,8 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
     run.add_argument("--time-budget", metavar="9m", help="stop after this long, with a checkpoint")
     run.add_argument("--recompute", action="store_true", help="make runs again although they have records")
-    run.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the runs (default 1)")
-    run.add_argument("--quiet", action="store_true", help="no progress bars")
+    run.add_argument("--jobs", type=int, default=1, metavar="N", help="runs made at once, a process each (default 1)")
+    run.add_argument("--threads", type=int, metavar="N", help="cores of each job (default: 1 with several jobs, else all)")
+    run.add_argument("--nice", type=int, metavar="N",
+                     help="how far jobs stand back behind other processes, 0 to 19 (default: 10 with several jobs, else 0)")
+    run.add_argument("--quiet", action="store_true", help="no line of progress")
     run.set_defaults(act=_run)
 
     show = commands.add_parser("show", help="print a table beside the paper's numbers")
@@ -70,13 +78,34 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     from dclib.experiments import TARGETS, profile, queue
+    from dclib.missing import about_unasked
     from dclib.results import Store
     p, store = profile(options.profile), Store(options.results)
-    for target in TARGETS:
+    if options.missing:
+        _list_missing(options.profile, store)
+    for target in TARGETS if not options.missing else ():
         if not (runs := queue((target,), p)):
             continue  # this profile has no ImageNet half
         there = sum(store.get(run) is not None for run in runs)
         print(f"{target:16} {there:3} of {len(runs):3} runs recorded")
+    if sentence := about_unasked(store):
+        print(sentence)
+
+
+def _list_missing(profile_name: str, store) -> None:
+    from dclib.forecast import Forecast, duration
+    from dclib.missing import missing
+    from dclib.results import published
+    lacking = missing(profile_name, store, Forecast([*store.readable(), *published().readable()]))
+    for found in lacking:
+        print(f"{found.name}: {len(found.runs)} run{'s' * (len(found.runs) > 1)}, {found.expected}: {found.command}")
+    seconds, unknown = sum(found.seconds for found in lacking), sum(found.unknown for found in lacking)
+    if not lacking:
+        print(f"Nothing is missing in profile {profile_name}.")
+    elif len(lacking) > 1:
+        known = f"about {duration(seconds)} with one job" if seconds else ""
+        rest = f"{unknown} run{'s' * (unknown > 1)} of unknown length" if unknown else ""
+        print(f"All together: {' and '.join(filter(None, (known, rest)))}.")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -84,6 +113,7 @@ def _run(options: argparse.Namespace) -> None:
 
     from dclib import distributed
     from dclib.experiments import HALVES, TARGETS, profile, queue
+    from dclib.missing import about_unasked
     from dclib.results import Store
     from dclib.sweep import parse_duration, sweep
     targets = [t for name in options.targets or ["cifar100"] for t in HALVES.get(name, (name,))]
@@ -94,8 +124,6 @@ def _run(options: argparse.Namespace) -> None:
     seeds = tuple(options.seeds) if options.seeds else None
     if bad := [seed for seed in seeds or () if not 0 <= seed < 2**32]:
         raise InputError(f"seeds: expected whole numbers from 0 to 2**32 - 1, got {bad[0]}.")
-    if options.jobs < 1:
-        raise InputError(f"jobs: expected one process or more, got {options.jobs}.")
     device = distributed.start(device)
     if distributed.count() > 1 and options.jobs > 1:
         raise InputError(f"jobs: expected 1 under torchrun, got {options.jobs}; its processes share each run.")
@@ -103,12 +131,15 @@ def _run(options: argparse.Namespace) -> None:
     runs = queue(tuple(targets), profile(options.profile), seeds)
     first = distributed.rank() == 0
     swept = sweep(runs, store, device=device, time_budget=budget, recompute=options.recompute,
-                  progress=first and not options.quiet, jobs=options.jobs, **({} if first else {"say": str}))
+                  progress=first and not options.quiet, jobs=options.jobs, threads=options.threads, nice=options.nice,
+                  gentle=True, **({} if first else {"say": str}))
     distributed.stop()
     if not first:
         return
     ending = "; the time budget ended, the same command goes on" if swept.out_of_time else ""
     print(f"{swept.done} of {swept.done + swept.left} runs recorded in {store.folder}{ending}.")
+    if sentence := about_unasked(store):
+        print(sentence)
 
 
 def _show(options: argparse.Namespace) -> None:

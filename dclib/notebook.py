@@ -1,12 +1,12 @@
 """What every notebook of the book opens with: where its live runs are kept, how they are made, how text is shown."""
 
 import html
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dclib import settings
 from dclib.experiments import Profile, profile
 from dclib.figures import CAPTION
 from dclib.judgement import judge_in_miniature, signed, styled_verdicts
@@ -54,8 +54,8 @@ def live_folder(profile_name: str) -> Path:
     """
     if profile_name not in ("smoke", "miniature"):
         return results_folder()
-    if folder := os.environ.get("DCLIB_MINIATURE"):
-        return Path(folder).expanduser()
+    if folder := settings.folder("DCLIB_MINIATURE"):
+        return folder
     return results_folder().parent / profile_name
 
 

@@ -4,7 +4,7 @@ Algorithm 1 asks for one forward pass per filter; `swapping` says how less gives
 `borda_count` are the ranking of a neighbouring work, which needs no labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,11 @@ from dclib.errors import InputError, check_images
 from dclib.swapping import SwapNetwork
 
 SCORES = ("priority", "relative_error")
+#: Images whose swaps are done together, so that a part of Algorithm 1 takes less than a minute; fewer where they are large.
+_PART, _LARGE_PART, _LARGE = 100, 20, 128
+
+#: Which part of a ranking: the layer, the level, the first image.
+Place = tuple[str, int, int]
 
 
 def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
@@ -52,21 +57,33 @@ def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Te
         InputError: shapes that do not fit, NaN, an unknown layer, a layer that is no convolution, a model that
             cannot be traced.
     """
+    return _whole(swaps_in_parts(model, layers, clean, distorted, labels, batch_size=batch_size), distorted)
+
+
+def swaps_in_parts(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
+                   labels: torch.Tensor, *, batch_size: int = 500, known: Collection[Place] = ()
+                   ) -> Iterator[tuple[Place, torch.Tensor]]:
+    """`correct_after_swaps` part by part, for rankings that are stopped and go on.
+
+    Args:
+        known: places that are left out.
+
+    Yields:
+        ((layer, level, first image), bool tensor [filters, images]), with the images up to the next of `part_starts`.
+    """
     _check_pairs(clean, distorted, labels, batch_size)
     layers = tuple(dict.fromkeys(layers))
     network = SwapNetwork(model, layers)
-    correct = {layer: np.empty((network.filters(layer), len(distorted), len(clean)), dtype=bool) for layer in layers}
-    chunk = min(len(clean), 250)
-    with torch.inference_mode():
-        for start in range(0, len(clean), chunk):
-            rows = slice(start, start + chunk)
-            undistorted = network.activations(clean[rows])
-            for level, images in enumerate(distorted[:, rows]):
-                activations = network.activations(images)
-                for layer in layers:
-                    correct[layer][:, level, rows] = network.swap_each(layer, undistorted, activations, labels[rows],
-                                                                       batch_size)
-    return correct
+
+    def swap(layer: str, *values) -> torch.Tensor:
+        return network.swap_each(layer, *values, batch_size)
+
+    yield from _in_parts(network, layers, clean, distorted, labels, swap, known, len(clean))
+
+
+def part_starts(images: torch.Tensor, count: int) -> range:
+    """Where the parts begin that `count` images like `images` [.., H, W] are cut into."""
+    return range(0, count, _LARGE_PART if images.shape[-1] > _LARGE else _PART)
 
 
 def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
@@ -94,22 +111,50 @@ def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequ
     Returns:
         {layer: bool array [choices, levels, M]}.
     """
+    return _whole(joint_swaps_in_parts(model, choices, clean, distorted, labels, batch_size=batch_size), distorted)
+
+
+def joint_swaps_in_parts(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
+                         distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 500,
+                         known: Collection[Place] = ()) -> Iterator[tuple[Place, torch.Tensor]]:
+    """`correct_after_joint_swaps` part by part, as `swaps_in_parts` has it; no part has more than `batch_size` images."""
     _check_pairs(clean, distorted, labels, batch_size)
     network = SwapNetwork(model, tuple(choices))
     indices = {layer: [_check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
                for layer, chosen in choices.items()}
-    correct = {layer: np.empty((len(chosen), len(distorted), len(clean)), dtype=bool) for layer, chosen in choices.items()}
-    with torch.inference_mode():
-        for start in range(0, len(clean), batch_size):
-            rows = slice(start, start + batch_size)
-            undistorted = network.activations(clean[rows])
-            for level, images in enumerate(distorted[:, rows]):
-                activations = network.activations(images)
-                for layer, chosen in indices.items():
-                    for number, index in enumerate(chosen):
-                        predicted = network.swap_together(layer, undistorted, activations, index)
-                        correct[layer][number, level, rows] = (predicted == labels[rows]).cpu()
-    return correct
+
+    def swap(layer: str, undistorted: dict, activations: dict, those: torch.Tensor) -> torch.Tensor:
+        predicted = [network.swap_together(layer, undistorted, activations, index) for index in indices[layer]]
+        return torch.stack(predicted) == those if predicted else torch.empty(0, len(those), dtype=torch.bool)
+
+    yield from _in_parts(network, tuple(choices), clean, distorted, labels, swap, known, batch_size)
+
+
+@torch.inference_mode()
+def _in_parts(network: SwapNetwork, layers: tuple[str, ...], clean: torch.Tensor, distorted: torch.Tensor,
+              labels: torch.Tensor, swap: Callable[..., torch.Tensor], known: Collection[Place], most: int
+              ) -> Iterator[tuple[Place, torch.Tensor]]:
+    """Activations once for all swaps of a part; none for parts that are all known."""
+    size = min(part_starts(clean, len(clean)).step, most)
+    for start in range(0, len(clean), size):
+        rows, undistorted = slice(start, start + size), None
+        for level, images in enumerate(distorted[:, rows]):
+            left = [layer for layer in layers if (layer, level, start) not in known]
+            if not left:
+                continue
+            undistorted = undistorted or network.activations(clean[rows])
+            activations = network.activations(images)
+            for layer in left:
+                yield (layer, level, start), swap(layer, undistorted, activations, labels[rows])
+
+
+def _whole(parts: Iterator[tuple[Place, torch.Tensor]], distorted: torch.Tensor) -> dict[str, np.ndarray]:
+    """{layer: bool array [swaps, levels, M]} of parts."""
+    whole: dict[str, np.ndarray] = {}
+    for (layer, level, start), bits in parts:
+        correct = whole.setdefault(layer, np.empty((len(bits), *distorted.shape[:2]), dtype=bool))
+        correct[:, level, start:start + bits.shape[1]] = bits.cpu().numpy()
+    return whole
 
 
 def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dclib import settings
 from dclib.errors import InputError
 from dclib.runs import Run
 
@@ -129,6 +130,14 @@ class Store:
         """All records in the folder, sorted by id; a bad one is an error."""
         return [_read(path) for path in sorted(self.folder.glob("*.json"))]
 
+    def readable(self) -> list[Record]:
+        """The records in the folder that are whole, sorted by id; for those who can do without the others."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            with suppress(InputError, FileNotFoundError):
+                found.append(_read(path))
+        return found
+
     def export(self, archive: str | Path, weights: str = "baselines") -> int:
         """Put all records into one zip file, with what another machine needs to go on; returns how many records.
 
@@ -177,11 +186,16 @@ class Store:
 
 def results_folder() -> Path:
     """Where records lie: the environment variable DCLIB_RESULTS, else data/results of this checkout."""
-    if folder := os.environ.get("DCLIB_RESULTS"):
-        return Path(folder).expanduser()
+    if folder := settings.folder("DCLIB_RESULTS"):
+        return folder
     if (_ROOT / "pyproject.toml").exists():
         return _ROOT / "data" / "results"
-    return Path.home() / ".cache" / "dclib" / "results"
+    return settings.home("DCLIB_RESULTS") / "results"
+
+
+def published() -> Store:
+    """The records that came with this checkout; an empty folder where there is none."""
+    return Store(_ROOT / "data" / "results")
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -1,22 +1,28 @@
 """A queue of runs, made one after another; it can be stopped at any moment and shared by several processes."""
 
-import multiprocessing
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing.queues import SimpleQueue
 
 import torch
-from tqdm import tqdm
 
-from dclib.environment import check_device, commit
+from dclib import distributed
+from dclib.deadlines import Deadline
+from dclib.environment import check_device, commit, free_bytes
 from dclib.errors import InputError
-from dclib.execution import BusyError, obtain
-from dclib.results import Store
+from dclib.execution import BusyError, found, obtain
+from dclib.forecast import Forecast
+from dclib.progress import Progress, Silent, line_about
+from dclib.queueing import Queue
+from dclib.results import Store, published
 from dclib.runs import Run
 from dclib.training import Diverged, OutOfTime
+from dclib.workers import Pool, Terms
+
+#: Seconds between two looks for what other processes are making.
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -34,99 +40,135 @@ def say_at_once(line: str) -> None:
 
 
 def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget: float | None = None,
-          recompute: bool = False, progress: bool = True, jobs: int = 1,
-          say: Callable[[str], None] = say_at_once) -> Swept:
-    """Make every run of `runs` that has no record yet, in order, skipping what another process is making.
+          recompute: bool = False, progress: bool = True, jobs: int = 1, threads: int | None = None, nice: int | None = None,
+          gentle: bool = False, say: Callable[[str], None] = say_at_once) -> Swept:
+    """Make every run of `runs` that has no record yet, the most valuable ones first, each after what it needs.
+
+    A run that another process is making, in this sweep or another one that shares the folder, is left to it, and others
+    are made meanwhile.
 
     Args:
-        time_budget: seconds; the training under way then writes its checkpoint and the sweep ends.
+        time_budget: seconds; the runs under way then write their checkpoints and the sweep ends.
         recompute: make runs again although they have records.
-        progress: show a bar per training.
-        jobs: processes that share the runs, and the processor cores. Small networks leave a GPU idle and two cores
-            waiting for each other.
+        progress: show one line about all of it.
+        jobs: how many runs are made at once, each in a process of its own where there are several. Small networks leave
+            a GPU idle and several cores waiting for each other. A process that is killed costs its run alone, which is
+            taken up again from its checkpoint.
+        threads: cores of each job; one where there are several jobs, all where there is one.
+        nice: how far jobs stand back behind other processes, 0 to 19; 10 where there are several jobs.
+        gentle: a first Ctrl-C ends the sweep with checkpoints, only a second one at once.
 
-    Killed at any moment, the same call goes on: finished runs are found, a training resumes from its checkpoint.
+    Killed at any moment, the same call goes on: finished runs are found, the others resume from their checkpoints.
 
     Raises:
-        InputError: at once, for bad input; at the end, where trainings diverged: they are said, and left out with what
-            needs them.
+        InputError: at once, for bad input; at the end, where trainings diverged or processes died of a run: these are
+            said, and left out with what needs them.
+        KeyboardInterrupt: after Ctrl-C.
     """
     check_device(device)
     commit()  # read now: the checkout may change while the sweep runs
-    if jobs > 1:
-        return _share(runs, store, device, time_budget, recompute, jobs)
-    deadline = None if time_budget is None else time.monotonic() + time_budget
-    waiting, done, diverged = list(runs), 0, set()
-    while waiting:
-        busy: list[Run] = []
-        for position, run in enumerate(waiting):
-            chain = _chain(run)
-            if not diverged.isdisjoint(chain):
-                continue
-            try:
-                made = recompute or store.get(run) is None
-                with _Bar(run, progress and made) as bar:
-                    for current in chain if made else (run,):
-                        record = obtain(current, store, device=device, recompute=recompute and current is run,
-                                        deadline=deadline, report=bar.report)
-                if made:
-                    say(f"{run}: {_summary(record.outcome)}, {record.cost['seconds']:.0f} s, record {run.id}")
-                done += 1
-            except BusyError:
-                busy.append(run)
-            except Diverged as error:
-                diverged.add(current)
-                say(f"{current}: {error}")
-            except OutOfTime:
-                return Swept(done, len(busy) + len(waiting) - position, True)
-        if len(busy) == len(waiting):
-            if deadline is not None and time.monotonic() > deadline:
-                return Swept(done, len(busy), True)
-            time.sleep(2)
-        waiting = busy
-    if diverged:
-        raise InputError(f"sweep: expected every training to converge, got {len(diverged)} that did not, which have no "
-                         "record; choose lower learning rates for them.")
-    return Swept(done, 0, False)
+    _check(jobs, threads, nice, recompute)
+    # Under torchrun as process 0 sees it, so that all have the same queue.
+    queue = Queue(runs, lambda run: bool(distributed.agreed(found(run, store) is not None)), again=recompute)
+    known = [*store.readable(), *published().readable()] if queue.waiting and (progress or jobs > 1) else []
+    forecast = Forecast(known, device)
+    line = (Progress if progress else Silent)(queue, forecast, jobs)
+    deadline = Deadline(time_budget)
+
+    def speak(text: str) -> None:
+        line.clear()
+        say(text)
+
+    with deadline.brought_forward_by_interrupt() if gentle and distributed.count() == 1 else nullcontext():
+        if jobs == 1:
+            ended = _alone(queue, store, device, deadline, line, speak, threads)
+        else:
+            ended = _share(queue, store, device, deadline, line, speak, Terms(store.folder, device, threads or 1,
+                                                                              10 if nice is None else nice))
+    line.clear()
+    if deadline.interrupted:
+        raise KeyboardInterrupt
+    return ended
 
 
-def _share(runs: Sequence[Run], store: Store, device: str, time_budget: float | None, recompute: bool,
-           jobs: int) -> Swept:
-    """Let `jobs` processes sweep the same queue; the locks of the runs keep them apart."""
-    if recompute:
-        raise InputError("jobs: expected one process with recompute, for several would each make every run again.")
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    problems = context.SimpleQueue()
-    workers = [context.Process(target=_work, args=(list(runs), store.folder, device, time_budget, threads, problems))
-               for _ in range(jobs)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    if not problems.empty():
-        raise InputError(problems.get())
-    left = sum(store.get(run) is None for run in runs)
-    if left and time_budget is None:
-        raise InputError(f"jobs: expected every process to end well, got {left} runs without a record; the same command "
-                         "goes on.")
-    return Swept(len(runs) - left, left, left > 0)
+def _check(jobs: int, threads: int | None, nice: int | None, recompute: bool) -> None:
+    if jobs < 1:
+        raise InputError(f"jobs: expected one process or more, got {jobs}.")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: expected one for each job or more, got {threads}.")
+    if nice is not None and not 0 <= nice <= 19:
+        raise InputError(f"nice: expected 0 (as others) to 19 (behind all others), got {nice}.")
+    if recompute and jobs > 1:
+        raise InputError(f"jobs: expected one process with recompute, got {jobs}.")
 
 
-def _work(runs: list[Run], folder: os.PathLike, device: str, time_budget: float | None, threads: int,
-          problems: SimpleQueue) -> None:
-    torch.set_num_threads(threads)
-    try:
-        sweep(runs, Store(folder), device=device, time_budget=time_budget, progress=False)
-    except InputError as error:
-        problems.put(str(error))
-    except KeyboardInterrupt:
-        pass  # the process that waits for this one was interrupted too, and says so
+def _alone(queue: Queue, store: Store, device: str, deadline: Deadline, line: Progress, say: Callable[[str], None],
+           threads: int | None) -> Swept:
+    """Make the runs in this process, one after another."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    diverged = 0
+    until = deadline if distributed.count() == 1 or deadline.ends else None
+    while queue.waiting:
+        run = queue.take()
+        if run is None:
+            if deadline.passed:
+                break
+            time.sleep(_PATIENCE)
+            queue.look_again()
+            continue
+        line.begin(run)
+        try:
+            record = obtain(run, store, device=device, recompute=run.id in queue.again, deadline=until,
+                            report=lambda *values, run=run: line.report(run, *values))
+        except BusyError:
+            queue.leave_to_others(run)
+        except Diverged as error:
+            queue.fail(run)
+            diverged += 1
+            say(f"{run}: {error}")
+        except OutOfTime:
+            break
+        else:
+            queue.finish(run)
+            say(line_about(run, record))
+        finally:
+            line.end(run)
+    if diverged and not queue.waiting:
+        raise InputError(_DIVERGED.format(diverged))
+    return Swept(queue.done, queue.left, queue.left > 0)
 
 
-def _chain(run: Run) -> tuple[Run, ...]:
-    """All that `run` needs, in the order in which it can be made, and itself."""
-    return (*dict.fromkeys(needed for direct in run.needs for needed in _chain(direct)), run)
+_DIVERGED = ("sweep: expected every training to converge, got {} that did not, which have no record; choose lower learning "
+             "rates for them.")
+
+
+def _share(queue: Queue, store: Store, device: str, deadline: Deadline, line: Progress, say: Callable[[str], None],
+           terms: Terms) -> Swept:
+    """Let several processes make the runs."""
+    jobs = line.jobs
+    if queue.waiting:
+        _check_memory(queue, line.forecast, jobs, terms, say)
+    pool = Pool(queue, jobs, terms, deadline, line, say)
+    pool.work()
+    if pool.problems and not queue.waiting:
+        if pool.diverged == len(pool.problems):
+            raise InputError(_DIVERGED.format(pool.diverged))
+        more = f" ({len(pool.problems)} runs were given up)" if len(pool.problems) > 1 else ""
+        raise InputError(pool.problems[0].removesuffix(".") + f"{more}.")
+    return Swept(queue.done, queue.left, queue.left > 0)
+
+
+def _check_memory(queue: Queue, forecast: Forecast, jobs: int, terms: Terms, say: Callable[[str], None]) -> None:
+    """Say what the jobs will need; `InputError` if there is not as much."""
+    each = max(map(forecast.bytes, queue.waiting.values()))
+    free = free_bytes(terms.device)
+    if free is not None and jobs * each > free and jobs > 1:
+        most = max(1, int(free / each))
+        raise InputError(f"jobs: expected at most {most}, since a job may need {each / 1e9:.1f} GB and {free / 1e9:.1f} GB "
+                         f"are free, got {jobs}; ask for fewer, or choose targets whose runs are smaller.")
+    say(f"{jobs} jobs with {terms.threads} thread{'s' * (terms.threads > 1)} each, nice {terms.nice}; a job may need "
+        f"{each / 1e9:.1f} GB" + (f" of {free / 1e9:.1f} GB that are free." if free is not None else "."))
 
 
 def parse_duration(text: str) -> float:
@@ -135,37 +177,3 @@ def parse_duration(text: str) -> float:
     if not match:
         raise InputError(f"time budget: expected a duration such as 90s, 9m or 1.5h, got {text!r}.")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-class _Bar:
-    """A progress bar for one training; nothing at all where `shown` is false or the run needs no training."""
-
-    def __init__(self, run: Run, shown: bool) -> None:
-        self.run, self.shown, self.bar = run, shown, None
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def report(self, iteration: int, loss: float) -> None:
-        if not self.shown:
-            return
-        if self.bar is None or iteration < self.bar.n:
-            self.__exit__()
-            self.bar = tqdm(desc=str(self.run), unit="it", leave=False, initial=iteration, dynamic_ncols=True,
-                            total=self.run.schedule.iterations if self.run.schedule else None)
-        self.bar.update(iteration - self.bar.n)
-        self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-
-
-def _summary(outcome: dict) -> str:
-    if isinstance(outcome.get("accuracy"), list):
-        levels = " ".join(f"{a:.3f}" for a in outcome["accuracy"])
-        return f"accuracy {levels}"
-    if "separation" in outcome:
-        levels = " ".join(f"{share:.3f}" for share in outcome["separation"])
-        return f"{outcome['images']} images, near their own {levels}"
-    return f"{outcome['images']} images, clean accuracy {outcome['clean_accuracy']:.3f}"

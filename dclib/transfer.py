@@ -70,19 +70,22 @@ def features_per_level(model: nn.Module, images: torch.Tensor | Rows, layer: str
     The whole images are distorted, as released, and only then cropped to their central `crop` pixels; with `blur_of_bytes`
     blurred values are rounded to whole grey values. Equal seeds give equal noise for every model on the same kind of device.
     """
-    device = next(model.parameters()).device
-    levels = []
-    for level, sigma in enumerate([0.0, *sigmas]):
-        generator = torch.Generator(device).manual_seed(seed * 1000 + level)
+    return torch.stack([features_at_level(model, images, layer, distortion, sigma, level, crop=crop, seed=seed,
+                                          blur_of_bytes=blur_of_bytes) for level, sigma in enumerate([0.0, *sigmas])])
 
-        def prepare(batch: torch.Tensor) -> torch.Tensor:
-            distorted = distort(batch, distortion, sigma, generator) if sigma else batch
-            if sigma and blur_of_bytes and distortion == "blur":
-                distorted = distorted.round()
-            return distorted if crop is None else centre(distorted, crop)
 
-        levels.append(dense_features(model, images, layer, prepare=prepare))
-    return torch.stack(levels)
+def features_at_level(model: nn.Module, images: torch.Tensor | Rows, layer: str, distortion: str, sigma: float, level: int,
+                      *, crop: int | None = None, seed: int = 0, blur_of_bytes: bool = False) -> torch.Tensor:
+    """One level of `features_per_level`, of the physical `sigma`: float32 [N, D]; level 0 is clean."""
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed * 1000 + level)
+
+    def prepare(batch: torch.Tensor) -> torch.Tensor:
+        distorted = distort(batch, distortion, sigma, generator) if sigma else batch
+        if sigma and blur_of_bytes and distortion == "blur":
+            distorted = distorted.round()
+        return distorted if crop is None else centre(distorted, crop)
+
+    return dense_features(model, images, layer, prepare=prepare)
 
 
 def centre(images: torch.Tensor, size: int) -> torch.Tensor:
@@ -127,18 +130,24 @@ def transfer_accuracy(features: torch.Tensor, labels: torch.Tensor, draws: Seque
             at a level drawn uniformly by `seed`, clean included: the text says that train images are distorted too, and
             that one set of machines serves all levels, but not how many copies of an image it sees.
     """
+    found = [draw_accuracy(features, labels, draw, number, trained_on=trained_on, seed=seed)
+             for number, draw in enumerate(draws)]
+    return Transfer(np.concatenate([one.accuracy for one in found]), tuple(cost for one in found for cost in one.costs))
+
+
+def draw_accuracy(features: torch.Tensor, labels: torch.Tensor, draw: tuple[torch.Tensor, ...], number: int, *,
+                  trained_on: str = "clean", seed: int = 0) -> Transfer:
+    """`transfer_accuracy` in one draw, which has the `number` there: accuracies [1, levels]."""
     if trained_on not in TRAINED_ON:
         raise InputError(f"trained_on: expected one of {', '.join(TRAINED_ON)}, got {trained_on!r}.")
-    accuracy, costs = [], []
-    for number, (training, validation, test) in enumerate(draws):
-        levels = torch.zeros(len(labels), dtype=torch.int64)
-        if trained_on == "all levels":
-            levels = torch.from_numpy(np.random.RandomState([seed, number]).randint(len(features), size=len(labels)))
-        rows = [Split(features[levels[part], part], labels[part]) for part in (training, validation)]
-        machine, cost = choose_cost(*rows)
-        costs.append(cost)
-        accuracy.append([mean_accuracy_per_class(machine.predict(level[test]), labels[test]) for level in features])
-    return Transfer(np.array(accuracy), tuple(costs))
+    training, validation, test = draw
+    levels = torch.zeros(len(labels), dtype=torch.int64)
+    if trained_on == "all levels":
+        levels = torch.from_numpy(np.random.RandomState([seed, number]).randint(len(features), size=len(labels)))
+    rows = [Split(features[levels[part], part], labels[part]) for part in (training, validation)]
+    machine, cost = choose_cost(*rows)
+    accuracy = [mean_accuracy_per_class(machine.predict(level[test]), labels[test]) for level in features]
+    return Transfer(np.array([accuracy]), (cost,))
 
 
 def choose_cost(training: Split, validation: Split, costs: Sequence[float] = COSTS) -> tuple[LinearSVM, float]:

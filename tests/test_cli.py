@@ -317,3 +317,15 @@ def test_a_reader_that_leaves_early(folders, swept):
                           stderr=subprocess.PIPE, text=True, env=settings)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "latin-1"},
+                                       {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=str)
+def test_output_that_has_no_sign_for_all_letters(store, variables):
+    """A pipe on Windows, an old terminal, the C locale: what can be printed is."""
+    settings = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    for arguments, code in ((["show", "table3", *SMOKE], 0), (["show", "t\u00e4ble3\u03c3", *SMOKE], 2)):
+        done = subprocess.run([sys.executable, "-m", "dclib", *arguments], capture_output=True, env=settings)
+        assert done.returncode == code and b"Traceback" not in done.stderr
+        assert (b"0.6746" in done.stdout) == (code == 0)

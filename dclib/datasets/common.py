@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dclib import settings
 from dclib.errors import InputError
 
 
@@ -89,7 +90,7 @@ class Collection:
 
 def data_folder() -> Path:
     """Where downloads and array files lie: the environment variable DCLIB_DATA, else ~/.cache/dclib."""
-    return Path(os.environ.get("DCLIB_DATA") or Path.home() / ".cache" / "dclib").expanduser()
+    return settings.folder("DCLIB_DATA") or settings.home("DCLIB_DATA")
 
 
 def cache_folder() -> Path:
@@ -97,12 +98,12 @@ def cache_folder() -> Path:
 
     The last where the data folder is read-only. Whatever lies there may be deleted; it is made again.
     """
-    if folder := os.environ.get("DCLIB_CACHE"):
-        return Path(folder).expanduser()
+    if folder := settings.folder("DCLIB_CACHE"):
+        return folder
     data = data_folder()
     # The mode is asked too: it does not stop root, but it says what is wanted.
     writable = data.is_dir() and os.access(data, os.W_OK) and data.stat().st_mode & stat.S_IWUSR
-    return data / "cache" if writable else Path.home() / ".cache" / "dclib" / "cache"
+    return data / "cache" if writable else settings.home("DCLIB_CACHE") / "cache"
 
 
 def canonical_order(labels: np.ndarray, file_names: np.ndarray) -> np.ndarray:

@@ -6,14 +6,15 @@ import torch
 from filelock import FileLock, Timeout
 
 from dclib import distributed
-from dclib.environment import environment, peak_bytes
+from dclib.environment import environment, forget_peak, peak_bytes
 from dclib.errors import InputError
-from dclib.execution.makers import MAKERS, Report, trained
+from dclib.execution.checkpoint import Report
+from dclib.execution.makers import MAKERS, help_with
 from dclib.execution.parts import data_for, filters_of, network, priorities_of
 from dclib.results import Record, Store
 from dclib.runs import Run
 
-__all__ = ["BusyError", "data_for", "filters_of", "network", "obtain", "priorities_of"]
+__all__ = ["BusyError", "data_for", "filters_of", "found", "network", "obtain", "priorities_of"]
 
 
 def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = False, deadline: float | None = None,
@@ -22,13 +23,14 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
 
     Args:
         recompute: make this run again although its record is there (what it needs is still read).
-        deadline: `time.monotonic()` at which a training writes its checkpoint and stops.
+        deadline: `time.monotonic()` at which the run writes its checkpoint and stops; under torchrun a training does.
+        report: called with (parts done, parts in all, a few words) now and then.
 
     Raises:
         training.OutOfTime: at the deadline.
         InputError: another process is making this run; data, weights or records that cannot be used.
     """
-    record = None if recompute else _found(run, store)
+    record = None if recompute else found(run, store)
     if distributed.agreed(record is not None):
         return record or store.get(run)
     for needed in run.needs:
@@ -36,7 +38,7 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
     if distributed.rank() > 0:
         return _help(run, store, torch.device(device), deadline)
     with _claim(run, store):
-        record = None if recompute else _found(run, store)  # another process may have made it since
+        record = None if recompute else found(run, store)  # another process may have made it since
         if not distributed.agreed(record is not None):
             record = _made(run, store, device, deadline, report)
     distributed.agreed(None)  # let the others go on, who find the record
@@ -45,8 +47,13 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
 
 def _made(run: Run, store: Store, device: str, deadline: float | None, report: Report | None) -> Record:
     """Make the run and write its record."""
+    if distributed.count() > 1 and run.kind != "train":
+        deadline = None  # the other processes wait for the record
+    forget_peak(device)
     outcome, cost = MAKERS[run.kind](run, store, torch.device(device), deadline, report)
-    cost = {name: round(seconds, 2) for name, seconds in cost.items()} | {"peak_bytes": peak_bytes(device)}
+    cost = {name: round(seconds, 2) for name, seconds in cost.items()}
+    if (peak := peak_bytes(device)) is not None:
+        cost["peak_bytes"] = peak
     record = Record(run.description, outcome, cost, environment(device))
     store.put(record)
     store.checkpoint(run).unlink(missing_ok=True)
@@ -57,12 +64,12 @@ def _help(run: Run, store: Store, device: torch.device, deadline: float | None) 
     """What the processes other than 0 do under torchrun: their share of a training, and wait for its record."""
     found = distributed.agreed(None)  # process 0 looks once more when the run is its own
     if run.kind == "train" and not found:
-        trained(run, store, device, deadline, None)
+        help_with(run, store, device, deadline)
     distributed.agreed(None)
     return store.get(run)
 
 
-def _found(run: Run, store: Store) -> Record | None:
+def found(run: Run, store: Store) -> Record | None:
     """The record of `run`; None also for a baseline without its network, which other runs start from."""
     record = store.get(run)
     usable = run.kind != "train" or run.base or store.weights(run).exists()
@@ -74,15 +81,21 @@ def _claim(run: Run, store: Store) -> AbstractContextManager:
     path = store.checkpoint(run).with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path).acquire(timeout=0)
+        path.touch()
+    except OSError as error:
+        raise InputError(f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
+                         "DCLIB_RESULTS or --results.") from error
+    try:
+        return FileLock(path, fallback_to_soft=False).acquire(timeout=0)
     except Timeout as error:
         # Under torchrun the other processes of the group cannot be told to take another run.
         kind = BusyError if distributed.count() == 1 else InputError
         raise kind(f"{run}: expected to make it, got another process that is making it; wait for it or choose other "
                    "runs.") from error
-    except OSError as error:
-        raise InputError(f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
-                         "DCLIB_RESULTS or --results.") from error
+    except (OSError, NotImplementedError) as error:
+        raise InputError(f"{store.folder}: expected a file system with locks, which keep two processes from making one run, "
+                         f"got {error}; choose a folder on a disk of this machine with DCLIB_RESULTS or --results."
+                         ) from error
 
 
 class BusyError(InputError):

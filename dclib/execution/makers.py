@@ -2,59 +2,64 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import nn
 
-from dclib import datasets, ranking, restoration, transfer
+from dclib import datasets, distributed, restoration, transfer
 from dclib.correction import unit_shares
-from dclib.datasets import Collection, Dataset, Split
-from dclib.evaluation import correct_on, correct_predictions
+from dclib.datasets import Dataset, Split
+from dclib.evaluation import correct_on, distorted_copies
+from dclib.execution.checkpoint import Parts, Report, begun
 from dclib.execution.parts import (
     check_fingerprint,
     data_for,
     filters_of,
+    left_out,
     network,
-    pairs,
-    priorities_of,
-    ranking_images,
     test_images,
     untrained,
     validation_images,
 )
+from dclib.execution.swaps import make_ranking, make_swaps
 from dclib.models import count_parameters
-from dclib.results import Store, pack_bits, pack_filters
+from dclib.results import Store, pack_bits
 from dclib.runs import Run
 from dclib.statistics import own_neighbours
 from dclib.training import Progress, train
 
-#: Images that are distorted and ranked on at once, for 5,000 of ImageNet's take 24 GB at all levels. A multiple of the
-#: evaluation's chunks of noise and of the batches that `ranking` works in, so that the outcome does not depend on it.
-_AT_ONCE = 500
 #: Clean images on which it is measured how much units add.
 _LOOKED_AT = 50
-
-Report = Callable[[int, float], None]
+#: Images that are tested at once: the evaluation's chunk of noise. And of these, so many are restored at once.
+_TESTED, _RESTORED = 250, 10
 
 
 def _make_training(run: Run, store: Store, device: torch.device, deadline: float | None,
                    report: Report | None) -> tuple[dict, dict]:
-    model, progress, data = trained(run, store, device, deadline, report)
-    started = time.monotonic()
+    """Train, unless a checkpoint says that only the test is left, and test."""
+    trained_before = distributed.agreed(begun(run, store))
+    if not trained_before:
+        model, progress, _ = trained(run, store, device, deadline, report)
+        store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
+        Parts.start(run, store, seconds=progress.seconds, curve=progress.curve, best_iteration=progress.best_iteration)
+    # Read in any case, so that the outcome is the same whether or not the test was interrupted.
+    model, data = network(run, store, device), data_for(run)
     test = test_images(run, data)
-    correct = correct_predictions(model, test, run.distortion, run.sigmas, blur_of_bytes=run.blur_of_bytes)
-    store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
-    outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
-               "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model),
-               "curve": progress.curve, "best_iteration": progress.best_iteration}
+    with Parts(run, store, deadline=None if distributed.count() > 1 else deadline, report=report) as parts:
+        outcome = _tested(run, model, test, parts) | {name: parts.facts[name] for name in ("curve", "best_iteration")}
     if run.selection:
         outcome["filters"] = filters_of(run, store)
         shares = unit_shares(model, data.validation.images[:_LOOKED_AT].to(device, torch.float32))
         outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
-    return outcome | _left_out(data, test), {"seconds": progress.seconds + time.monotonic() - started}
+    return outcome | left_out(data, test), {"seconds": parts.seconds}
+
+
+def help_with(run: Run, store: Store, device: torch.device, deadline: float | None) -> None:
+    """The share of a training of a process other than 0 under torchrun."""
+    if not distributed.agreed(None):
+        trained(run, store, device, deadline, None)
 
 
 def trained(run: Run, store: Store, device: torch.device, deadline: float | None,
@@ -62,130 +67,125 @@ def trained(run: Run, store: Store, device: torch.device, deadline: float | None
     """The trained network in evaluation mode, how its training went, and the data that it was trained on."""
     data = data_for(run)
     model = untrained(run, store).to(device)
+    said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
     progress = train(model, data.train, validation_images(run, data), run.schedule, seed=run.seed,
                      distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes,
-                     precision=run.precision,
-                     checkpoint=store.checkpoint(run), deadline=deadline, report=report)
+                     precision=run.precision, checkpoint=store.checkpoint(run), deadline=deadline, report=said)
     return model, progress, data
 
 
-def _make_evaluation(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
-    started = time.monotonic()
+def _make_evaluation(run: Run, store: Store, device: torch.device, deadline: float | None,
+                     report: Report | None) -> tuple[dict, dict]:
     model, data = network(run.base, store, device), data_for(run)
     test = test_images(run, data)
-    restoring = 0.0
-
-    def restore(images: torch.Tensor, sigma: float) -> torch.Tensor:
-        nonlocal restoring
-        began = time.monotonic()
-        restored = restoration.WAYS[run.restoration](images, sigma)
-        restoring += time.monotonic() - began
-        return restored
-
-    correct = correct_predictions(model, test, run.distortion, run.sigmas, blur_of_bytes=run.blur_of_bytes,
-                                  restore=restore if run.restoration else None)
-    per_image = {"restoration_seconds_per_image": restoring / (len(test) * len(run.sigmas))} if run.restoration else {}
-    outcome = {"correct": pack_bits(correct.numpy()), "correct_count": correct.sum(1).tolist(),
-               "accuracy": correct.double().mean(1).tolist(), "parameters_trained": count_parameters(model)}
-    return outcome | _left_out(data, test), {"seconds": time.monotonic() - started} | per_image
+    with Parts(run, store, deadline=deadline, report=report) as parts:
+        outcome = _tested(run, model, test, parts)
+    cost = {"seconds": parts.seconds}
+    if run.restoration:
+        cost["restoration_seconds_per_image"] = parts.facts["restoring"] / (len(test) * len(run.sigmas))
+    return outcome | left_out(data, test), cost
 
 
-def _make_ranking(run: Run, store: Store, device: torch.device, deadline: float | None,
-                  report: Report | None) -> tuple[dict, dict]:
-    started = time.monotonic()
-    model = network(run.base, store, device)
-    before, after, shared = _correct_around(partial(ranking.correct_after_swaps, model, run.layers), run, model)
-    # Few swaps change an answer: written as changes, the bits need a third of the room.
-    outcome = {"swap_accuracy": _accuracies(after),
-               "changed": {layer: pack_bits(bits != before[1:]) for layer, bits in after.items()}} | shared
-    if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
-        outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
-    return outcome, {"seconds": time.monotonic() - started}
+def _tested(run: Run, model: nn.Module, test: Split, parts: Parts) -> dict:
+    """Which test images are right at every level, restored first where `run` says so."""
+    levels = (0.0, *run.sigmas) if run.distortion else (0.0,)
+    firsts = range(0, len(test), _TESTED)
+    begins = [[(first, start) for first in firsts for start in _cuts(run, sigma, min(_TESTED, len(test) - first))]
+              for sigma in levels]
+    parts.total = sum(map(len, begins))
+    for first in firsts:
+        images = test.take(torch.arange(first, min(first + _TESTED, len(test))))
+        for level, sigma in enumerate(levels):
+            _test_level(run, model, images, first, level, sigma, parts)
+    correct = np.stack([np.concatenate([parts[_part(level, *begin)] for begin in those])
+                        for level, those in enumerate(begins)])
+    return {"correct": pack_bits(correct), "correct_count": correct.sum(1).tolist(), "accuracy": correct.mean(1).tolist(),
+            "parameters_trained": count_parameters(model)}
 
 
-def _make_swaps(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
-    started = time.monotonic()
-    model = network(run.base, store, device)
-    priorities = priorities_of(store.get(run.ranking), run.selection.score, run.layers)
-    choices = {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
-               for layer in run.layers}
-    _, after, shared = _correct_around(partial(ranking.correct_after_joint_swaps, model, choices), run, model)
-    outcome = {"accuracy": _accuracies(after), "correct_after": {layer: pack_bits(bits) for layer, bits in after.items()}}
-    return outcome | shared, {"seconds": time.monotonic() - started}
-
-
-def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:
-    """{layer: accuracies [swaps, levels]} of bits [swaps, levels, images]."""
-    return {layer: bits.mean(axis=-1).round(6).tolist() for layer, bits in correct.items()}
-
-
-def _correct_around(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module
-                    ) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
-    """Which of the images that `run` ranks on are right before and after its swaps, and what is recorded of both kinds.
-
-    Bits before the swaps [1 + levels, images], level 0 clean, and per layer after each of them [swaps, levels, images].
-    """
-    data = data_for(run)
-    images = ranking_images(run, data)
-    starts = range(0, len(images), _AT_ONCE)
-    parts = [_correct_on_part(swap, run, model, images.take(torch.arange(first, min(first + _AT_ONCE, len(images)))), first)
-             for first in starts]
-    before = np.concatenate([bits for bits, _ in parts], axis=-1)
-    after = {layer: np.concatenate([bits[layer] for _, bits in parts], axis=-1) for layer in run.layers}
-    accuracy = before.mean(axis=-1)
-    return before, after, {"correct_before": pack_bits(before), "clean_accuracy": accuracy[0].item(),
-                           "distorted_accuracy": accuracy[1:].round(6).tolist(), "images": len(images)} | _left_out(data)
-
-
-def _correct_on_part(swap: Callable[..., dict[str, np.ndarray]], run: Run, model: nn.Module, part: Split,
-                     first: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Bits before and after each swap for one part of the images; the distorted ones are gone on return."""
+def _test_level(run: Run, model: nn.Module, images: Split, first: int, level: int, sigma: float, parts: Parts) -> None:
+    """All parts of one level of `images`, of which the first is number `first`."""
+    cuts = _cuts(run, sigma, len(images))
+    if all(_part(level, first, start) in parts for start in cuts):
+        return
     device = next(model.parameters()).device
-    (clean, distorted), labels = pairs(run, part, device, first), part.labels.to(device)
-    before = [correct_on(model, levels, labels).numpy() for levels in (clean[None], distorted)]
-    return np.concatenate(before), swap(clean, distorted, labels)
+    if sigma:
+        shown = distorted_copies(images, run.distortion, (sigma,), device=device, first=first,
+                                 blur_of_bytes=run.blur_of_bytes)[0]
+    else:
+        shown = images.images.to(device, torch.float32)
+    for start in cuts:
+        rows = slice(start, start + cuts.step)
+        parts.find(_part(level, first, start), lambda rows=rows: correct_on(
+            model, _restored(run, shown[rows], sigma, parts)[None], images.labels[rows])[0])
 
 
-def _make_transfer(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
-    started = time.monotonic()
+def _restored(run: Run, images: torch.Tensor, sigma: float, parts: Parts) -> torch.Tensor:
+    """`images` as the network gets them; how long restoring them took is counted."""
+    if not (run.restoration and sigma):
+        return images
+    began = time.monotonic()
+    restored = restoration.WAYS[run.restoration](images, sigma)
+    parts.facts["restoring"] = parts.facts.get("restoring", 0.0) + time.monotonic() - began
+    return restored
+
+
+def _cuts(run: Run, sigma: float, count: int) -> range:
+    """Where the parts of `count` images begin; short ones where each image is restored."""
+    return range(0, count, _RESTORED if run.restoration and sigma else _TESTED)
+
+
+def _part(level: int, first: int, start: int) -> str:
+    return f"level {level} from {first + start}"
+
+
+def _make_transfer(run: Run, store: Store, device: torch.device, deadline: float | None,
+                   report: Report | None) -> tuple[dict, dict]:
     collection = datasets.collection(run.dataset)
     check_fingerprint(run, collection)
     labels = collection.images.labels
     draws = [transfer.draw_split(labels, run.seed * transfer.SPLITS + number) for number in range(transfer.SPLITS)]
     model = network(run.base, store, device)
-    features = transfer.features_per_level(model, collection.images.images, run.features, run.distortion or "blur",
-                                           run.sigmas, seed=run.seed, blur_of_bytes=run.blur_of_bytes)
-    found = transfer.transfer_accuracy(features, labels, draws, trained_on=run.trained_on, seed=run.seed)
-    outcome = {"accuracy": found.accuracy.mean(0).round(6).tolist(), "splits": found.accuracy.round(6).tolist(),
-               "costs": list(found.costs), "images": len(labels), "parameters_trained": None}
-    return outcome | _left_out(collection), {"seconds": time.monotonic() - started}
+    with Parts(run, store, 1 + len(run.sigmas) + len(draws), deadline=deadline, report=report) as parts:
+        features = _features(run, model, collection.images.images, parts)
+
+        def classified(number: int) -> torch.Tensor:
+            found = transfer.draw_accuracy(features, labels, draws[number], number, trained_on=run.trained_on, seed=run.seed)
+            return torch.tensor([*found.accuracy[0], *found.costs], dtype=torch.float64)
+
+        found = np.stack([parts.find(f"draw {n}", lambda n=n: classified(n)) for n in range(len(draws))])
+    accuracy, costs = found[:, :-1], found[:, -1]
+    outcome = {"accuracy": accuracy.mean(0).round(6).tolist(), "splits": accuracy.round(6).tolist(),
+               "costs": costs.tolist(), "images": len(labels), "parameters_trained": None}
+    return outcome | left_out(collection), {"seconds": parts.seconds}
 
 
-def _make_embedding(run: Run, store: Store, device: torch.device, *_) -> tuple[dict, dict]:
+def _make_embedding(run: Run, store: Store, device: torch.device, deadline: float | None,
+                    report: Report | None) -> tuple[dict, dict]:
     from sklearn.manifold import TSNE  # takes seconds to import
 
-    started = time.monotonic()
     data = data_for(run)
     test = test_images(run, data)
     chosen = test.take(torch.isin(test.labels, torch.tensor(run.shown)).nonzero().flatten())
-    features = transfer.features_per_level(network(run.base, store, device), chosen.images, run.features, run.distortion,
-                                           run.sigmas, seed=run.seed, blur_of_bytes=run.blur_of_bytes).numpy()
     labels = chosen.labels.numpy()
     perplexity = min(30, (len(labels) - 1) / 4)
-    points = [TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(level) for level in features]
-    outcome = {"labels": labels.tolist(), "points": np.round(points, 2).tolist(),
+    with Parts(run, store, 2 * (1 + len(run.sigmas)), deadline=deadline, report=report) as parts:
+        features = _features(run, network(run.base, store, device), chosen.images, parts).numpy()
+        points = [parts.find(f"points {level}", lambda rows=rows: torch.from_numpy(
+            TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(rows))) for level, rows in enumerate(features)]
+    outcome = {"labels": labels.tolist(), "points": np.round(np.stack(points), 2).tolist(),
                "separation": [round(own_neighbours(level, labels), 6) for level in features], "images": len(labels)}
-    return outcome | _left_out(data), {"seconds": time.monotonic() - started}
+    return outcome | left_out(data), {"seconds": parts.seconds}
 
 
-def _left_out(data: Dataset | Collection, test: Split | None = None) -> dict:
-    """For the outcome: the damaged images of `data`, and how many `test` images each class has left; empty if intact."""
-    if not data.skipped:
-        return {}
-    counts = {"images_per_class": test.labels.bincount(minlength=len(data.classes)).tolist()} if test is not None else {}
-    return {"skipped_images": list(data.skipped)} | counts
+def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, parts: Parts) -> torch.Tensor:
+    """`run.features` of all images at every level: float32 [1 + levels, N, D]."""
+    return torch.stack([parts.find(f"features {level}", lambda level=level, sigma=sigma: transfer.features_at_level(
+        model, images, run.features, run.distortion or "blur", sigma, level, seed=run.seed,
+        blur_of_bytes=run.blur_of_bytes)) for level, sigma in enumerate((0.0, *run.sigmas))])
 
 
-#: The maker of each kind of run.
-MAKERS = {"train": _make_training, "evaluate": _make_evaluation, "rank": _make_ranking, "swap": _make_swaps,
-           "transfer": _make_transfer, "embed": _make_embedding}
+#: The maker of each kind of run: from the run, the store, a device, a deadline and a report to the outcome and its cost.
+MAKERS: dict[str, Callable[..., tuple[dict, dict]]] = {
+    "train": _make_training, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
+    "transfer": _make_transfer, "embed": _make_embedding}

@@ -103,6 +103,14 @@ def pairs(run: Run, images: Split, device: torch.device, first: int = 0) -> tupl
                              blur_of_bytes=run.blur_of_bytes))
 
 
+def left_out(data: Dataset | Collection, test: Split | None = None) -> dict:
+    """For the outcome: the damaged images of `data`, and how many `test` images each class has left; empty if intact."""
+    if not data.skipped:
+        return {}
+    counts = {"images_per_class": test.labels.bincount(minlength=len(data.classes)).tolist()} if test is not None else {}
+    return {"skipped_images": list(data.skipped)} | counts
+
+
 @lru_cache(maxsize=2)
 def _load(dataset: str, seed: int, photographs: tuple[int, ...]) -> Dataset:
     return datasets.photographs(*photographs) if photographs else datasets.load(dataset, seed)

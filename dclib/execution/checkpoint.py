@@ -1,0 +1,143 @@
+"""What a run has found so far, part by part: it can be stopped at any moment and goes on to the very same outcome.
+
+Trainings have checkpoints of their own (`dclib.training`); this is for all that is found image by image, level by level.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from dclib.errors import InputError
+from dclib.results import Store, write_whole
+from dclib.runs import Run
+from dclib.training import OutOfTime
+
+#: What the parts mean. Another number wherever a kind of run is cut or computed in another way.
+VERSION = 1
+#: Seconds between two writes: what a killed process loses at most, beside the part under way.
+_BETWEEN_WRITES = 20.0
+
+#: Called with (parts done, parts in all, a few words).
+Report = Callable[[int, int, str], None]
+
+
+class Parts:
+    """The named parts of one run's outcome, kept in the run's checkpoint.
+
+    As a context it writes what is new when the block ends by an exception, an interrupt among them; a run that ends well
+    needs no checkpoint any more.
+
+    Args:
+        total: how many parts there will be, for `report`.
+        deadline: `time.monotonic()` from which on the next new part is the last one.
+
+    Raises:
+        InputError: a checkpoint that is damaged, of another run or of another version.
+    """
+
+    def __init__(self, run: Run, store: Store, total: int = 0, *, deadline: float | None = None,
+                 report: Report | None = None) -> None:
+        self.run, self.path, self.total, self.deadline, self.report = run, store.checkpoint(run), total, deadline, report
+        found = _read(self.path, run)
+        self.facts, self._parts = found if found else ({"seconds": 0.0}, {})
+        self._new = 0
+        self._began = self._written = time.monotonic()
+        self._earlier = self.facts["seconds"]
+
+    @classmethod
+    def start(cls, run: Run, store: Store, *, seconds: float, **facts) -> None:
+        """Write a checkpoint without parts over what is there, with facts that the outcome needs."""
+        store.checkpoint(run).unlink(missing_ok=True)
+        parts = cls(run, store)
+        parts._earlier = seconds
+        parts.facts |= facts
+        parts.write()
+
+    def __enter__(self) -> "Parts":
+        return self
+
+    def __exit__(self, kind: type | None, *_) -> None:
+        if kind is not None and self._new:
+            self.write()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._parts
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._parts[name]
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken so far, in all its sittings."""
+        return self._earlier + time.monotonic() - self._began
+
+    def find(self, name: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The part called `name`, made unless it is there."""
+        if name not in self:
+            self.keep(name, make())
+        return self[name]
+
+    def keep(self, name: str, part: torch.Tensor) -> None:
+        """Add a part. Raises `OutOfTime` past the deadline, after the checkpoint was written."""
+        self._parts[name] = part.detach().cpu().contiguous()
+        self._new += 1
+        if self.report:
+            self.report(len(self._parts), self.total, "")
+        now = time.monotonic()
+        late = self.deadline is not None and now > self.deadline
+        if late or now - self._written > _BETWEEN_WRITES:
+            self.write()
+        if late:
+            raise OutOfTime
+
+    def write(self) -> None:
+        """Write all parts to the checkpoint, whole or not at all."""
+        self.facts["seconds"] = self.seconds
+        metadata = {"run": self.run.id, "version": str(VERSION), "facts": json.dumps(self.facts),
+                    "checksum": _checksum(self._parts)}
+        write_whole(self.path, save(self._parts, metadata))
+        self._new, self._written = 0, time.monotonic()
+
+
+def begun(run: Run, store: Store) -> bool:
+    """Whether there is a checkpoint of `run` that has parts, and not one of its training."""
+    try:
+        with safe_open(store.checkpoint(run), framework="pt") as file:
+            return "version" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False  # whoever reads it says what is wrong
+
+
+def _read(path: Path, run: Run) -> tuple[dict, dict[str, torch.Tensor]] | None:
+    """The facts and parts in a checkpoint; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            parts = {name: file.get_tensor(name) for name in file.keys()}
+        expected = {"run": run.id, "version": str(VERSION), "checksum": _checksum(parts)}
+        for name, value in expected.items():
+            if metadata.get(name) != value:
+                raise ValueError(f"{name} {metadata.get(name, 'none')[:16]} instead of {value[:16]}")
+        facts = json.loads(metadata["facts"])
+        float(facts["seconds"])
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{path}: expected a checkpoint of {run}, got another or a damaged one ({reason}); delete the file "
+                         "to start the run anew.") from error
+    return facts, parts
+
+
+def _checksum(parts: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        digest.update(f"{name} {part.dtype} {list(part.shape)}".encode())
+        digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if part.numel() else b"")
+    return digest.hexdigest()
