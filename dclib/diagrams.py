@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from dclib.correction import CRITICALLY_WIDE, UnitDesign
-from dclib.figures import COLOURS, GREY, STYLE, WIDTH
+from dclib.figures import STYLE, WIDTH
+from dclib.looks import COLOURS, GREY
 from dclib.models import AllConvNet
 
 _ROW, _HEIGHT = 1.0, 0.66  # distance of two rows, height of a block
