@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from support import refused
 
 from dclib import diagrams, experiments, figures, figures_imagenet, looks, paper
-from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
-from dclib.models import AllConvNet
+from dclib.correction import ALEXNET_FILTERS, CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
+from dclib.models import AlexNet, AllConvNet
 from dclib.results import Record
 
 SIGMAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -25,6 +26,12 @@ def strips(size=8):
 def curve_record(method, seed, *accuracies):
     curve = [{"iteration": 10 * i, "loss": 1.0, "validation": [a, a]} for i, a in enumerate(accuracies, start=1)]
     return Record({"method": method, "seed": seed, "distortion": "blur"}, {"curve": curve}, {}, {})
+
+
+def meta(network):
+    """A network without numbers: AlexNet's would take 240 MB."""
+    with torch.device("meta"):
+        return network()
 
 
 DRAWN = {
@@ -52,6 +59,14 @@ DRAWN = {
     "architecture": (diagrams.architecture,
                      ["9 convolutions", "conv3: 3×3-conv-96-2 to 16×16", "to 6×6", "100 classes"]),
     "narrow architecture": (lambda: diagrams.architecture(AllConvNet(10, 8)), ["3×3-conv-8-1", "10 classes"]),
+    "Figure 3b": (lambda: diagrams.architecture(meta(AlexNet)),
+                  ["227×227", "5 convolutions, each with ReLU", "conv1: 11×11-conv-96-4 to 55×55", "conv2: 5×5-conv-256-1 in 2",
+                   "3×3-maxpool-2, LRN to 13×13", "3×3-maxpool-2 to 6×6", "fc7: dense-4096", "softmax over 1000 classes"]),
+    "BVLC's layout": (lambda: diagrams.architecture(meta(lambda: AlexNet(20, "caffe"))),
+                      ["LRN, 3×3-maxpool-2 to 27×27", "softmax over 20 classes"]),
+    "Figure 8b": (lambda: diagrams.deepcorrect_architecture(5, ALEXNET_FILTERS, meta(AlexNet)),
+                  ["Deepcorr-5", "5 convolutions and 3 dense layers", "72 of 96 filters behind conv1",
+                   "128 of 256 filters behind conv5"]),
     "unit of the text": (lambda: diagrams.correction_unit(CRITICALLY_WIDE), ["n filters", "4 steps", "skip"]),
     "unit as released": (lambda: diagrams.correction_unit(RELEASED_CIFAR100, 50),
                          ["50 filters", "conv-64-1", "5 steps"]),
@@ -128,6 +143,17 @@ def test_a_long_name_does_not_leave_the_figure():
 def test_no_two_methods_look_alike(names):
     drawn = figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here").axes[0].lines
     assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(names)
+
+
+def test_a_drawing_is_read_off_the_network_and_leaves_it_alone():
+    """Sizes are those of the real outputs; mode, hooks and numbers of the given network stay."""
+    model = AllConvNet(10, 8).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    drawn = diagrams.architecture(model).alt_text
+    sizes = [model.eval().features(torch.zeros(1, 3, 32, 32)).shape[-1]]
+    assert f"conv9: 1×1-conv-10-1 to {sizes[0]}×{sizes[0]}" in drawn
+    assert not model.conv1._forward_hooks and model.conv1.weight.device.type == "cpu"
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def method_lines(*names):
