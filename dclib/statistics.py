@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class TTest:
-    """Paired t-test: a minus b, with a two-sided p-value and the interval of the mean difference."""
+    """A t-test: a minus b, with a two-sided p-value and the interval of the mean difference."""
 
     statistic: float
     pvalue: float
@@ -280,6 +280,32 @@ def draws_interval(values, test_to_train: float, confidence: float = CONFIDENCE)
     deviation = values.std(ddof=1) * np.sqrt(1 / len(values) + test_to_train)
     half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * deviation)
     return float(values.mean()) - half, float(values.mean()) + half
+
+
+def draw_test(chosen, draws) -> TTest:
+    """Is a deliberate choice no better than one more random draw? The unit is the draw (Section 5.1.3).
+
+    chosen: one number per condition [conditions], such as a mean accuracy for each number of corrected filters; draws: the
+    same for random choices [conditions, draws]. The two-sided t-test of a difference common to all conditions, from least
+    squares with a level of its own for each; with one condition it is the two-sample t-test against a sample of one.
+    Equal draws leave no variance: p is then 1 or 0, as in `paired_t_test`.
+    Raises ValueError for NaN, other shapes, or a single draw.
+    """
+    chosen, draws = np.asarray(chosen, dtype=float), np.asarray(draws, dtype=float)
+    if chosen.ndim != 1 or not chosen.size or draws.ndim != 2 or draws.shape[0] != len(chosen) or draws.shape[1] < 2 \
+            or not (np.isfinite(chosen).all() and np.isfinite(draws).all()):
+        raise ValueError(f"Expected finite values [conditions] and [conditions, draws] with at least 2 draws, got shapes "
+                         f"{list(chosen.shape)} and {list(draws.shape)}; give one row of draws per condition.")
+    conditions, count = draws.shape
+    differences = chosen - draws.mean(axis=1)
+    mean, freedom = float(differences.mean()), conditions * count - 1
+    squares = draws.var(axis=1).sum() * count + ((differences - mean) ** 2).sum() * count / (count + 1)
+    error = float(np.sqrt(squares / freedom * (1 + 1 / count) / conditions))
+    if error < 1e-12:  # subtracting printed decimals leaves as much
+        statistic = 0.0 if abs(mean) < 1e-12 else float(np.copysign(np.inf, mean))
+        return TTest(statistic, 1.0 if statistic == 0 else 0.0, freedom, mean, mean, mean)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return TTest(mean / error, float(2 * stats.t.sf(abs(mean) / error, freedom)), freedom, mean, mean - half, mean + half)
 
 
 def share_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

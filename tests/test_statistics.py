@@ -187,6 +187,41 @@ def test_flip_test_of_equal_networks():
     assert statistics.flip_test(a, a, member) == 1.0
 
 
+@pytest.mark.parametrize("draws", [2, 3, 10])
+def test_draw_test_of_one_condition_is_scipys_against_a_sample_of_one(draws):
+    values = RNG.random(draws)
+    result, oracle = statistics.draw_test([0.9], [values]), stats.ttest_ind([0.9], values)
+    assert (result.statistic, result.pvalue) == pytest.approx((oracle.statistic, oracle.pvalue))
+    assert result.degrees_of_freedom == draws - 1 == oracle.df
+    assert (result.low, result.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)))
+
+
+@pytest.mark.parametrize("conditions, draws", [(2, 3), (6, 3), (4, 10)])
+def test_draw_test_equals_least_squares(conditions, draws):
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(conditions)
+    levels = rng.random(conditions)
+    chosen, drawn = levels + 0.1 + 0.05 * rng.random(conditions), levels[:, None] + 0.1 * rng.random((conditions, draws))
+    design, values = [], []
+    for i in range(conditions):
+        for value, deliberate in [(chosen[i], 1), *((v, 0) for v in drawn[i])]:
+            design.append([deliberate, *np.eye(conditions)[i]])
+            values.append(value)
+    oracle = sm.OLS(values, np.array(design)).fit()
+    result = statistics.draw_test(chosen, drawn)
+    assert (result.difference, result.statistic, result.pvalue) == pytest.approx(
+        (oracle.params[0], oracle.tvalues[0], oracle.pvalues[0]))
+    assert (result.low, result.high) == pytest.approx(tuple(oracle.conf_int()[0]))
+    assert result.degrees_of_freedom == oracle.df_resid
+
+
+def test_draw_test_without_variance():
+    assert statistics.draw_test([0.5], [[0.5, 0.5, 0.5]]).pvalue == 1
+    better = statistics.draw_test([0.6, 0.7], [[0.5, 0.5], [0.6, 0.6]])
+    assert (better.statistic, better.pvalue) == (np.inf, 0) and better.difference == pytest.approx(0.1)
+
+
 BAD = {
     "unequal lengths": (statistics.paired_t_test, ([0.1, 0.2], [0.1, 0.2, 0.3])),
     "one pair": (statistics.paired_t_test, ([0.1], [0.2])),
@@ -210,6 +245,9 @@ BAD = {
     "groups of other images": (statistics.resample_groups, (np.ones((1, 5)), [0, 1, 1])),
     "groups that do not fit": (lambda a, g: statistics.bootstrap_interval(a, groups=g), (bits(7, 5), [0, 1, 1])),
     "groups of other answers": (statistics.flip_test, (bits(7, 5), bits(7, 5), [0, 1, 1])),
+    "one draw": (statistics.draw_test, ([0.5], [[0.4]])),
+    "draws of other conditions": (statistics.draw_test, ([0.5, 0.6], [[0.4, 0.5]])),
+    "nan draws": (statistics.draw_test, ([0.5], [[0.4, np.nan]])),
     "no seeds": (statistics.seed_interval, ([],)),
     "infinite seed": (statistics.seed_interval, ([np.inf, 1],)),
 }
