@@ -13,8 +13,10 @@ import multiprocessing
 import os
 import resource
 import sys
+import tempfile
 import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,8 +96,9 @@ def execute(name, inputs, output, threads, environment):
     os.environ.update(OMP_NUM_THREADS=str(threads), TQDM_DISABLE="1")
     try:
         nbformat.write(read_source(name), source)
-        notebook = papermill.execute_notebook(
-            source, partial, inputs["parameters"], cwd=ROOT, progress_bar=False)
+        with own_kernel():
+            notebook = papermill.execute_notebook(
+                source, partial, inputs["parameters"], cwd=ROOT, progress_bar=False)
         hide_untrue_parameters(notebook, inputs["parameters"], papermill.inspect_notebook(str(source)))
         notebook.metadata[METADATA_KEY] = run = describe_run(notebook, inputs, environment)
         nbformat.write(notebook, partial)
@@ -112,6 +115,26 @@ def execute(name, inputs, output, threads, environment):
     finally:
         partial.unlink(missing_ok=True)
     return run
+
+
+@contextmanager
+def own_kernel():
+    """This environment's own kernel answers to the name python3, whatever else is installed under that name.
+
+    A hub puts kernels of other environments into JUPYTER_PATH, where Jupyter looks first: so ours goes before them.
+    """
+    from ipykernel.kernelspec import write_kernel_spec
+
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory(prefix="dclib-kernel-") as folder:
+        write_kernel_spec(Path(folder, "kernels", "python3"))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, before)))
+        try:
+            yield
+        finally:
+            os.environ.pop("JUPYTER_PATH")
+            if before is not None:
+                os.environ["JUPYTER_PATH"] = before
 
 
 def hide_untrue_parameters(notebook, given, defaults):

@@ -1,22 +1,31 @@
-"""Networks as drawings (Figures 3a, 7 and 8a): stacks of blocks as wide as a layer has filters.
+"""Networks as drawings (Figures 3, 7 and 8): stacks of blocks as wide as a layer has filters.
 
 Read off the modules themselves, so a drawing cannot say anything else than the network. Alt texts as in `figures`.
 """
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import matplotlib as mpl
+import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from torch import nn
 
 from dclib.correction import CRITICALLY_WIDE, UnitDesign
-from dclib.figures import COLOURS, GREY, STYLE, WIDTH
-from dclib.models import AllConvNet
+from dclib.figures import STYLE, WIDTH
+from dclib.looks import COLOURS, GREY
+from dclib.models import AlexNet, AllConvNet
 
 _ROW, _HEIGHT = 1.0, 0.66  # distance of two rows, height of a block
 _TRAINED, _NARROW, _WIDE, _POINTWISE = (tuple(0.3 * c + 0.7 for c in COLOURS[i]) for i in (1, 0, 2, 3))
+#: Of a layer's block by its kind: convolutions that step over pixels and those of 1×1 have colours of their own.
+_COLOURS = {"conv": lambda step: _POINTWISE if step.module.kernel_size == (1, 1) else
+            _NARROW if step.module.stride == (1, 1) else _WIDE,
+            "between": lambda step: "white", "dense": lambda step: _POINTWISE}
 
 
 @dataclass(frozen=True)
@@ -27,22 +36,28 @@ class _Block:
     frozen: bool = False
 
 
-def architecture(model: AllConvNet | None = None) -> Figure:
-    """Figure 3a: the fully convolutional network, from image to classes; default: the paper's."""
-    model = model or AllConvNet()
-    rows, sizes, size = [[_Block("image, 3 channels", 0.56)]], ["32×32"], 32
-    for conv, name in _convolutions(model):
-        size = (size + 2 * conv.padding[0] - conv.kernel_size[0]) // conv.stride[0] + 1
-        colour = _POINTWISE if conv.kernel_size == (1, 1) else _NARROW if conv.stride == (1, 1) else _WIDE
-        rows.append([_Block(_label(name, conv), _share(conv.out_channels, model), colour)])
-        sizes.append(f"{size}×{size}")
-    rows.append([_Block("average over positions, softmax", 0.84)])
-    sizes.append("1×1")
+_IMAGE = _Block("image, 3 channels", 0.56)
+
+
+def architecture(model: AllConvNet | AlexNet | None = None) -> Figure:
+    """Figures 3a and 3b: a network from image to classes; default: the paper's for CIFAR-100."""
+    model = model or _paper_network(AllConvNet)
+    steps = _steps(model)
+    widest = max(step.channels for step in steps if step.kind == "conv")
+    rows = [[_IMAGE]] + [[_Block(step.text, _width(step, widest), _COLOURS[step.kind](step))] for step in steps]
+    sizes = [f"{steps[0].side}×{steps[0].side}"] + [step.size for step in steps]
+    if averaged := steps[-1].kind == "conv":
+        rows.append([_Block("average over positions, softmax", 0.84)])
+        sizes.append("1×1")
     figure = _draw(rows, notes=sizes)
-    layers = "; ".join(f"{row[0].text} to {note}" for row, note in zip(rows[1:-1], sizes[1:]))
-    figure.alt_text = (f"Block diagram, from top to bottom: a 32×32 image, then {model.depth} convolutions, each with "
-                       f"BatchNorm and ReLU: {layers}; then the average over all positions and softmax over "
-                       f"{model.conv9.out_channels} classes. Blocks are as wide as a layer has filters.")
+    convolutions, classes = [step for step in steps if step.kind == "conv"], steps[-1].channels
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    layers = "; ".join(f"{step.text}{step.groups} to {step.size}" for step in steps)
+    ending = f"then the average over all positions and softmax over {classes} classes" if averaged else (
+        f"softmax over {classes} classes")
+    figure.alt_text = (f"Block diagram, from top to bottom: a {sizes[0]} image, then {len(convolutions)} convolutions, each "
+                       f"with {'BatchNorm and ReLU' if normed else 'ReLU'}: {layers}; {ending}. Blocks are as wide as a layer "
+                       "has filters.")
     return figure
 
 
@@ -67,44 +82,93 @@ def correction_unit(design: UnitDesign = CRITICALLY_WIDE, channels: int | None =
     return figure
 
 
-def deepcorrect_architecture(k: int, counts: Mapping[str, int], model: AllConvNet | None = None) -> Figure:
-    """Figure 8a: Deepcorr-k. Frozen layers are grey and dashed; behind each corrected layer its filters part.
+def deepcorrect_architecture(k: int, counts: Mapping[str, int], model: AllConvNet | AlexNet | None = None) -> Figure:
+    """Figures 8a and 8b: Deepcorr-k. Frozen layers are grey and dashed; behind each corrected layer its filters part.
 
     `counts` says how many filters of each corrected layer get a unit, as {layer: number}; the first k are drawn.
     """
-    model = model or AllConvNet()
-    corrected = dict(list(counts.items())[:k])
-    rows = [[_Block("image, 3 channels", 0.56)]]
-    for conv, name in _convolutions(model):
-        rows.append([_Block(_label(name, conv), _share(conv.out_channels, model), "0.95", frozen=True)])
-        if name in corrected:
-            filters, chosen = conv.out_channels, corrected[name]
-            whole = max(0.98, _share(filters, model))
-            rows.append([_Block(f"{filters - chosen} pass", whole * (1 - chosen / filters), "white", frozen=True),
-                         _Block(f"unit: {chosen} filters", whole * chosen / filters, _TRAINED)])
-    rows.append([_Block("average over positions, softmax", 0.84, "0.95", frozen=True)])
+    steps = _steps(model or _paper_network(AllConvNet))
+    widest = max(step.channels for step in steps if step.kind == "conv")
+    corrected, filters = dict(list(counts.items())[:k]), {}
+    rows = [[_IMAGE]]
+    for step in steps:
+        rows.append([_Block(step.text, _width(step, widest), "0.95", frozen=True)])
+        if step.name in corrected:
+            filters[step.name], chosen = step.channels, corrected[step.name]
+            whole = max(0.98, _width(step, widest))
+            rows.append([_Block(f"{step.channels - chosen} pass", whole * (1 - chosen / step.channels), "white", frozen=True),
+                         _Block(f"unit: {chosen} filters", whole * chosen / step.channels, _TRAINED)])
+    if steps[-1].kind == "conv":
+        rows.append([_Block("average over positions, softmax", 0.84, "0.95", frozen=True)])
     figure = _draw(rows)
-    units = "; ".join(f"{count} of {getattr(model, name).out_channels} filters behind {name}"
-                      for name, count in corrected.items())
-    figure.alt_text = (f"Block diagram of Deepcorr-{k}: the {model.depth} convolutions of the baseline, all frozen and "
-                       f"drawn grey and dashed. Trained correction units stand behind the first {k}: {units}. "
+    units = "; ".join(f"{count} of {filters[name]} filters behind {name}" for name, count in corrected.items())
+    layers = {kind: sum(step.kind == kind for step in steps) for kind in ("conv", "dense")}
+    also = f" and {layers['dense']} dense layers" if layers["dense"] else ""
+    figure.alt_text = (f"Block diagram of Deepcorr-{k}: the {layers['conv']} convolutions{also} of the baseline, all frozen "
+                       f"and drawn grey and dashed. Trained correction units stand behind the first {k}: {units}. "
                        "The other filters pass unchanged.")
     return figure
 
 
-def _convolutions(model: AllConvNet):
-    return [(getattr(model, f"conv{i}"), f"conv{i}") for i in range(1, model.depth + 1)]
+@dataclass(frozen=True)
+class _Step:
+    """A layer that an image of `side` pixels passes: its kind, its outputs, and their size in words."""
+
+    name: str
+    kind: str
+    text: str
+    channels: int
+    size: str
+    side: int
+    module: nn.Module
+
+    @property
+    def groups(self) -> str:
+        count = getattr(self.module, "groups", 1)
+        return f" in {count} groups" if count > 1 else ""
 
 
-def _label(name: str, conv) -> str:
-    kernel, stride = conv.kernel_size[0], conv.stride[0]
-    return f"{name}: {kernel}×{kernel}-conv-{conv.out_channels}-{stride}"
+def _paper_network(kind: type[nn.Module]) -> nn.Module:
+    """The paper's network without numbers in it."""
+    with torch.device("meta"):
+        return kind()
 
 
-def _share(filters: int, model: AllConvNet) -> float:
+def _steps(model: AllConvNet | AlexNet) -> list[_Step]:
+    """Convolutions, poolings and dense layers in the order in which the network itself calls them."""
+    side = 227 if isinstance(model, AlexNet) else 32
+    model = copy.deepcopy(model).to("meta").eval()  # sizes without numbers, and nothing of the given network changes
+    names, steps = {module: name for name, module in model.named_modules()}, []
+
+    def note(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        step = _step(names[module], module, output, side)
+        if step.kind == "between" and steps and steps[-1].kind == "between":  # pooling and normalisation: one block
+            before = steps.pop()
+            step = replace(step, text=f"{before.text}, {step.text}")
+        steps.append(step)
+
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.LocalResponseNorm, nn.Linear)):
+            module.register_forward_hook(note)
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, side, side, device="meta"))
+    return steps
+
+
+def _step(name: str, module: nn.Module, output: torch.Tensor, side: int) -> _Step:
+    channels, size = output.shape[1], "×".join(map(str, output.shape[2:]))
+    if isinstance(module, nn.Conv2d):
+        kernel, stride = module.kernel_size[0], module.stride[0]
+        return _Step(name, "conv", f"{name}: {kernel}×{kernel}-conv-{channels}-{stride}", channels, size, side, module)
+    if isinstance(module, nn.Linear):
+        return _Step(name, "dense", f"{name}: dense-{channels}", channels, "1×1", side, module)
+    pooled = f"{module.kernel_size}×{module.kernel_size}-maxpool-{module.stride}" if isinstance(module, nn.MaxPool2d) else "LRN"
+    return _Step(name, "between", pooled, channels, size, side, module)
+
+
+def _width(step: _Step, widest: int) -> float:
     """A block's width in 0..1: the widest layer fills it, and the text of the narrowest still fits."""
-    widest = max(conv.out_channels for conv, _ in _convolutions(model))
-    return 0.56 + 0.44 * filters / widest
+    return 0.56 + 0.44 * min(1, step.channels / widest)
 
 
 def _draw(rows: list[list[_Block]], notes: list[str] | None = None, skip: tuple[int, int] | None = None) -> Figure:
@@ -120,7 +184,8 @@ def _draw(rows: list[list[_Block]], notes: list[str] | None = None, skip: tuple[
     for i, (above, below) in enumerate(pairwise(rows)):
         middles = _middles(above) if len(above) > 1 else _middles(below)
         for x in middles:
-            axes.annotate("", (x, -(i + 1) * _ROW + _HEIGHT / 2), (x, -i * _ROW - _HEIGHT / 2),
+            start, end = (np.clip(x, *_reach(row)) for row in (above, below))
+            axes.annotate("", (end, -(i + 1) * _ROW + _HEIGHT / 2), (start, -i * _ROW - _HEIGHT / 2),
                           arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0, "lw": 1})
     for i, note in enumerate(notes or []):
         axes.text(0.53, -i * _ROW, note, va="center", fontsize=10.5, color="0.3")
@@ -144,6 +209,12 @@ def _draw_block(axes, block: _Block, left: float, y: float) -> None:
         mutation_aspect=10, facecolor=block.colour, edgecolor="0.55" if block.frozen else "0.2", linewidth=1,
         linestyle="--" if block.frozen else "-"))
     axes.text(middle, y, block.text, ha="center", va="center", fontsize=10.5, color="0.3" if block.frozen else "black")
+
+
+def _reach(row: list[_Block]) -> tuple[float, float]:
+    """From where to where an arrow may touch a row; its middle where it is the sum of a skip connection."""
+    half = max(0.0, sum(block.width for block in row) / 2 - 0.03)
+    return -half, half
 
 
 def _middles(row: list[_Block]) -> list[float]:

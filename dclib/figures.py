@@ -7,31 +7,24 @@ telephone; `show` sets several side by side where there is room. Lines differ by
 import base64
 import html
 import io
-import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dclib.distortions import gaussian_window
 from dclib.errors import InputError
+from dclib.looks import GREY, look, look_of
 from dclib.results import Record
 
-COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 7, 9, 3, 5, 8)]
-MARKERS = "osD^vPX*h"
-DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2))]
 NAMES = {"blur": "Gaussian blur", "awgn": "noise (AWGN)"}
 TITLES = {"blur": "Blur", "awgn": "Noise"}
 SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
 UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
-DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
-#: So does each row of AlexNet's tables, where k hardly differs.
-ALEXNET_ROWS = ("Deepcorr-5", "Deepcorr-5c", "Deepcorr-5-no-bn", "Finetune-8", "BM3D", "NCSR")
-GREY, WIDTH, SVG_LIMIT = "0.45", 4.3, 150_000
+WIDTH, SVG_LIMIT = 4.3, 150_000
 FLEXIBLE = "flex:1 1 300px;min-width:0"
 STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
          "legend.fontsize": 10, "legend.handlelength": 2.6, "legend.columnspacing": 1.2,
@@ -47,14 +40,13 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
                          source: str, *, measure: str = "top-1 accuracy") -> Figure:
     """Tables 3 and 4, drawn: {method: accuracy [1 + levels]}, level 0 clean.
 
-    Finetune-k is dashed, Deepcorr-k solid, the baseline dotted; equal k share colour and marker. Each of `ALEXNET_ROWS`
-    has its own; what stands in for NCSR has NCSR's.
+    Each method has its own look (`dclib.looks`); what stands in for NCSR has NCSR's.
     `source` says whose numbers these are ("the paper", "here, small"), `measure` which accuracy it is.
     """
     _not_empty(curves)
     figure, axes = _panel(f"{TITLES[distortion]}: {source}")
     for i, (method, accuracy) in enumerate(curves.items()):
-        axes.plot([0, *sigmas], accuracy, label=method.replace(", for ", ",\nfor "), **_look_of(method, i))
+        axes.plot([0, *sigmas], accuracy, label=method.replace(", for ", ",\nfor "), **look_of(method, i))
     _over_sigma(axes, figure, [0, *sigmas], distortion, top=None)
     axes.set_ylabel(measure)
     means = {method: float(np.mean(a)) for method, a in curves.items()}
@@ -74,7 +66,7 @@ def swap_fractions(accuracy: np.ndarray, fractions: Sequence[float], distortion:
     accuracy = np.asarray(accuracy)
     figure, axes = _panel(f"{TITLES[distortion]}, {layer}: {source}")
     for i, (fraction, values) in enumerate(zip(fractions, accuracy, strict=True)):
-        axes.plot(sigmas, values, label=f"β = {fraction:.0%}", **_look(i))
+        axes.plot(sigmas, values, label=f"β = {fraction:.0%}", **look(i))
     start = ""
     if before is not None:
         axes.plot(sigmas, before, label="none swapped", color=GREY, linestyle=":", marker="x")
@@ -92,7 +84,7 @@ def swap_layers(accuracy: Mapping[str, np.ndarray], fraction: float, distortion:
     _not_empty(accuracy)
     figure, axes = _panel(f"{TITLES[distortion]}, {fraction:.0%} of a layer: {source}")
     for i, (layer, values) in enumerate(accuracy.items()):
-        axes.plot(sigmas, values, label=layer, **_look(i))
+        axes.plot(sigmas, values, label=layer, **look(i))
     if before is not None:
         axes.plot(sigmas, before, label="none swapped", color=GREY, linestyle=":", marker="x")
     _over_sigma(axes, figure, sigmas, distortion)
@@ -113,7 +105,7 @@ def priorities(scores: Mapping[str, np.ndarray], distortion: str, source: str, *
     for i, (layer, values) in enumerate(scores.items()):
         ranked = np.sort(np.asarray(values))[::-1]
         share = np.arange(1, len(ranked) + 1) / len(ranked)
-        axes.plot(share, ranked, label=layer, markevery=max(1, len(ranked) // 6), **_look(i))
+        axes.plot(share, ranked, label=layer, markevery=max(1, len(ranked) // 6), **look(i))
         parts.append(f"{layer} from {ranked[0]:.4f} down to {ranked[-1]:.4f}")
     axes.set(xlabel="share of the layer's filters, most susceptible first", ylabel=label, xlim=(0, 1))
     axes.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
@@ -123,20 +115,40 @@ def priorities(scores: Mapping[str, np.ndarray], distortion: str, source: str, *
 
 
 def learning_curves(records: Sequence[Record], source: str) -> Figure:
-    """Mean validation accuracy (clean and all levels) over training iterations, one line per record with a curve."""
+    """Mean validation accuracy (clean and all levels) over training iterations, one line per record with a curve.
+
+    Records of one method share its colour.
+    """
     _not_empty(records)
+    distinct = len({record.description["method"] for record in records}) == len(records)
+    lines = {}
+    for i, record in enumerate(records):
+        curve = record.outcome["curve"]
+        own = look_of(record.description["method"], i)
+        lines[_record_name(record, records)] = (
+            [entry["iteration"] for entry in curve], [float(np.mean(entry["validation"])) for entry in curve],
+            own if distinct else look(i) | {"color": own["color"]})
+    return _over_iterations(lines, source, (0, 1))
+
+
+def training_curves(iterations: Sequence[int], curves: Mapping[str, Sequence[float]], source: str) -> Figure:
+    """Figure 12 as the paper has it: {method: validation accuracy [iterations]}; the axis begins near the lowest value."""
+    _not_empty(curves)
+    return _over_iterations({method: (iterations, accuracy, look_of(method, i) | {"markevery": max(1, len(iterations) // 10)})
+                             for i, (method, accuracy) in enumerate(curves.items())}, source)
+
+
+def _over_iterations(lines: Mapping[str, tuple], source: str, limits: tuple[float, float] | None = None) -> Figure:
+    """{name: iterations, accuracies, look} as lines."""
     figure, axes = _panel(source)
     parts = []
-    for i, record in enumerate(records):
-        iterations = [look["iteration"] for look in record.outcome["curve"]]
-        accuracy = [float(np.mean(look["validation"])) for look in record.outcome["curve"]]
-        name = _record_name(record, records)
-        axes.plot(iterations, accuracy, label=name, **_look(i))
+    for name, (iterations, accuracy, own) in lines.items():
+        axes.plot(iterations, accuracy, label=name, **own)
         parts.append(f"{name} goes from {accuracy[0]:.3f} to {accuracy[-1]:.3f}, at best {max(accuracy):.3f}")
-    axes.set(xlabel="iteration", ylabel="validation accuracy", ylim=(0, 1))
+    axes.set(xlabel="iteration", ylabel="validation accuracy", ylim=limits)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    last = max(record.outcome["curve"][-1]["iteration"] for record in records)
+    last = max(iterations[-1] for iterations, _, _ in lines.values())
     return _with_alt(figure, f"Line chart, {source}: validation accuracy, averaged over levels, during {last} training "
                              f"iterations. {'; '.join(parts)}.")
 
@@ -193,7 +205,7 @@ def blur_windows(sigmas: Sequence[float]) -> Figure:
     for i, sigma in enumerate(sigmas):
         taps = gaussian_window(sigma)
         sizes.append(len(taps))
-        axes.plot(np.arange(len(taps)) - len(taps) // 2, taps, label=f"{SYMBOLS['blur']} = {sigma:g}", **_look(i))
+        axes.plot(np.arange(len(taps)) - len(taps) // 2, taps, label=f"{SYMBOLS['blur']} = {sigma:g}", **look(i))
     axes.set(xlabel="offset in pixels", ylabel="weight", ylim=(0, None))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return _with_alt(figure, "Line chart of the blur's weights by offset. The windows have "
@@ -262,36 +274,12 @@ def _over_sigma(axes: Axes, figure: Figure, sigmas: Sequence[float], distortion:
     figure.legend(loc="outside lower center", ncols=2 if wide else 3, frameon=False)
 
 
-def _look(i: int) -> dict:
-    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": DASHES[i % len(DASHES)]}
-
-
 def _course(values: Sequence[float], form: str = ".3f") -> str:
     """In words, from the first to the last value: "falls from 0.700 to 0.100"."""
     first, last = (f"{float(v):{form}}" for v in (values[0], values[-1]))
     if first == last:
         return f"ends where it starts, at {first}"
     return f"{'rises' if float(values[-1]) > float(values[0]) else 'falls'} from {first} to {last}"
-
-
-def _look_of(method: str, i: int) -> dict:
-    """Colour, marker and dash of a method; those of the i-th line where the name says nothing."""
-    if method == "Baseline":
-        return {"color": GREY, "linestyle": ":", "marker": "x"}
-    row = method.rpartition("for ")[2]
-    if row in ALEXNET_ROWS:
-        return _look(ALEXNET_ROWS.index(row)) | ({"linestyle": "--"} if row.startswith("Finetune") else {})
-    if k := _depth(method):
-        dash = "--" if method.startswith("Finetune") else "-." if method.endswith("c") else "-"
-        return _look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
-    return _look(len(DEPTHS) + i)  # unlike any depth's
-
-
-def _depth(method: str) -> int | None:
-    """k of Finetune-k, Deepcorr-k and Deepcorr-kc."""
-    match = re.fullmatch(r"(?:Finetune|Deepcorr)-(\d+)c?", method)
-    return int(match[1]) if match else None
 
 
 def _record_name(record: Record, records: Sequence[Record]) -> str:

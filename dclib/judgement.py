@@ -203,13 +203,14 @@ def _behind(verdict: Verdict, profile_name: str) -> str:
     return f"<details><summary>{plural}</summary>{command}<br>{records}</details>"
 
 
-def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float) -> tuple[Outcome, Interval]:
+def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float,
+                       groups: np.ndarray | None = None) -> tuple[Outcome, Interval]:
     """Is `better` ahead of `worse` by more than `margin`, on the same images? For claims without a record of their own.
 
-    Correctness bits [levels, images]. The claim holds if the whole interval over images lies above the margin, in
-    direction if the difference does.
+    Correctness bits [levels, images]; `groups` [images] of images that share pixels are resampled whole. The claim holds
+    if the whole interval lies above the margin, in direction if the difference does.
     """
-    found = bootstrap_interval(better, worse)
+    found = bootstrap_interval(better, worse, groups=groups)
     if found.low > margin:
         return Outcome.HOLDS, found
     return (Outcome.DIRECTION if found.estimate > margin else Outcome.FAILS), found

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dclib import settings
-from dclib.experiments import Profile, profile
+from dclib.datasets import photographs
+from dclib.environment import check_device
+from dclib.errors import InputError
+from dclib.experiments import PROFILES, Profile, profile
 from dclib.figures import CAPTION
 from dclib.judgement import judge_in_miniature, signed, styled_verdicts
 from dclib.results import Record, Store, results_folder
@@ -37,14 +42,54 @@ class Live:
         return [self.store.get(run) for run in runs]
 
     @property
+    def tiles(self) -> np.ndarray | None:
+        """The tile of a photograph that each test image was cut from, int64 [images]; None where images stand alone.
+
+        Patches of one tile overlap: what tests differences between networks takes tiles as its units, not patches.
+        """
+        if not self.profile.photographs:
+            return None
+        return photographs(*self.profile.photographs).test.tiles.numpy()
+
+    @property
     def label(self) -> str:
         """Whose numbers these are, for captions."""
         return f"here, {self.profile.name}"
 
 
-def live(profile_name: str, device: str = "cpu", recompute: bool = False, seed: int = 0) -> Live:
-    """The live runs of a notebook with these papermill parameters."""
-    return Live(profile(profile_name), Store(live_folder(profile_name)), device, recompute, seed)
+def live(profile_name: str, device: str = "cpu", recompute: bool | str = False, seed: int = 0) -> Live:
+    """The live runs of a notebook with these papermill parameters.
+
+    papermill hands words on as text: `recompute` may be "true" or "false", however written. A seed is a whole number;
+    as text it is refused, because the notebook goes on with the value that it was given.
+
+    Raises:
+        InputError: another profile; a device that this machine has not; another `recompute`; a seed that is none.
+    """
+    if not isinstance(profile_name, str):
+        raise InputError(f"profile: expected one of {', '.join(PROFILES)}, got {profile_name!r}.")
+    if not isinstance(device, str):
+        raise InputError(f"device: expected cpu or cuda, got {device!r}.")
+    p = profile(profile_name)
+    check_device(device)
+    return Live(p, Store(live_folder(profile_name)), device, _truth("recompute", recompute), _seed(seed))
+
+
+def _truth(name: str, value: bool | str) -> bool:
+    """A parameter that is true or false, also as papermill hands it on: in words."""
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: expected true or false, got {value!r}.")
+    return value
+
+
+def _seed(value: int) -> int:
+    """A seed as NumPy's generators take it."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
+        raise InputError(f"seed: expected a whole number from 0 to {2**32 - 1}, got {value!r}; give it as -p seed 3 (-r would "
+                         "make text of it).")
+    return value
 
 
 def live_folder(profile_name: str) -> Path:
@@ -85,14 +130,16 @@ def verdict(sections: Sequence[str], store: Store):
     return HTML("\n".join(parts))
 
 
-def claims_in_miniature(claims: Sequence[tuple], label: str):
+def claims_in_miniature(claims: Sequence[tuple], label: str, tiles: np.ndarray | None = None):
     """A verdict on each claim (words, bits that should be better, bits that should be worse, by more than what).
 
-    For pages on other works than the paper; bits [levels, images], see `judgement.judge_in_miniature`.
+    For pages on other works than the paper; bits [levels, images], see `judgement.judge_in_miniature`. `tiles` [images]
+    are the units of the intervals (`Live.tiles`); the images themselves when None.
     """
-    lines = ["| claim | difference (95 % interval over images) | asked for | verdict |", "|---|---|---|---|"]
+    unit = "images" if tiles is None else "tiles of the photographs"
+    lines = [f"| claim | difference (95 % interval over {unit}) | asked for | verdict |", "|---|---|---|---|"]
     for words, better, worse, margin in claims:
-        outcome, found = judge_in_miniature(better, worse, margin)
+        outcome, found = judge_in_miniature(better, worse, margin, tiles)
         lines.append(f"| {words} | {found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | more than {margin:+.3f} "
                      f"| {signed(outcome)} |")
     return text("\n".join([f"Claims judged by live runs, {label}:", "", *lines]))

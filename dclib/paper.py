@@ -1,7 +1,7 @@
 """The paper's published numbers, read from data/paper beside the package.
 
 Borkar and Karam, "DeepCorrect: Correcting DNN models against Image Distortions", 2017. One JSON file per
-table, one for Figures 4 and 5, one with every claim of the text and one with the places where the paper
+table, one for Figures 4 and 5, one for Figure 12, one with every claim of the text and one with the places where the paper
 disagrees with itself. Nothing is computed here.
 """
 
@@ -68,6 +68,24 @@ def swap_fractions(dataset: str, distortion: str) -> dict[str, np.ndarray]:
             "Figures 4 and 5 show no other curves."
         )
     return {layer: np.array(rows) for layer, rows in accuracy[dataset][distortion].items()}
+
+
+def training_curves(distortion: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Figure 12: iterations [50], and accuracy [50] on validation images of Finetune-8, Deepcorr-5 and Deepcorr-5-no-bn.
+
+    Read off the picture that the authors publish, to within `reading_error` of data/paper/figure12.json; it lacks the
+    curves of -lite and -bottleneck. distortion: "blur" or "awgn". Raises ValueError for others.
+    """
+    figure = training_data()
+    if distortion not in figure["accuracy"]:
+        raise ValueError(f"Expected blur or awgn, got {distortion!r}; Figure 12 shows no other curves.")
+    curves = {method: np.array(values) for method, values in figure["accuracy"][distortion].items()}
+    return figure["step"] * np.arange(1, 1 + len(next(iter(curves.values())))), curves
+
+
+def training_data() -> dict:
+    """Figure 12 whole: accuracy[distortion][method] after every `step` iterations, its source and how it was read."""
+    return _read("figure12.json")
 
 
 def claims() -> list[dict]:

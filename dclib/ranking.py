@@ -173,9 +173,12 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
                          batch_size: int = 250) -> dict[str, np.ndarray]:
     """How far each filter's activation map moves under a distortion (Bianchi et al., 2019).
 
+    The map is what the next layer sees: it is taken where Algorithm 1 swaps, behind the BatchNorm, ReLU and pooling that
+    follow the convolution. So it does not depend on the size of a filter's weights where a BatchNorm takes that out.
+
     Args:
-        model: any network; used as in evaluation, not changed.
-        layers: names of modules with outputs [M, filters, H, W].
+        model: any network that torch.fx can trace; used as in evaluation, not changed.
+        layers: names of convolutions.
         clean: the network's input [M, C, H, W], undistorted.
         distorted: the same images at each level, [levels, M, C, H, W].
 
@@ -183,30 +186,23 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
         {layer: float64 array [levels, M, filters]}: root mean square difference between the clean and the distorted map.
 
     Raises:
-        InputError: shapes that do not fit, NaN.
+        InputError: shapes that do not fit, NaN, an unknown layer, a layer that is no convolution, a model that
+            cannot be traced.
     """
     _check_pairs(clean, distorted, torch.zeros(len(clean), dtype=torch.int64), batch_size)
-    kept: dict[str, torch.Tensor] = {}
-    handles = [model.get_submodule(layer).register_forward_hook(
-        lambda module, inputs, output, layer=layer: kept.__setitem__(layer, output.clone())) for layer in layers]
+    layers = tuple(dict.fromkeys(layers))
+    network = SwapNetwork(model, layers)
     distances = {layer: [[] for _ in distorted] for layer in layers}
-    was_training = model.training
-    try:
-        model.eval()
-        with torch.inference_mode():
-            for start in range(0, len(clean), batch_size):
-                rows = slice(start, start + batch_size)
-                model(clean[rows])
-                undistorted = dict(kept)
-                for level, images in enumerate(distorted[:, rows]):
-                    model(images)
-                    for layer in layers:
-                        moved = (kept[layer] - undistorted[layer]).square().mean(dim=(2, 3)).sqrt()
-                        distances[layer][level].append(moved.double().cpu())
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    with torch.inference_mode():
+        for start in range(0, len(clean), batch_size):
+            rows = slice(start, start + batch_size)
+            undistorted = network.activations(clean[rows])
+            for level, images in enumerate(distorted[:, rows]):
+                activations = network.activations(images)
+                for layer in layers:
+                    swapped = network.cuts[layer].swapped
+                    moved = (activations[swapped] - undistorted[swapped]).square().mean(dim=(2, 3)).sqrt()
+                    distances[layer][level].append(moved.double().cpu())
     return {layer: torch.stack([torch.cat(parts) for parts in levels]).numpy() for layer, levels in distances.items()}
 
 

@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class TTest:
-    """Paired t-test: a minus b, with a two-sided p-value and the interval of the mean difference."""
+    """A t-test: a minus b, with a two-sided p-value and the interval of the mean difference."""
 
     statistic: float
     pvalue: float
@@ -164,12 +164,52 @@ def resample_means(values, resamples: int = RESAMPLES, seed: int = 0) -> np.ndar
     return means
 
 
-def bootstrap_interval(correct, other=None, *, confidence=CONFIDENCE, resamples=RESAMPLES, seed=0) -> Interval:
-    """Interval of a mean accuracy, or of the paired difference correct - other, over images.
+def resample_groups(values, groups, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Bootstrap means of per-image values where images come in groups, such as patches of one tile.
+
+    values: [rows, images]; groups: whole numbers [images]. As many groups as there are, drawn with replacement, each with
+    all of its images. A mean is over the images drawn, so groups of different sizes count by their size. Returns
+    [resamples, rows]; equal seeds give equal draws.
+    Raises ValueError for NaN, no resample, fewer than two groups, or another number of groups than images.
+    """
+    values, member = np.asarray(values, dtype=float), _members(groups)
+    if values.ndim != 2 or values.shape[1] != len(member) or not np.isfinite(values).all() or resamples < 1:
+        raise ValueError(f"Expected finite values [rows, {len(member)}] and at least 1 resample, got shape "
+                         f"{list(values.shape)} and {resamples}; give the group of each image.")
+    sizes = np.bincount(member)
+    sums = np.stack([np.bincount(member, weights=row) for row in values])
+    drawn = np.random.default_rng(seed).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples)
+    return drawn @ sums.T / (drawn @ sizes)[:, None]
+
+
+def flip_test(correct, other, groups=None, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """Two-sided p-value that two networks are alike: their answers are exchanged, all of a group together.
+
+    correct, other: bits [images] or [levels, images]; groups: whole numbers [images], or None where each image stands for
+    itself. The share of random exchanges after which the networks differ by as much as they do; one is added to the count
+    and to the number of exchanges. With one level and no groups it estimates McNemar's exact p-value.
+    Raises ValueError for non-boolean bits, unequal shapes or groups that do not fit.
+    """
+    correct, other = _bits("correct", correct), _bits("other", other)
+    _same_shape(correct, other)
+    per_image = _level_counts(correct) - _level_counts(other)
+    if groups is not None:
+        _fits(groups, per_image)
+        per_image = np.bincount(_members(groups), weights=per_image)
+    moved = per_image[per_image != 0].astype(float)
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(resamples, len(moved)))
+    # Sums of whole numbers: exact, so that an equal difference counts as equal.
+    return float(((np.abs(signs @ moved) >= abs(moved.sum())).sum() + 1) / (resamples + 1))
+
+
+def bootstrap_interval(correct, other=None, *, groups=None, confidence=CONFIDENCE, resamples=RESAMPLES,
+                       seed=0) -> Interval:
+    """Interval of a mean accuracy, or of the paired difference correct - other, over images or over groups of them.
 
     correct, other: bits [images] or [levels, images]. An image is drawn with all its levels, because they
-    show the same photograph. Percentile interval; equal seeds give equal intervals.
-    Raises ValueError for non-boolean bits, unequal shapes or a confidence outside 0..1.
+    show the same photograph. groups: whole numbers [images]; a group of images that share pixels is drawn whole.
+    Percentile interval; equal seeds give equal intervals.
+    Raises ValueError for non-boolean bits, unequal shapes, groups that do not fit or a confidence outside 0..1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"Expected a confidence between 0 and 1, got {confidence}; 0.95 is the default.")
@@ -182,7 +222,11 @@ def bootstrap_interval(correct, other=None, *, confidence=CONFIDENCE, resamples=
     levels = 1 if correct.ndim == 1 else correct.shape[0]
     # Whole numbers until here: equal images stay exactly equal, which resample_means relies on for speed.
     values = per_image[None] / levels
-    means = resample_means(values, resamples, seed)[:, 0]
+    if groups is None:
+        means = resample_means(values, resamples, seed)[:, 0]
+    else:
+        _fits(groups, per_image)
+        means = resample_groups(values, groups, resamples, seed)[:, 0]
     low, high = percentile_interval(means, confidence)
     return Interval(float(values.mean()), low, high)
 
@@ -238,6 +282,32 @@ def draws_interval(values, test_to_train: float, confidence: float = CONFIDENCE)
     return float(values.mean()) - half, float(values.mean()) + half
 
 
+def draw_test(chosen, draws) -> TTest:
+    """Is a deliberate choice no better than one more random draw? The unit is the draw (Section 5.1.3).
+
+    chosen: one number per condition [conditions], such as a mean accuracy for each number of corrected filters; draws: the
+    same for random choices [conditions, draws]. The two-sided t-test of a difference common to all conditions, from least
+    squares with a level of its own for each; with one condition it is the two-sample t-test against a sample of one.
+    Equal draws leave no variance: p is then 1 or 0, as in `paired_t_test`.
+    Raises ValueError for NaN, other shapes, or a single draw.
+    """
+    chosen, draws = np.asarray(chosen, dtype=float), np.asarray(draws, dtype=float)
+    if chosen.ndim != 1 or not chosen.size or draws.ndim != 2 or draws.shape[0] != len(chosen) or draws.shape[1] < 2 \
+            or not (np.isfinite(chosen).all() and np.isfinite(draws).all()):
+        raise ValueError(f"Expected finite values [conditions] and [conditions, draws] with at least 2 draws, got shapes "
+                         f"{list(chosen.shape)} and {list(draws.shape)}; give one row of draws per condition.")
+    conditions, count = draws.shape
+    differences = chosen - draws.mean(axis=1)
+    mean, freedom = float(differences.mean()), conditions * count - 1
+    squares = draws.var(axis=1).sum() * count + ((differences - mean) ** 2).sum() * count / (count + 1)
+    error = float(np.sqrt(squares / freedom * (1 + 1 / count) / conditions))
+    if error < 1e-12:  # subtracting printed decimals leaves as much
+        statistic = 0.0 if abs(mean) < 1e-12 else float(np.copysign(np.inf, mean))
+        return TTest(statistic, 1.0 if statistic == 0 else 0.0, freedom, mean, mean, mean)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return TTest(mean / error, float(2 * stats.t.sf(abs(mean) / error, freedom)), freedom, mean, mean - half, mean + half)
+
+
 def share_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact (Clopper-Pearson) interval of a share; 0 to 1 for no trials, which say nothing."""
     if not trials:
@@ -285,6 +355,22 @@ def _same_shape(a, b) -> None:
             f"Expected bits of the same images, got shapes {list(a.shape)} and {list(b.shape)}; "
             "evaluate both networks on one test set."
         )
+
+
+def _members(groups) -> np.ndarray:
+    """The groups [images], numbered from 0 without gaps."""
+    groups = np.asarray(groups)
+    if groups.ndim != 1 or groups.dtype.kind not in "iu" or len(found := np.unique(groups, return_inverse=True)[1]) == 0 \
+            or found.max() == 0:
+        raise ValueError(f"Expected whole numbers [images] of at least 2 groups, got {groups.dtype} {list(groups.shape)}; "
+                         "give the number of the group of each image.")
+    return found
+
+
+def _fits(groups, per_image) -> None:
+    if np.shape(groups) != per_image.shape:
+        raise ValueError(f"Expected the group of each of {len(per_image)} images, got groups of shape "
+                         f"{list(np.shape(groups))}; give one number per image.")
 
 
 def _level_counts(bits) -> np.ndarray:

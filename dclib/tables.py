@@ -13,6 +13,7 @@ from dclib.distortions import LEVELS
 from dclib.errors import InputError
 from dclib.experiments import Profile, profile, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
+from dclib.provenance import training
 from dclib.results import Record, Store
 
 NOT_RUN = "not run yet"
@@ -111,18 +112,19 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
 
 
 def source_line(target: str, profile_name: str, store: Store) -> str:
-    """Where the numbers of a table or figure come from: profile, stand-in, data, seeds, commits, hardware, command."""
+    """Where the numbers of a table or figure come from: profile, stand-in, trainings, data, seeds, commits, hardware, command."""
     p = profile(profile_name)
-    records = [record for runs in rows(target, p).values() for run in runs if (record := store.get(run))]
+    described = [run for runs in rows(target, p).values() for run in runs]
+    found = {run.id: record for run in described if (record := store.get(run))}
+    records = list(found.values())
     command = f"dclib run {target} --profile {profile_name}"
     if not records:
         return f"Profile {profile_name}: {NOT_RUN}; make it with `{command}`."
     environments = [record.environment for record in records]
     seeds = sorted({record.seed for record in records})
-    cut = stand_in(target, p)
-    scale = f" ({cut})" if cut else ""
+    scale = "; ".join(filter(None, (stand_in(target, p), training([run for run in described if run.id in found], store))))
     data = sorted({f"{r.description['dataset']} {r.description['fingerprint'][:8]}" for r in records})
-    return (f"Profile {profile_name}{scale}; data {', '.join(data)}; "
+    return (f"Profile {profile_name}{f' ({scale})' if scale else ''}; data {', '.join(data)}; "
             f"{len(records)} record{'s' * (len(records) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
             f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
             f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")

@@ -55,6 +55,19 @@ def test_first_photographs_only(photographs):
             datasets.photographs(*COUNTS, 0, count)
 
 
+def test_patches_of_one_tile_say_so(photographs):
+    """No tile serves two splits or two classes, and a part of the images keeps its tiles."""
+    seen = {}
+    for name in ("train", "validation", "test"):
+        split = getattr(photographs, name)
+        for number, label in zip(split.tiles.tolist(), split.labels.tolist()):
+            assert seen.setdefault(number, (name, label)) == (name, label)
+        part = split.take(torch.arange(0, len(split), 3))
+        assert torch.equal(part.tiles, split.tiles[::3]) and torch.equal(part.to("cpu").tiles, part.tiles)
+    assert datasets.photographs(*COUNTS, 0, 5).test.tiles.tolist() == photographs.test.tiles[
+        photographs.test.labels < 5].tolist()
+
+
 def test_patches_lie_inside_tiles_that_belong_to_one_split(monkeypatch):
     # Tile i of 63 has columns of 252 and of 252 (i + 1) / 64, so that any tint leaves the ratio i + 1 to 64.
     tiles = np.full((7, 48, 9, 48), 252.0)
@@ -74,6 +87,8 @@ def test_patches_lie_inside_tiles_that_belong_to_one_split(monkeypatch):
             number = (dark / bright * 64).round().long() - 1
             assert (number == number[:, :1]).all()
             seen.append(set(number[:, 0].tolist()))
+            pairs = set(zip(number[:, 0].tolist(), split.tiles[split.labels == label].tolist()))
+            assert len(pairs) == len(seen[-1]) == len({told for _, told in pairs})  # patches of one tile, and of no other
         assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
         assert len(set.union(*seen)) > 40
 

@@ -1,6 +1,7 @@
 """Executing notebooks: what fails leaves no page, what is older than its inputs says so, what is unchanged rests."""
 
 import json
+import os
 import shutil
 import sys
 
@@ -115,6 +116,49 @@ def test_notebook_without_parameters_is_refused(project, capsys):
 def test_page_without_a_notebook_is_refused(project, capsys):
     (project / "notebooks/second.md").unlink()
     assert run() == 1 and "there is no notebooks/second.md" in capsys.readouterr().err
+
+
+def foreign_kernel(folder, argv):
+    """A kernel of another environment under the name python3, as hubs install it."""
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "A hub's Python", "language": "python"}))
+
+
+@pytest.mark.parametrize("where", ["JUPYTER_PATH", "JUPYTER_DATA_DIR", "two entries"])
+def test_the_environments_own_kernel_comes_first(tmp_path, monkeypatch, where):
+    """Found by Jupyter itself, wherever the other kernel lies; the variable is afterwards as it was."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    foreign_kernel(tmp_path / "hub/kernels/python3", ["/bin/false", "{connection_file}"])
+    path = {"JUPYTER_PATH": str(tmp_path / "hub"), "two entries": f"{tmp_path / 'none'}:{tmp_path / 'hub'}"}.get(where)
+    if path is None:
+        monkeypatch.delenv("JUPYTER_PATH", raising=False)
+        monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "hub"))
+        monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    else:
+        monkeypatch.setenv("JUPYTER_PATH", path)
+    assert KernelSpecManager().get_kernel_spec("python3").argv[0] == "/bin/false"
+    with execute.own_kernel():
+        assert KernelSpecManager().get_kernel_spec("python3").argv[0] == sys.executable
+    assert KernelSpecManager().get_kernel_spec("python3").argv[0] == "/bin/false"
+
+
+@pytest.mark.slow
+def test_a_page_is_made_by_this_environment_though_a_hub_has_its_own_python3(tmp_path, monkeypatch):
+    """The real thing, with a kernel that dies at once in JUPYTER_PATH."""
+    import subprocess
+
+    foreign_kernel(tmp_path / "hub/kernels/python3", ["/bin/false", "{connection_file}"])
+    shutil.copytree(execute.ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("_static", "vendor"))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text(
+        "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
+    (tmp_path / "notebooks/first.md").write_text(CELLS.format(last="import sys; sys.executable"))
+    made = subprocess.run([sys.executable, "book/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
+                          text=True, env={**os.environ, "JUPYTER_PATH": str(tmp_path / "hub")})
+    assert made.returncode == 0, made.stderr
+    page = nbformat.read(tmp_path / "executed/first.ipynb", 4)
+    assert page.cells[-1].outputs[0]["data"]["text/plain"] == repr(sys.executable)
 
 
 @pytest.mark.slow

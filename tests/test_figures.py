@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from support import refused
 
-from dclib import diagrams, figures, figures_imagenet
-from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
-from dclib.models import AllConvNet
+from dclib import diagrams, experiments, figures, figures_imagenet, looks, paper
+from dclib.correction import ALEXNET_FILTERS, CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
+from dclib.models import AlexNet, AllConvNet
 from dclib.results import Record
 
 SIGMAS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
@@ -25,6 +26,12 @@ def strips(size=8):
 def curve_record(method, seed, *accuracies):
     curve = [{"iteration": 10 * i, "loss": 1.0, "validation": [a, a]} for i, a in enumerate(accuracies, start=1)]
     return Record({"method": method, "seed": seed, "distortion": "blur"}, {"curve": curve}, {}, {})
+
+
+def meta(network):
+    """A network without numbers: AlexNet's would take 240 MB."""
+    with torch.device("meta"):
+        return network()
 
 
 DRAWN = {
@@ -52,6 +59,14 @@ DRAWN = {
     "architecture": (diagrams.architecture,
                      ["9 convolutions", "conv3: 3×3-conv-96-2 to 16×16", "to 6×6", "100 classes"]),
     "narrow architecture": (lambda: diagrams.architecture(AllConvNet(10, 8)), ["3×3-conv-8-1", "10 classes"]),
+    "Figure 3b": (lambda: diagrams.architecture(meta(AlexNet)),
+                  ["227×227", "5 convolutions, each with ReLU", "conv1: 11×11-conv-96-4 to 55×55", "conv2: 5×5-conv-256-1 in 2",
+                   "3×3-maxpool-2, LRN to 13×13", "3×3-maxpool-2 to 6×6", "fc7: dense-4096", "softmax over 1000 classes"]),
+    "BVLC's layout": (lambda: diagrams.architecture(meta(lambda: AlexNet(20, "caffe"))),
+                      ["LRN, 3×3-maxpool-2 to 27×27", "softmax over 20 classes"]),
+    "Figure 8b": (lambda: diagrams.deepcorrect_architecture(5, ALEXNET_FILTERS, meta(AlexNet)),
+                  ["Deepcorr-5", "5 convolutions and 3 dense layers", "72 of 96 filters behind conv1",
+                   "128 of 256 filters behind conv5"]),
     "unit of the text": (lambda: diagrams.correction_unit(CRITICALLY_WIDE), ["n filters", "4 steps", "skip"]),
     "unit as released": (lambda: diagrams.correction_unit(RELEASED_CIFAR100, 50),
                          ["50 filters", "conv-64-1", "5 steps"]),
@@ -124,10 +139,66 @@ def test_a_long_name_does_not_leave_the_figure():
 
 
 @pytest.mark.parametrize("names", [("Baseline", "Finetune-9", "Deepcorr-3", "Baseline, restored"),
-                                   ("Baseline", *figures.ALEXNET_ROWS), ("Wiener deconvolution, for NCSR", "BM3D")])
+                                   ("Baseline", *looks.ALEXNET_ROWS), ("Wiener deconvolution, for NCSR", "BM3D")])
 def test_no_two_methods_look_alike(names):
     drawn = figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here").axes[0].lines
     assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(names)
+
+
+def test_a_drawing_is_read_off_the_network_and_leaves_it_alone():
+    """Sizes are those of the real outputs; mode, hooks and numbers of the given network stay."""
+    model = AllConvNet(10, 8).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    drawn = diagrams.architecture(model).alt_text
+    sizes = [model.eval().features(torch.zeros(1, 3, 32, 32)).shape[-1]]
+    assert f"conv9: 1×1-conv-10-1 to {sizes[0]}×{sizes[0]}" in drawn
+    assert not model.conv1._forward_hooks and model.conv1.weight.device.type == "cpu"
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def method_lines(*names):
+    """{method: (colour, marker)} as drawn in Tables 7 and 8, in Figure 12 here and in the paper's Figure 12."""
+    drawn = (figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here"),
+             figures.learning_curves([curve_record(name, 0, 0.4, 0.5) for name in reversed(names)], "here"),
+             figures.training_curves([1, 2], {name: [0.4, 0.5] for name in (names[-1], *names[:-1])}, "the paper"))
+    return [{line.get_label(): (line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
+            for figure in drawn]
+
+
+@pytest.mark.parametrize("names", [
+    ("Deepcorr-5", "Finetune-8", "Deepcorr-5-no-bn"), ("Deepcorr-5-lite", "Deepcorr-5-bottleneck", "Deepcorr-5c"),
+    ("Finetune-1", "Finetune-9", "Deepcorr-3"), ("Deepcorr-1", "Deepcorr-1-no-bn", "Deepcorr-1-lite"),
+    ("ranked_48", "random_48", "ranked_48_least", "random_6")])
+def test_a_method_looks_the_same_in_every_figure(names):
+    tables, curves, published = method_lines(*names)
+    assert tables == curves == published
+
+
+def test_kinds_of_unit_look_the_same_in_a_network_of_another_depth():
+    for kind in ("-no-bn", "-lite", "-bottleneck"):
+        assert looks.look_of(f"Deepcorr-1{kind}", 3) == looks.look_of(f"Deepcorr-5{kind}", 0)
+
+
+def test_records_of_one_method_share_its_colour_and_differ():
+    records = [curve_record(name, seed, 0.4, 0.5) for name in ("Finetune-8", "Deepcorr-5") for seed in (0, 1)]
+    lines = figures.learning_curves(records, "here").axes[0].lines
+    colours = [line.get_color() for line in lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3] and len({line.get_marker() for line in lines}) == 4
+
+
+def test_choices_of_filters_pair_by_their_number():
+    ranked, random, least = (looks.look_of(name, 0) for name in ("ranked_48", "random_48", "ranked_48_least"))
+    assert ranked["color"] == random["color"] == least["color"]
+    assert (ranked["linestyle"], random["linestyle"], least["linestyle"]) == ("-", "--", ":")
+    assert experiments.SHARES == looks.SHARES
+
+
+def test_the_papers_training_curves_are_drawn_whole():
+    iterations, curves = paper.training_curves("blur")
+    figure = figures.training_curves(iterations, curves, "the paper")
+    line = figure.axes[0].lines[0]
+    assert line.get_label() == "Finetune-8" and line.get_ydata().tolist() == curves["Finetune-8"].tolist()
+    assert f"Finetune-8 goes from {curves['Finetune-8'][0]:.3f}" in figure.alt_text and "62500" in figure.alt_text
 
 
 def test_gain_and_loss_differ_in_print_without_colour():

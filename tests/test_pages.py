@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from support import refused
 
 from dclib import costs, judgement, notebook, paper, tables
 from dclib.experiments import profile, rows
@@ -246,6 +247,50 @@ def test_live_run_is_made_once(monkeypatch, tmp_path):
     second, = page.make(run)
     assert first.environment == second.environment and first.accuracy.shape == (7,)
     assert page.store.get(baseline(page.profile)) is not None and isinstance(page.store, Store)
+
+
+@pytest.mark.parametrize("given, meant", [(False, False), (True, True), ("false", False), ("true", True), ("False", False),
+                                          (" TRUE ", True)])
+def test_recompute_in_words(given, meant):
+    """papermill -p recompute false arrives as text."""
+    assert notebook.live("smoke", recompute=given).recompute is meant
+
+
+@pytest.mark.parametrize("parameters, said", [
+    ({"recompute": "nope"}, "true or false"), ({"recompute": ""}, "true or false"), ({"recompute": 0}, "true or false"),
+    ({"recompute": None}, "true or false"),
+    ({"seed": 1.5}, "whole number"), ({"seed": -1}, "whole number"), ({"seed": "3"}, "-p seed 3"),
+    ({"seed": True}, "whole number"), ({"seed": 2**32}, "whole number"), ({"seed": 3.0}, "whole number"),
+    ({"device": "gpu"}, "device"), ({"device": 0}, "device"), ({"device": "cuda:99"}, "device"),
+    ({"profile_name": "Smoke"}, "profile"), ({"profile_name": ["smoke"]}, "profile"), ({"profile_name": None}, "profile")])
+def test_parameters_that_mean_nothing_are_refused(parameters, said):
+    with refused(said, repr(*parameters.values())):
+        notebook.live(**{"profile_name": "smoke"} | parameters)
+
+
+def test_words_reach_a_notebook_through_papermill(tmp_path):
+    """As the how-to page says it: papermill's own reading of its command line."""
+    from papermill.cli import _resolve_type
+
+    assert [_resolve_type(word) for word in ("false", "3")] == ["false", 3]
+    page = notebook.live("smoke", recompute=_resolve_type("false"), seed=_resolve_type("3"))
+    assert not page.recompute and page.seed == 3
+
+
+def test_tiles_are_those_of_the_test_patches():
+    page = notebook.live("smoke")
+    assert len(page.tiles) == 19 * page.profile.photographs[2] > len(np.unique(page.tiles))
+    assert notebook.live("small").tiles is None
+
+
+def test_claims_in_miniature_say_their_unit():
+    rng = np.random.default_rng(0)
+    worse = np.repeat(rng.random((2, 12)) < 0.4, 50, axis=1)
+    better = worse | np.repeat(rng.random(12) < 0.25, 50)
+    tiles = np.repeat(np.arange(12), 50)
+    shown = [notebook.claims_in_miniature([("A beats B.", better, worse, 0)], "here", units).data for units in (None, tiles)]
+    assert "interval over images" in shown[0] and "✓" in shown[0]
+    assert "interval over tiles" in shown[1] and "≈" in shown[1]
 
 
 def test_claims_in_miniature_are_judged_by_their_intervals():

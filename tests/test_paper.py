@@ -91,6 +91,27 @@ def test_swap_fractions():
     assert paper.swap_fractions("cifar100", "blur")["conv1"][1, 5] == 0.92
 
 
+def test_training_curves_end_near_the_printed_averages():
+    """Figure 12 is read off a picture: its last points are those of the models in Tables 7 and 8, on other images."""
+    for number, distortion in ((7, "blur"), (8, "awgn")):
+        iterations, curves = paper.training_curves(distortion)
+        assert iterations.tolist() == list(range(1250, 62_501, 1250))
+        assert list(curves) == ["Finetune-8", "Deepcorr-5", "Deepcorr-5-no-bn"]
+        for method, values in curves.items():
+            assert values.shape == iterations.shape and 0.35 < values.min() and values.max() < 0.53
+            assert values[-1] == pytest.approx(paper.row(number, method)["average"], abs=0.01)
+        # The rate falls after 15 passes of 1250 iterations: the jump of every curve lies at or just before 20,000.
+        assert all(values[15:].min() > values[:14].max() - 0.01 for values in curves.values())
+
+
+@pytest.mark.parametrize("method, distortion, iteration, label", [
+    ("Deepcorr-5", "blur", 1250, 0.38), ("Deepcorr-5-no-bn", "awgn", 1250, 0.39), ("Finetune-8", "blur", 62_500, 0.465)])
+def test_training_curves_against_a_reading_by_eye(method, distortion, iteration, label):
+    iterations, curves = paper.training_curves(distortion)
+    error = paper.training_data()["reading_error"]
+    assert curves[method][iterations == iteration].item() == pytest.approx(label, abs=error + 0.001)
+
+
 def test_unknown_tables_rows_and_curves():
     for call in (
         lambda: paper.table(16),
@@ -98,6 +119,7 @@ def test_unknown_tables_rows_and_curves():
         lambda: paper.row(1, "Baseline"),
         lambda: paper.swap_fractions("cifar10", "blur"),
         lambda: paper.swap_fractions("cifar100", "jpeg"),
+        lambda: paper.training_curves("jpeg"),
     ):
         with pytest.raises(ValueError, match="^Expected .*, got .*; .*[.]$"):
             call()

@@ -140,17 +140,64 @@ def test_bad_priorities(priorities):
 # ---------------------------------------------------------------- Borda count
 
 
-def test_activation_distances_against_hooks_on_one_image_at_a_time():
+def distorted_pairs(size=32):
     torch.manual_seed(0)
-    model = AllConvNet(3, 4).eval()
-    clean = 255 * torch.rand(5, 3, 32, 32)
-    distorted = clean + 20 * torch.randn(2, *clean.shape)
+    clean = 255 * torch.rand(5, 3, size, size)
+    return clean, clean + 20 * torch.randn(2, *clean.shape)
+
+
+def trained_looking(model):
+    """BatchNorms that do something: statistics, scales and shifts unlike those of a new network."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in ((module.running_mean, -1, 1), (module.running_var, 0.5, 2), (module.weight.data, 0.5, 2),
+                                      (module.bias.data, -1, 1)):
+                tensor.uniform_(low, high)
+    return model.eval()
+
+
+def test_activation_distances_are_those_of_the_maps_that_the_next_layer_sees():
+    clean, distorted = distorted_pairs()
+    model = trained_looking(AllConvNet(3, 4))
     found = activation_distances(model, ["conv1", "conv4"], clean, distorted, batch_size=2)
     assert found["conv1"].shape == (2, 5, 4) and found["conv4"].shape == (2, 5, 8)
     with torch.inference_mode():
-        by_hand = model.conv1(model.normalize(distorted[1, 3:4])) - model.conv1(model.normalize(clean[3:4]))
-    assert found["conv1"][1, 3] == pytest.approx(by_hand[0].square().mean((1, 2)).sqrt().numpy(), rel=1e-4)
-    assert not model.conv1._forward_hooks
+        maps = [torch.relu(model.bn1(model.conv1(model.normalize(images)))) for images in (clean[3:4], distorted[1, 3:4])]
+    assert found["conv1"][1, 3] == pytest.approx((maps[1] - maps[0])[0].square().mean((1, 2)).sqrt().numpy(), rel=1e-4)
+    assert not model.conv1._forward_hooks and not model.training
+
+
+def test_activation_distances_behind_relu_and_pooling():
+    clean, distorted = distorted_pairs(16)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Conv2d(4, 5, 3),
+                                torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    with torch.inference_mode():
+        moved = model[:3](distorted[0]) - model[:3](clean)
+    assert activation_distances(model, ["0"], clean, distorted)["0"][0] == pytest.approx(
+        moved.square().mean((2, 3)).sqrt().numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.01, 7.0, 1000.0])
+def test_activation_distances_do_not_depend_on_the_size_of_a_filters_weights(scale):
+    """A convolution times s, and its BatchNorm's statistics with it: the same network, so the same distances."""
+    clean, distorted = distorted_pairs()
+    model = trained_looking(AllConvNet(3, 4))
+    before = activation_distances(model, ["conv1", "conv2"], clean, distorted)
+    with torch.no_grad():
+        model.conv1.weight[2] *= scale
+        model.conv1.bias[2] *= scale
+        model.bn1.running_mean[2] *= scale
+        model.bn1.running_var[2] = (model.bn1.running_var[2] + model.bn1.eps) * scale**2 - model.bn1.eps
+    after = activation_distances(model, ["conv1", "conv2"], clean, distorted)
+    for layer in before:
+        assert after[layer] == pytest.approx(before[layer], rel=1e-3, abs=1e-5)
+        assert borda_count(after[layer][0]).tolist() == borda_count(before[layer][0]).tolist()
+
+
+def test_activation_distances_want_a_convolution():
+    clean, distorted = distorted_pairs()
+    with refused("bn1"):
+        activation_distances(AllConvNet(3, 4), ["bn1"], clean, distorted)
 
 
 def test_borda_count_against_counting_pairs():

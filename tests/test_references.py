@@ -95,6 +95,6 @@ def test_pytest_compares_what_a_reference_holds(tmp_path, stored, passes):
         "execute_result", {"text/plain": stored}, execution_count=1)])
     made = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": KERNEL})
     nbformat.write(made, tmp_path / "sum.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (found.returncode == 0) == passes and ("mismatch" in found.stdout) != passes, found.stdout

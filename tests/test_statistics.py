@@ -123,6 +123,105 @@ def test_one_seed_has_no_interval_and_says_so():
     assert "one seed" in result.note
 
 
+def grouped(groups=40, size=12, seed=6):
+    """Bits [7, images] of two networks whose images come in groups that share much of their luck."""
+    rng = np.random.default_rng(seed)
+    member = rng.permutation(np.repeat(np.arange(groups), rng.integers(1, size, groups)))
+    luck = rng.random((2, groups))
+    a, b = (np.tile(rng.random(len(member)) < 0.1 + 0.8 * own[member], (7, 1)) for own in luck)
+    return a, b, member
+
+
+def test_resample_groups_equals_a_loop_with_the_same_draws():
+    a, b, member = grouped()
+    values = np.stack([a.mean(0), b.mean(0)])
+    fast = statistics.resample_groups(values, member + 100, resamples=30, seed=5)
+    generator = np.random.default_rng(5)
+    for means in fast:
+        drawn = generator.multinomial(40, np.full(40, 1 / 40))
+        sample = np.concatenate([np.flatnonzero(member == group) for group, times in enumerate(drawn) for _ in range(times)])
+        assert means == pytest.approx(values[:, sample].mean(axis=1))
+
+
+def test_grouped_interval_equals_drawing_groups_one_by_one_and_scipy():
+    a, b, member = grouped()
+    result = statistics.bootstrap_interval(a, b, groups=member, resamples=4000)
+    difference, parts = a.mean(0) - b.mean(0), [np.flatnonzero(member == group) for group in range(40)]
+    generator = np.random.default_rng(9)
+    naive = [difference[np.concatenate([parts[i] for i in generator.integers(40, size=40)])].mean() for _ in range(4000)]
+    assert result.estimate == pytest.approx(difference.mean())
+    assert (result.low, result.high) == pytest.approx(np.quantile(naive, [0.025, 0.975]), abs=0.012)
+    sums, sizes = np.array([difference[part].sum() for part in parts]), np.array([len(part) for part in parts])
+    library = stats.bootstrap((sums, sizes), lambda x, y, axis: x.sum(axis) / y.sum(axis), paired=True, method="percentile",
+                              n_resamples=4000, rng=1)
+    assert (result.low, result.high) == pytest.approx(tuple(library.confidence_interval), abs=0.012)
+
+
+def test_groups_widen_an_interval_and_single_images_do_not():
+    a, b, member = grouped()
+    single = statistics.bootstrap_interval(a, b)
+    whole = statistics.bootstrap_interval(a, b, groups=member)
+    alone = statistics.bootstrap_interval(a, b, groups=np.arange(len(member)))
+    assert whole.high - whole.low > 1.5 * (single.high - single.low)
+    assert (alone.low, alone.high) == pytest.approx((single.low, single.high), abs=0.02)
+
+
+@pytest.mark.parametrize("images", [12, 90])
+def test_flip_test_of_single_images_is_mcnemars(images):
+    a, b = bits(2, images, seed=images)
+    exact = statistics.mcnemar(a, b).pvalue
+    assert statistics.flip_test(a, b, resamples=20_000) == pytest.approx(exact, abs=0.012)
+    assert statistics.flip_test(a, b, np.arange(images), resamples=20_000) == pytest.approx(exact, abs=0.012)
+
+
+def test_flip_test_of_groups_against_all_exchanges():
+    a, b, member = grouped(groups=8, size=6, seed=1)
+    sums = np.array([(a.sum(0) - b.sum(0))[member == group].sum() for group in range(8)])
+    signs = np.array([[1 if number >> i & 1 else -1 for i in range(8)] for number in range(256)])
+    exact = (np.abs(signs @ sums) >= abs(sums.sum())).mean()
+    assert statistics.flip_test(a, b, member, resamples=20_000) == pytest.approx(exact, abs=0.012)
+
+
+def test_flip_test_of_equal_networks():
+    a, _, member = grouped()
+    assert statistics.flip_test(a, a, member) == 1.0
+
+
+@pytest.mark.parametrize("draws", [2, 3, 10])
+def test_draw_test_of_one_condition_is_scipys_against_a_sample_of_one(draws):
+    values = RNG.random(draws)
+    result, oracle = statistics.draw_test([0.9], [values]), stats.ttest_ind([0.9], values)
+    assert (result.statistic, result.pvalue) == pytest.approx((oracle.statistic, oracle.pvalue))
+    assert result.degrees_of_freedom == draws - 1 == oracle.df
+    assert (result.low, result.high) == pytest.approx(tuple(oracle.confidence_interval(0.95)))
+
+
+@pytest.mark.parametrize("conditions, draws", [(2, 3), (6, 3), (4, 10)])
+def test_draw_test_equals_least_squares(conditions, draws):
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(conditions)
+    levels = rng.random(conditions)
+    chosen, drawn = levels + 0.1 + 0.05 * rng.random(conditions), levels[:, None] + 0.1 * rng.random((conditions, draws))
+    design, values = [], []
+    for i in range(conditions):
+        for value, deliberate in [(chosen[i], 1), *((v, 0) for v in drawn[i])]:
+            design.append([deliberate, *np.eye(conditions)[i]])
+            values.append(value)
+    oracle = sm.OLS(values, np.array(design)).fit()
+    result = statistics.draw_test(chosen, drawn)
+    assert (result.difference, result.statistic, result.pvalue) == pytest.approx(
+        (oracle.params[0], oracle.tvalues[0], oracle.pvalues[0]))
+    assert (result.low, result.high) == pytest.approx(tuple(oracle.conf_int()[0]))
+    assert result.degrees_of_freedom == oracle.df_resid
+
+
+def test_draw_test_without_variance():
+    assert statistics.draw_test([0.5], [[0.5, 0.5, 0.5]]).pvalue == 1
+    better = statistics.draw_test([0.6, 0.7], [[0.5, 0.5], [0.6, 0.6]])
+    assert (better.statistic, better.pvalue) == (np.inf, 0) and better.difference == pytest.approx(0.1)
+
+
 BAD = {
     "unequal lengths": (statistics.paired_t_test, ([0.1, 0.2], [0.1, 0.2, 0.3])),
     "one pair": (statistics.paired_t_test, ([0.1], [0.2])),
@@ -141,6 +240,14 @@ BAD = {
     "unpaired": (statistics.bootstrap_interval, (bits(7, 5), bits(7, 6))),
     "nan values": (statistics.resample_means, (np.array([[np.nan, 1.0]]),)),
     "no resamples": (statistics.resample_means, (np.ones((1, 5)), 0)),
+    "one group": (statistics.resample_groups, (np.ones((1, 5)), [3] * 5)),
+    "names of groups": (statistics.resample_groups, (np.ones((1, 2)), ["a", "b"])),
+    "groups of other images": (statistics.resample_groups, (np.ones((1, 5)), [0, 1, 1])),
+    "groups that do not fit": (lambda a, g: statistics.bootstrap_interval(a, groups=g), (bits(7, 5), [0, 1, 1])),
+    "groups of other answers": (statistics.flip_test, (bits(7, 5), bits(7, 5), [0, 1, 1])),
+    "one draw": (statistics.draw_test, ([0.5], [[0.4]])),
+    "draws of other conditions": (statistics.draw_test, ([0.5, 0.6], [[0.4, 0.5]])),
+    "nan draws": (statistics.draw_test, ([0.5], [[0.4, np.nan]])),
     "no seeds": (statistics.seed_interval, ([],)),
     "infinite seed": (statistics.seed_interval, ([np.inf, 1],)),
 }

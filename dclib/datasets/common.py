@@ -42,20 +42,25 @@ class Rows:
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, C, H, W], as a tensor or as `Rows` of one, and labels int64 [N]."""
+    """Images uint8 [N, C, H, W], as a tensor or as `Rows` of one, and labels int64 [N].
+
+    `tiles` int64 [N] numbers the part of a photograph that each image was cut from, where several may overlap: images of
+    one tile are no independent ones. None where each image stands for itself.
+    """
 
     images: torch.Tensor | Rows
     labels: torch.Tensor
+    tiles: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: torch.Tensor) -> "Split":
         """The images at `index` [M], in that order."""
-        return Split(self.images[index], self.labels[index])
+        return Split(self.images[index], self.labels[index], None if self.tiles is None else self.tiles[index])
 
     def to(self, device: torch.device | str) -> "Split":
-        return Split(self.images.to(device), self.labels.to(device))
+        return Split(self.images.to(device), self.labels.to(device), self.tiles)
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,8 @@ def per_class_sample(labels: torch.Tensor, count: int, seed: int) -> torch.Tenso
     return torch.from_numpy(np.concatenate(chosen))
 
 
-def to_split(images: np.ndarray, labels: np.ndarray) -> Split:
-    """Images [N, H, W, C] as they are decoded and labels [N] as a `Split`."""
+def to_split(images: np.ndarray, labels: np.ndarray, tiles: np.ndarray | None = None) -> Split:
+    """Images [N, H, W, C] as they are decoded, labels [N] and tiles [N], if any, as a `Split`."""
     return Split(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
-                 torch.from_numpy(labels.astype(np.int64)))
+                 torch.from_numpy(labels.astype(np.int64)),
+                 None if tiles is None else torch.from_numpy(tiles.astype(np.int64)))

@@ -24,8 +24,9 @@ def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: i
     """Which photograph is this patch from? 19 classes of 32x32 patches, made from installed packages.
 
     Each photograph is cut into tiles; a tile belongs to train, validation or test, so that no two splits share a
-    pixel. Patches are grey with a random tint: texture decides, not colour. `train`, `validation`, `test` count
-    patches per class; `classes` takes the first so many photographs only, with the same patches.
+    pixel. Patches are grey with a random tint: texture decides, not colour. Patches of one tile overlap: `Split.tiles`
+    says which they are, for tests whose unit is the tile. `train`, `validation`, `test` count patches per class;
+    `classes` takes the first so many photographs only, with the same patches.
 
     Raises:
         InputError: scikit-image or scikit-learn lacks one of the photographs.
@@ -37,16 +38,22 @@ def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: i
         raise InputError(f"photographs: expected 2 to {len(PHOTOGRAPHS)} classes, got {classes}.")
     names, counts = PHOTOGRAPHS[:classes], (train, validation, test)
     patches: list[list[np.ndarray]] = [[], [], []]
+    numbers: list[list[np.ndarray]] = [[], [], []]
+    first = 0  # number of the first tile of a region, counted over all photographs
     for label, name in enumerate(names):
         rng = np.random.RandomState([seed, label])
         tiles = rng.permutation(_tiles(_grey_photograph(name)))
         ends = np.cumsum([round(0.6 * len(tiles)), round(0.15 * len(tiles))])
         for split, (region, count) in enumerate(zip(np.split(tiles, ends), counts)):
-            patches[split].append(_patches(region, count, rng))
+            cut, which = _patches(region, count, rng)
+            patches[split].append(cut)
+            numbers[split].append(first + which)
+            first += len(region)
     labels = [np.repeat(np.arange(len(names)), count) for count in counts]
     arrays = [(np.concatenate(p), y) for p, y in zip(patches, labels)]
     digest = hashlib.sha256(b"".join(a.tobytes() for pair in arrays for a in pair)).hexdigest()
-    return Dataset("photographs", *(to_split(*pair) for pair in arrays), names, "cifar100", digest)
+    splits = (to_split(*pair, np.concatenate(tiles)) for pair, tiles in zip(arrays, numbers))
+    return Dataset("photographs", *splits, names, "cifar100", digest)
 
 
 def photograph_file(name: str) -> Path:
@@ -72,10 +79,10 @@ def _tiles(photograph: np.ndarray) -> np.ndarray:
     return cut.swapaxes(1, 2).reshape(rows * columns, _TILE, _TILE)
 
 
-def _patches(tiles: np.ndarray, count: int, rng: np.random.RandomState) -> np.ndarray:
-    """`count` tinted patches uint8 [count, 32, 32, 3], each from inside one tile."""
+def _patches(tiles: np.ndarray, count: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """`count` tinted patches uint8 [count, 32, 32, 3], each from inside one tile, and which tile [count]."""
     which = rng.randint(len(tiles), size=count)
     offsets = rng.randint(_TILE - _PATCH + 1, size=(count, 2))
     grey = np.stack([tiles[i, r:r + _PATCH, c:c + _PATCH] for i, (r, c) in zip(which, offsets)])
     tint = rng.uniform(0.6, 1.0, size=(count, 1, 1, 3))
-    return np.clip(np.rint(grey[..., None] * tint), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(grey[..., None] * tint), 0, 255).astype(np.uint8), which
