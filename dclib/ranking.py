@@ -11,14 +11,15 @@ import torch
 from scipy.stats import rankdata
 from torch import nn
 
-from dclib.errors import InputError, check_images
-from dclib.swapping import SwapNetwork
+from dclib.errors import InputError, check_images, check_labels
+from dclib.models import evaluation_mode, images_at_once, predicted_classes, unwrapped
+from dclib.swapping import SwapNetwork, trial_images
 
 SCORES = ("priority", "relative_error")
 
 
 def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                  labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+                  labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Algorithm 1: top-1 accuracy after each single filter's distorted output was swapped for its clean one.
 
     Arguments and errors are those of `correct_after_swaps`, whose mean over the images this is. Images that do not fit
@@ -33,7 +34,7 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
 
 
 def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                        labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+                        labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Which images are classified correctly after each single filter's distorted output was swapped for its clean one.
 
     Args:
@@ -42,7 +43,8 @@ def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Te
         clean: the network's input [M, C, H, W], undistorted.
         distorted: the same images at each level, [levels, M, C, H, W].
         labels: int64 [M].
-        batch_size: how many (image, filter) pairs run through the later layers at once.
+        batch_size: how many (image, filter) pairs run through the later layers at once; 500, or as many as fit into
+            2 GiB, when None.
 
     Returns:
         {layer: bool array [filters, levels, M]}. Swapping before or behind BatchNorm, ReLU and pooling is the same, for
@@ -54,9 +56,10 @@ def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Te
     """
     _check_pairs(clean, distorted, labels, batch_size)
     layers = tuple(dict.fromkeys(layers))
-    network = SwapNetwork(model, layers)
+    network = SwapNetwork(model, layers, trial_images(clean, distorted))
+    check_labels(labels, len(labels), network.classes)
     correct = {layer: np.empty((network.filters(layer), len(distorted), len(clean)), dtype=bool) for layer in layers}
-    chunk = min(len(clean), 250)
+    chunk = min(len(clean), network.images)
     with torch.inference_mode():
         for start in range(0, len(clean), chunk):
             rows = slice(start, start + chunk)
@@ -70,7 +73,7 @@ def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Te
 
 
 def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
-                        distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+                        distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Top-1 accuracy after swapping the outputs of several filters of one layer together (Figures 4 and 5).
 
     Arguments are those of `correct_after_joint_swaps`, whose mean over the images this is.
@@ -84,7 +87,7 @@ def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[i
 
 def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
                               distorted: torch.Tensor, labels: torch.Tensor, *,
-                              batch_size: int = 500) -> dict[str, np.ndarray]:
+                              batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Which images are classified correctly after swapping the outputs of several filters of one layer together.
 
     Args:
@@ -95,7 +98,9 @@ def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequ
         {layer: bool array [choices, levels, M]}.
     """
     _check_pairs(clean, distorted, labels, batch_size)
-    network = SwapNetwork(model, tuple(choices))
+    network = SwapNetwork(model, tuple(choices), trial_images(clean, distorted))
+    check_labels(labels, len(labels), network.classes)
+    batch_size = batch_size or network.images
     indices = {layer: [_check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
                for layer, chosen in choices.items()}
     correct = {layer: np.empty((len(chosen), len(distorted), len(clean)), dtype=bool) for layer, chosen in choices.items()}
@@ -113,19 +118,31 @@ def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequ
 
 
 def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *,
-                       batch_size: int = 500) -> np.ndarray:
-    """Top-1 accuracy [levels] of `model` on inputs [levels, M, C, H, W]: p_b of Algorithm 1 for each level."""
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        counts = [sum((model(level[i:i + batch_size]).argmax(1) == labels[i:i + batch_size]).sum().item()
-                      for i in range(0, len(labels), batch_size)) for level in images]
-    model.train(was_training)
+                       batch_size: int | None = None) -> np.ndarray:
+    """Top-1 accuracy [levels] of `model` on inputs [levels, M, C, H, W]: p_b of Algorithm 1 for each level.
+
+    Raises `InputError` for shapes that do not fit, NaN, labels that are no classes of the network.
+    """
+    if not isinstance(images, torch.Tensor) or images.ndim != 5 or not len(images):
+        raise InputError(f"images: expected a tensor [levels, M, C, H, W], got {list(getattr(images, 'shape', []))}; stack "
+                         "one copy of the images per level.")
+    _check_pairs(images[0], images, labels, batch_size)
+    with evaluation_mode(model), torch.inference_mode():
+        batch_size = batch_size or images_at_once(model, images[0], 500)
+        counts = [sum((_predictions(model, batch, own) == own).sum().item() for batch, own in
+                      zip(level.split(batch_size), labels.split(batch_size))) for level in images]
     return np.array(counts) / len(labels)
 
 
+def _predictions(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    logits = model(images)
+    predicted = predicted_classes(logits, len(images))
+    check_labels(labels, len(labels), logits.shape[1])
+    return predicted
+
+
 def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor, *,
-                         batch_size: int = 250) -> dict[str, np.ndarray]:
+                         batch_size: int | None = None) -> dict[str, np.ndarray]:
     """How far each filter's activation map moves under a distortion (Bianchi et al., 2019).
 
     Args:
@@ -142,13 +159,12 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
     """
     _check_pairs(clean, distorted, torch.zeros(len(clean), dtype=torch.int64), batch_size)
     kept: dict[str, torch.Tensor] = {}
-    handles = [model.get_submodule(layer).register_forward_hook(
+    handles = [unwrapped(model).get_submodule(layer).register_forward_hook(
         lambda module, inputs, output, layer=layer: kept.__setitem__(layer, output.clone())) for layer in layers]
     distances = {layer: [[] for _ in distorted] for layer in layers}
-    was_training = model.training
     try:
-        model.eval()
-        with torch.inference_mode():
+        with evaluation_mode(model), torch.inference_mode():
+            batch_size = batch_size or images_at_once(model, clean, 250)
             for start in range(0, len(clean), batch_size):
                 rows = slice(start, start + batch_size)
                 model(clean[rows])
@@ -159,7 +175,6 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
                         moved = (kept[layer] - undistorted[layer]).square().mean(dim=(2, 3)).sqrt()
                         distances[layer][level].append(moved.double().cpu())
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     return {layer: torch.stack([torch.cat(parts) for parts in levels]).numpy() for layer, levels in distances.items()}
@@ -262,18 +277,15 @@ def _check_filters(chosen: Sequence[int], count: int) -> torch.Tensor:
     return torch.from_numpy(index.astype(np.int64))
 
 
-def _check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor, batch_size: int) -> None:
-    if batch_size < 1:
+def _check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor,
+                 batch_size: int | None) -> None:
+    if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: expected a positive number, got {batch_size}.")
     check_images(clean, "clean")
-    if not isinstance(labels, torch.Tensor):
-        raise InputError(f"labels: expected a torch tensor [{len(clean)}], got {type(labels).__name__}; convert them "
-                         "with torch.as_tensor.")
     if not isinstance(distorted, torch.Tensor) or distorted.ndim != 5 or distorted.shape[1:] != clean.shape:
         raise InputError(f"distorted: expected a tensor [levels, {', '.join(map(str, clean.shape))}], got "
                          f"{list(getattr(distorted, 'shape', []))}; stack one copy of the images per level.")
-    if labels.shape != clean.shape[:1] or labels.is_floating_point():
-        raise InputError(f"labels: expected {len(clean)} whole numbers, got {labels.dtype} {list(labels.shape)}.")
+    check_labels(labels, len(clean))
     for name, images in (("clean", clean), ("distorted", distorted)):
         if not bool(torch.isfinite(images).all()):
             raise InputError(f"{name}: expected finite values, got NaN or infinity; repair or drop those images.")

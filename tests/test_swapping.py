@@ -188,7 +188,7 @@ def test_every_window_of_response_normalisation(size, groups):
 
 def test_the_weights_are_not_copied():
     model = Grouped()
-    swapping = SwapNetwork(model, ("features.0",)).module
+    swapping = SwapNetwork(model, ("features.0",), torch.rand(3, 3, 32, 32)).module
     assert [p.data_ptr() for p in swapping.parameters()] == [p.data_ptr() for p in model.parameters()]
     assert model.training and not swapping.training
 

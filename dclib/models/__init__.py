@@ -14,6 +14,7 @@ from dclib.models.networks import (
     Normalize,
     load_trunk,
 )
+from dclib.models.running import evaluation_mode, images_at_once, predicted_classes, unwrapped
 from dclib.models.surgery import (
     FrozenBatchNorm1d,
     FrozenBatchNorm2d,
@@ -29,8 +30,9 @@ from dclib.models.surgery import (
 )
 
 __all__ = ["CIFAR100_MEAN", "CIFAR100_STD", "IMAGENET_MEAN", "TRUNK_SHA256", "AlexNet", "AllConvNet", "CenterCrop",
-           "FrozenBatchNorm1d", "FrozenBatchNorm2d", "Normalize", "batchnorm_behind", "count_parameters", "frozen_batchnorm",
-           "load", "load_trunk", "multiply_adds", "named_conv", "replace_module", "selected_copy", "trace", "trainable_copy"]
+           "FrozenBatchNorm1d", "FrozenBatchNorm2d", "Normalize", "batchnorm_behind", "count_parameters", "evaluation_mode",
+           "frozen_batchnorm", "images_at_once", "load", "load_trunk", "multiply_adds", "named_conv", "predicted_classes",
+           "replace_module", "selected_copy", "trace", "trainable_copy", "unwrapped"]
 
 
 def load(name: str, *, distortion: str = "blur", profile: str | None = None, seed: int = 0) -> nn.Module:
