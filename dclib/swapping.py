@@ -377,6 +377,9 @@ def _evaluation_copy(model: nn.Module, parts: list[nn.Module]) -> tuple[nn.Modul
     except Exception as error:  # whatever the attributes of the user's modules raise
         raise InputError(f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got {type(error).__name__} "
                          f"({error}); take such attributes out of its modules.") from error
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            module._modules[name] = unwrapped(child)  # a compiled part would not hear the hooks of a check
     return copied.eval(), parts
 
 

@@ -79,5 +79,5 @@ def test_unknown_distortion_in_the_evaluation():
 def test_noise_in_training_and_evaluation_is_the_public_noise():
     images = torch.full((64, 3, 32, 32), 100.0)
     public = additive_white_gaussian_noise(images, 20.0) - images
-    evaluated = distorted_copies(Split(images.byte(), torch.zeros(64)), "awgn", (20.0,))[0] - images
+    evaluated = distorted_copies(Split(images.byte(), torch.zeros(64).long()), "awgn", (20.0,))[0] - images
     assert public.std().item() == pytest.approx(evaluated.std().item(), rel=0.02)

@@ -41,7 +41,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, _WRAPPERS):
             model = model.module
-        elif isinstance(original := vars(model).get("_modules", {}).get("_orig_mod"), nn.Module):
+        elif isinstance(original := getattr(model, "_orig_mod", None), nn.Module):
             model = original
         else:
             return model

@@ -59,6 +59,9 @@ class FrozenBatchNorm1d(_Frozen, nn.BatchNorm1d):
 def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
     """The convolution called `layer` in `model`, by any of its names, or `InputError` naming what is there instead."""
     model = unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(f"layer {layer!r}: expected a network of Python modules, got one made by TorchScript; give the module "
+                         "that it was made from.")
     modules = dict(model.named_modules(remove_duplicate=False))
     convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
     if layer not in modules:
@@ -92,10 +95,8 @@ def trace(model: nn.Module) -> torch.fx.Graph:
     try:
         return LeafTracer().trace(model)
     except Exception as error:  # whatever the model's own code raises under tracing
-        remedy = ("give the Python module that it was made from" if isinstance(model, torch.jit.ScriptModule) else
-                  "take data-dependent branches out of forward")
         raise InputError(f"{type(model).__name__}: expected a model that torch.fx can trace, got "
-                         f"{type(error).__name__} ({error}); {remedy}.") from error
+                         f"{type(error).__name__} ({error}); take data-dependent branches out of forward.") from error
 
 
 class LeafTracer(torch.fx.Tracer):
@@ -146,8 +147,12 @@ def selected_copy(model: nn.Module, filters: dict[str, Sequence[int]]) -> nn.Mod
             no distinct whole numbers, or that the layer does not have.
     """
     model = unwrapped(model)
-    indices = {layer: filter_index(layer, chosen, _own_weights(model, layer).out_channels)
-               for layer, chosen in filters.items()}
+    if not isinstance(filters, dict):
+        raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
+    convs = {layer: _own_weights(model, layer) for layer in filters}
+    if len(set(convs.values())) < len(convs):
+        raise InputError(f"filters: expected each convolution once, got two names of one among {', '.join(filters)}.")
+    indices = {layer: filter_index(layer, chosen, convs[layer].out_channels) for layer, chosen in filters.items()}
     copied = trainable_copy(model, ())
     for layer, index in indices.items():
         conv = named_conv(copied, layer)
