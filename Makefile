@@ -2,6 +2,7 @@
 # Needs Python 3.11 to 3.13 and make; the rest is installed into .venv on first use.
 
 SHELL := bash
+# Make 3.81, which macOS has, does not know these flags: a recipe with a pipe sets pipefail itself.
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -43,7 +44,7 @@ book: .venv/installed
 html:
 	@echo "Building the pages."
 	@rm -rf $(HTML) && touch $(BEGUN)
-	@$(BIN)/jupyter-book build . --all -W --keep-going -q 2>&1 | sed $$'s/\033\\[[0-9;]*m//g' > $(LOGS)/book.log \
+	@set -o pipefail; $(BIN)/jupyter-book build . --all -W --keep-going -q 2>&1 | sed $$'s/\033\\[[0-9;]*m//g' > $(LOGS)/book.log \
 	  || { rm -rf $(HTML); grep -E 'WARNING|ERROR' $(LOGS)/book.log >&2 || tail -n 3 $(LOGS)/book.log >&2; \
 	       echo "The book was not built; the full log is $(LOGS)/book.log." >&2; exit 1; }
 
@@ -57,7 +58,7 @@ pdf: book
 test: .venv/installed
 	@mkdir -p $(LOGS)
 	@echo "Running the tests. The full log goes to $(LOGS)/test.log."
-	@$(BIN)/python -m pytest -q 2>&1 | tee $(LOGS)/test.log
+	@set -o pipefail; $(BIN)/python -m pytest -q 2>&1 | tee $(LOGS)/test.log
 
 references: .venv/installed
 	@mkdir -p $(LOGS)

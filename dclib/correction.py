@@ -22,6 +22,7 @@ from dclib.models import (
     named_conv,
     replace_module,
     trainable_copy,
+    unwrapped,
 )
 from dclib.models.norms import normalised
 
@@ -221,6 +222,7 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
     """
     if not isinstance(filters, dict):
         raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
+    model = unwrapped(model)
     _check_names(model, filters)
     indices = {layer: _check_filters(named_conv(model, layer), layer, chosen) for layer, chosen in filters.items()}
     indices = {layer: index for layer, index in indices.items() if len(index)}

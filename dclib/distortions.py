@@ -5,7 +5,7 @@ a lens out of focus and of a moving camera are those of a neighbouring study; th
 """
 
 import math
-from functools import lru_cache
+from threading import Lock
 
 import torch
 from torch import nn
@@ -19,6 +19,11 @@ LEVELS = {
     "imagenet": {"blur": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), "awgn": (10.0, 20.0, 40.0, 60.0, 80.0, 100.0)},
 }
 DISTORTIONS = ("blur", "awgn")
+
+#: Matrices of the blur by (size, sigma), in the order of their last use, and how many bytes of them are kept.
+_KEPT: dict[tuple[int, float], torch.Tensor] = {}
+_KEPT_BYTES = 64 * 2**20
+_LOCK = Lock()
 
 
 def levels(scale: str, distortion: str) -> tuple[float, ...]:
@@ -202,14 +207,25 @@ def blur_with(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -
     return rows @ images @ columns.mT
 
 
-@lru_cache(maxsize=256)
 def _banded(size: int, sigma: float) -> torch.Tensor:
+    """One axis's matrix [size, size], kept for later calls while all that are kept fit into `_KEPT_BYTES`."""
+    with _LOCK:
+        if (matrix := _KEPT.pop((size, sigma), None)) is None:
+            matrix = _banded_anew(size, sigma)
+        if matrix.nbytes <= _KEPT_BYTES:
+            _KEPT[size, sigma] = matrix  # the last used one at the end
+            while sum(kept.nbytes for kept in _KEPT.values()) > _KEPT_BYTES:
+                del _KEPT[next(iter(_KEPT))]
+        return matrix
+
+
+def _banded_anew(size: int, sigma: float) -> torch.Tensor:
     with torch.inference_mode(False):  # kept for later calls, which may need gradients
         if sigma == 0:
-            return torch.eye(size, dtype=torch.float64)
+            return torch.eye(size, dtype=torch.float64, device="cpu")
         window = gaussian_window(sigma)
         radius = len(window) // 2
-        matrix = torch.zeros(size, size, dtype=torch.float64)
+        matrix = torch.zeros(size, size, dtype=torch.float64, device="cpu")
         for offset, tap in zip(range(-radius, radius + 1), window):
             if abs(offset) < size:
                 matrix.diagonal(offset).fill_(tap)

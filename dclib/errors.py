@@ -43,3 +43,16 @@ def check_pixel_range(images: torch.Tensor, name: str = "images") -> None:
     if low < 0 and largest < 5:
         raise InputError(f"{name}: expected values in 0..255, got {low:.3g}..{high:.3g}, which looks "
                          "normalised; distort first, normalise afterwards.")
+
+
+def check_labels(labels: torch.Tensor, count: int, classes: int | None = None, name: str = "labels") -> None:
+    """Raise `InputError` unless `labels` is a tensor [count] of whole numbers, each one of 0..classes - 1."""
+    if not isinstance(labels, torch.Tensor):
+        raise InputError(f"{name}: expected a torch tensor [{count}], got {type(labels).__name__}; convert them "
+                         "with torch.as_tensor.")
+    if labels.shape != (count,) or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        raise InputError(f"{name}: expected {count} whole numbers, got {labels.dtype} {list(labels.shape)}; give each "
+                         "image the number of its class.")
+    if count and (int(labels.min()) < 0 or (classes is not None and int(labels.max()) >= classes)):
+        raise InputError(f"{name}: expected classes from 0{'' if classes is None else f' to {classes - 1}'}, got "
+                         f"{int(labels.min())} to {int(labels.max())}; leave images of other classes out.")

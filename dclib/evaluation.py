@@ -7,7 +7,8 @@ from torch import nn
 
 from dclib.datasets import Split
 from dclib.distortions import blur_matrices, blur_with
-from dclib.errors import InputError
+from dclib.errors import InputError, check_labels
+from dclib.models import evaluation_mode, images_at_once, predicted_classes
 
 #: Noise is drawn in chunks of so many images, so that it does not depend on the batch size.
 _NOISE_CHUNK = 250
@@ -32,16 +33,20 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
         restore: called with (distorted images, sigma) at every level but the clean one: a rival of Tables 7 and 8.
         batch_size: a multiple of 250; by the size of the images and the device when None.
         blur_of_bytes: blurred values are rounded to whole grey values, as OpenCV does with uint8 images.
+
+    Raises:
+        InputError: no images, labels that are no classes of the network, logits that are not [N, K] of two classes or more.
     """
+    if not len(split):
+        raise InputError("split: expected at least one image, got none.")
     parameter = next(model.parameters())
     batch_size = batch_size or _batch_size(split.images, parameter.device)
     if batch_size % _NOISE_CHUNK:
         raise InputError(f"batch_size: expected a multiple of {_NOISE_CHUNK}, got {batch_size}.")
     levels = [0.0, *sigmas] if distortion else [0.0]
-    correct = torch.empty(len(levels), len(split), dtype=torch.bool)
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    correct = torch.empty(len(levels), len(split), dtype=torch.bool, device="cpu")
+    with evaluation_mode(model), torch.inference_mode():
+        at_once = images_at_once(model, split.images[:1].to(parameter.device, parameter.dtype), batch_size)
         for start in range(0, len(split), batch_size):
             rows = slice(start, min(start + batch_size, len(split)))
             images = split.images[rows].to(parameter.device, parameter.dtype)
@@ -49,8 +54,7 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
             for level, distorted in enumerate(_levels(images, distortion, levels, seed, start, blur_of_bytes)):
                 if restore and levels[level]:
                     distorted = restore(distorted, levels[level])
-                correct[level, rows] = (_logits(model, distorted).argmax(1) == labels).cpu()
-    model.train(was_training)
+                correct[level, rows] = _correct(model, distorted, labels, at_once)
     return correct
 
 
@@ -58,9 +62,15 @@ def _batch_size(images: torch.Tensor, device: torch.device) -> int:
     return _BATCH if images.shape[-1] <= _LARGE and device.type != "cpu" else _SMALL_BATCH
 
 
-def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Channels last: convolutions read their input in this order, and need not sort it first."""
-    return model(images.contiguous(memory_format=torch.channels_last))
+def _correct(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, at_once: int) -> torch.Tensor:
+    """Which images are classified correctly: bool [N] on the CPU."""
+    found = []
+    for batch, label in zip(images.split(at_once), labels.split(at_once)):
+        # Channels last: convolutions read their input in this order, and need not sort it first.
+        logits = model(batch.contiguous(memory_format=torch.channels_last))
+        found.append(predicted_classes(logits, len(batch)) == label)
+    check_labels(labels, len(labels), logits.shape[1])
+    return torch.cat(found).cpu()
 
 
 def can_be_kept(split: Split, sigmas: tuple[float, ...]) -> bool:
@@ -70,16 +80,19 @@ def can_be_kept(split: Split, sigmas: tuple[float, ...]) -> bool:
 
 def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *,
                batch_size: int | None = None) -> torch.Tensor:
-    """Which images of `levels` [L, N, C, H, W] the model classifies correctly: bool [L, N] on the CPU."""
+    """Which images of `levels` [L, N, C, H, W] the model classifies correctly: bool [L, N] on the CPU.
+
+    Raises `InputError` where labels [N] or the network's logits do not fit.
+    """
+    if not isinstance(levels, torch.Tensor) or levels.ndim != 5 or 0 in levels.shape:
+        raise InputError(f"levels: expected a non-empty tensor [L, N, C, H, W], got {list(getattr(levels, 'shape', []))}; "
+                         "stack one copy of the images per level.")
+    check_labels(labels, levels.shape[1])
     batch_size = batch_size or _batch_size(levels, levels.device)
     labels = labels.to(levels.device)
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        correct = [torch.cat([_logits(model, batch).argmax(1) == label for batch, label in
-                              zip(level.split(batch_size), labels.split(batch_size))]) for level in levels]
-    model.train(was_training)
-    return torch.stack(correct).cpu()
+    with evaluation_mode(model), torch.inference_mode():
+        batch_size = images_at_once(model, levels[0], batch_size)
+        return torch.stack([_correct(model, level, labels, batch_size) for level in levels])
 
 
 def all_levels(split: Split, distortion: str | None, sigmas: tuple[float, ...], *, seed: int = 0,
@@ -128,6 +141,7 @@ def _noise(images: torch.Tensor, seed: int, sigma: float, start: int) -> torch.T
         # One stream per (seed, level, chunk): drawn on the CPU, the one generator that all machines share.
         stream = ((seed * 1000 + round(10 * sigma)) * 10_000 + (start + offset) // _NOISE_CHUNK) % 2**63
         shape = (_NOISE_CHUNK, *images.shape[1:])
-        chunk = torch.randn(shape, generator=torch.Generator().manual_seed(stream))
+        # In single precision, whatever torch's default is: in double precision the generator gives other noise.
+        chunk = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(stream), dtype=torch.float32, device="cpu")
         chunks.append(chunk[:len(images) - offset])
     return torch.cat(chunks).to(images.device, images.dtype)

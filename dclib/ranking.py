@@ -4,6 +4,7 @@ Algorithm 1 asks for one forward pass per filter; `swapping` says how less gives
 `borda_count` are the ranking of a neighbouring work, which needs no labels.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from scipy.stats import rankdata
 from torch import nn
 
-from dclib.errors import InputError, check_images
-from dclib.swapping import SwapNetwork
+from dclib.errors import InputError, check_images, check_labels
+from dclib.models import evaluation_mode, images_at_once, predicted_classes
+from dclib.swapping import SwapNetwork, trial_images
 
 SCORES = ("priority", "relative_error")
 #: Images whose swaps are done together, so that a part of Algorithm 1 takes less than a minute; fewer where they are large.
@@ -23,7 +25,7 @@ Place = tuple[str, int, int]
 
 
 def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                  labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+                  labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Algorithm 1: top-1 accuracy after each single filter's distorted output was swapped for its clean one.
 
     Arguments and errors are those of `correct_after_swaps`, whose mean over the images this is. Images that do not fit
@@ -38,7 +40,7 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
 
 
 def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                        labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+                        labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Which images are classified correctly after each single filter's distorted output was swapped for its clean one.
 
     Args:
@@ -47,7 +49,8 @@ def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Te
         clean: the network's input [M, C, H, W], undistorted.
         distorted: the same images at each level, [levels, M, C, H, W].
         labels: int64 [M].
-        batch_size: how many (image, filter) pairs run through the later layers at once.
+        batch_size: how many (image, filter) pairs run through the later layers at once; 500, or as many as fit into
+            2 GiB, when None.
 
     Returns:
         {layer: bool array [filters, levels, M]}. Swapping before or behind BatchNorm, ReLU and pooling is the same, for
@@ -61,7 +64,7 @@ def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Te
 
 
 def swaps_in_parts(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                   labels: torch.Tensor, *, batch_size: int = 500, known: Collection[Place] = ()
+                   labels: torch.Tensor, *, batch_size: int | None = None, known: Collection[Place] = ()
                    ) -> Iterator[tuple[Place, torch.Tensor]]:
     """`correct_after_swaps` part by part, for rankings that are stopped and go on.
 
@@ -73,12 +76,13 @@ def swaps_in_parts(model: nn.Module, layers: Sequence[str], clean: torch.Tensor,
     """
     _check_pairs(clean, distorted, labels, batch_size)
     layers = tuple(dict.fromkeys(layers))
-    network = SwapNetwork(model, layers)
+    network = SwapNetwork(model, layers, trial_images(clean, distorted))
+    check_labels(labels, len(labels), network.classes)
 
     def swap(layer: str, *values) -> torch.Tensor:
         return network.swap_each(layer, *values, batch_size)
 
-    yield from _in_parts(network, layers, clean, distorted, labels, swap, known, len(clean))
+    yield from _in_parts(network, layers, clean, distorted, labels, swap, known, network.images)
 
 
 def part_starts(images: torch.Tensor, count: int) -> range:
@@ -87,7 +91,7 @@ def part_starts(images: torch.Tensor, count: int) -> range:
 
 
 def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
-                        distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 500) -> dict[str, np.ndarray]:
+                        distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Top-1 accuracy after swapping the outputs of several filters of one layer together (Figures 4 and 5).
 
     Arguments are those of `correct_after_joint_swaps`, whose mean over the images this is.
@@ -101,7 +105,7 @@ def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[i
 
 def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
                               distorted: torch.Tensor, labels: torch.Tensor, *,
-                              batch_size: int = 500) -> dict[str, np.ndarray]:
+                              batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Which images are classified correctly after swapping the outputs of several filters of one layer together.
 
     Args:
@@ -115,11 +119,13 @@ def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequ
 
 
 def joint_swaps_in_parts(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
-                         distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int = 500,
+                         distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None,
                          known: Collection[Place] = ()) -> Iterator[tuple[Place, torch.Tensor]]:
-    """`correct_after_joint_swaps` part by part, as `swaps_in_parts` has it; no part has more than `batch_size` images."""
+    """`correct_after_joint_swaps` part by part, as `swaps_in_parts` has it."""
     _check_pairs(clean, distorted, labels, batch_size)
-    network = SwapNetwork(model, tuple(choices))
+    network = SwapNetwork(model, tuple(choices), trial_images(clean, distorted))
+    check_labels(labels, len(labels), network.classes)
+    batch_size = batch_size or network.images
     indices = {layer: [_check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
                for layer, chosen in choices.items()}
 
@@ -134,18 +140,23 @@ def joint_swaps_in_parts(model: nn.Module, choices: dict[str, Sequence[Sequence[
 def _in_parts(network: SwapNetwork, layers: tuple[str, ...], clean: torch.Tensor, distorted: torch.Tensor,
               labels: torch.Tensor, swap: Callable[..., torch.Tensor], known: Collection[Place], most: int
               ) -> Iterator[tuple[Place, torch.Tensor]]:
-    """Activations once for all swaps of a part; none for parts that are all known."""
-    size = min(part_starts(clean, len(clean)).step, most)
-    for start in range(0, len(clean), size):
-        rows, undistorted = slice(start, start + size), None
-        for level, images in enumerate(distorted[:, rows]):
-            left = [layer for layer in layers if (layer, level, start) not in known]
-            if not left:
-                continue
-            undistorted = undistorted or network.activations(clean[rows])
-            activations = network.activations(images)
-            for layer in left:
-                yield (layer, level, start), swap(layer, undistorted, activations, labels[rows])
+    """Activations once for all swaps of a part, or of `most` images of it; none for parts that are all known."""
+    starts = part_starts(clean, len(clean))
+    for start in starts:
+        stop = min(start + starts.step, len(clean))
+        found: dict[Place, list[torch.Tensor]] = defaultdict(list)
+        for first in range(start, stop, most):
+            rows, undistorted = slice(first, min(first + most, stop)), None
+            for level, images in enumerate(distorted[:, rows]):
+                left = [(layer, level, start) for layer in layers if (layer, level, start) not in known]
+                if not left:
+                    continue
+                undistorted = undistorted or network.activations(clean[rows])
+                activations = network.activations(images)
+                for place in left:
+                    found[place].append(swap(place[0], undistorted, activations, labels[rows]))
+                    if rows.stop == stop:
+                        yield place, torch.cat(found.pop(place), dim=-1)
 
 
 def _whole(parts: Iterator[tuple[Place, torch.Tensor]], distorted: torch.Tensor) -> dict[str, np.ndarray]:
@@ -158,19 +169,31 @@ def _whole(parts: Iterator[tuple[Place, torch.Tensor]], distorted: torch.Tensor)
 
 
 def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *,
-                       batch_size: int = 500) -> np.ndarray:
-    """Top-1 accuracy [levels] of `model` on inputs [levels, M, C, H, W]: p_b of Algorithm 1 for each level."""
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        counts = [sum((model(level[i:i + batch_size]).argmax(1) == labels[i:i + batch_size]).sum().item()
-                      for i in range(0, len(labels), batch_size)) for level in images]
-    model.train(was_training)
+                       batch_size: int | None = None) -> np.ndarray:
+    """Top-1 accuracy [levels] of `model` on inputs [levels, M, C, H, W]: p_b of Algorithm 1 for each level.
+
+    Raises `InputError` for shapes that do not fit, NaN, labels that are no classes of the network.
+    """
+    if not isinstance(images, torch.Tensor) or images.ndim != 5 or not len(images):
+        raise InputError(f"images: expected a tensor [levels, M, C, H, W], got {list(getattr(images, 'shape', []))}; stack "
+                         "one copy of the images per level.")
+    _check_pairs(images[0], images, labels, batch_size)
+    with evaluation_mode(model), torch.inference_mode():
+        batch_size = batch_size or images_at_once(model, images[0], 500)
+        counts = [sum((_predictions(model, batch, own) == own).sum().item() for batch, own in
+                      zip(level.split(batch_size), labels.split(batch_size))) for level in images]
     return np.array(counts) / len(labels)
 
 
+def _predictions(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    logits = model(images)
+    predicted = predicted_classes(logits, len(images))
+    check_labels(labels, len(labels), logits.shape[1])
+    return predicted
+
+
 def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor, *,
-                         batch_size: int = 250) -> dict[str, np.ndarray]:
+                         batch_size: int | None = None) -> dict[str, np.ndarray]:
     """How far each filter's activation map moves under a distortion (Bianchi et al., 2019).
 
     The map is what the next layer sees: it is taken where Algorithm 1 swaps, behind the BatchNorm, ReLU and pooling that
@@ -191,7 +214,8 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
     """
     _check_pairs(clean, distorted, torch.zeros(len(clean), dtype=torch.int64), batch_size)
     layers = tuple(dict.fromkeys(layers))
-    network = SwapNetwork(model, layers)
+    network = SwapNetwork(model, layers, trial_images(clean, distorted))
+    batch_size = batch_size or network.images
     distances = {layer: [[] for _ in distorted] for layer in layers}
     with torch.inference_mode():
         for start in range(0, len(clean), batch_size):
@@ -303,18 +327,15 @@ def _check_filters(chosen: Sequence[int], count: int) -> torch.Tensor:
     return torch.from_numpy(index.astype(np.int64))
 
 
-def _check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor, batch_size: int) -> None:
-    if batch_size < 1:
+def _check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor,
+                 batch_size: int | None) -> None:
+    if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: expected a positive number, got {batch_size}.")
     check_images(clean, "clean")
-    if not isinstance(labels, torch.Tensor):
-        raise InputError(f"labels: expected a torch tensor [{len(clean)}], got {type(labels).__name__}; convert them "
-                         "with torch.as_tensor.")
     if not isinstance(distorted, torch.Tensor) or distorted.ndim != 5 or distorted.shape[1:] != clean.shape:
         raise InputError(f"distorted: expected a tensor [levels, {', '.join(map(str, clean.shape))}], got "
                          f"{list(getattr(distorted, 'shape', []))}; stack one copy of the images per level.")
-    if labels.shape != clean.shape[:1] or labels.is_floating_point():
-        raise InputError(f"labels: expected {len(clean)} whole numbers, got {labels.dtype} {list(labels.shape)}.")
+    check_labels(labels, len(clean))
     for name, images in (("clean", clean), ("distorted", distorted)):
         if not bool(torch.isfinite(images).all()):
             raise InputError(f"{name}: expected finite values, got NaN or infinity; repair or drop those images.")

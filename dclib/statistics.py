@@ -242,9 +242,12 @@ def bootstrap_pvalue(differences) -> float:
     """Two-sided p-value that a difference is zero, from its bootstrap samples [resamples].
 
     Twice the smaller tail share beyond zero. One is added to the count and to the number of resamples, so
-    that 2,000 of them never claim a p-value of zero.
+    that 2,000 of them never claim a p-value of zero. Raises ValueError for another shape, none, NaN or infinity.
     """
-    differences = np.asarray(differences)
+    differences = np.asarray(differences, dtype=float)
+    if differences.ndim != 1 or not differences.size or not np.isfinite(differences).all():
+        raise ValueError(f"Expected finite differences [resamples], got shape {list(differences.shape)}"
+                         f"{'' if np.isfinite(differences).all() else ' with NaN or infinity'}; give one number per resample.")
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
 

@@ -17,21 +17,26 @@ from torch import nn
 from torch.nn import functional as F
 
 from dclib.errors import InputError
-from dclib.models import named_conv, replace_module, trace
+from dclib.models import FrozenBatchNorm2d, KerasBatchNorm2d, named_conv, trace, unwrapped
+from dclib.probing import agree, answers, probe
 
+#: What may be folded into the convolution before it, exactly: a subclass may do more.
+_FOLDED = (nn.BatchNorm2d, KerasBatchNorm2d, FrozenBatchNorm2d)
 #: Modules and functions that act on each channel by itself, so that a swap may be done behind them.
-_CHANNELWISE = (nn.BatchNorm2d, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid,
+_CHANNELWISE = (*_FOLDED, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid,
                 nn.Tanh, nn.Hardswish, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
                 nn.AdaptiveMaxPool2d)
 _CHANNELWISE_CALLS = {torch.relu, torch.relu_, F.relu, F.relu_, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d,
                       "relu", "relu_"}
 
 #: Of these, what also acts on a few channels cut out of all, because it has no parameters of its own.
-_ALIKE = tuple(kind for kind in _CHANNELWISE if kind is not nn.BatchNorm2d)
+_ALIKE = tuple(kind for kind in _CHANNELWISE if kind not in _FOLDED)
 
-_IN_PLACE_OPERATORS = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 #: Attributes and methods of a tensor that give Python values.
-_MEASURES = {"shape", "ndim", "dtype", "device", "size", "dim", "numel"}
+_MEASURES = {"shape", "ndim", "dtype", "device", "size", "dim", "numel", "nelement", "ndimension", "stride", "element_size",
+             "get_device", "is_contiguous", "is_floating_point", "is_cuda", "itemsize", "nbytes", "layout"}
+#: How many pairs of filter and image run again at once, and how many images are kept, where they fit into `_BYTES` each.
+_PAIRS, _IMAGES, _BYTES = 500, 250, 2 * 2**30
 
 
 @dataclass
@@ -56,28 +61,47 @@ class _Cut:
 class SwapNetwork:
     """A traced copy of a model, BatchNorm folded into the convolutions, that can be run from the middle."""
 
-    def __init__(self, model: nn.Module, layers: tuple[str, ...]) -> None:
-        for layer in layers:
-            named_conv(model, layer)
-        # Modules of its own, but the model's tensors: AlexNet's alone take 240 MB.
-        self.module = copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())}).eval()
+    def __init__(self, model: nn.Module, layers: tuple[str, ...], images: torch.Tensor) -> None:
+        """`images` [3, C, H, W], made by `trial_images`, are what the network is tried on."""
+        convs = [named_conv(model, layer) for layer in layers]
+        self.module, copies = _evaluation_copy(unwrapped(model), convs)
         self.graph = trace(self.module)
         self.modules = dict(self.module.named_modules())
+        # The graph has one name for a module, the user perhaps another.
+        names = {module: name for name, module in self.modules.items()}
+        self.targets = {layer: names[conv] for layer, conv in zip(layers, copies)}
         self.nodes = list(self.graph.nodes)
         self.output = self.nodes[-1].args[0]
-        self.free = self._free_of_images()
         self._check_graph()
+        with torch.inference_mode(False), torch.no_grad():
+            self._try(images.clone())
+
+    def _try(self, images: torch.Tensor) -> None:
+        """Learn from a few images what the graph does not say, and check that swaps give what the network itself gives."""
+        logits = answers(self.module, images)
+        self.classes = logits.shape[1]
+        self.seen = probe(self.nodes, self._call, images)
+        if not agree(self.seen.output, logits):
+            raise InputError(f"{type(self.module).__name__}: expected a network whose graph gives its own logits, got others; "
+                             "let its class's forward do all the work, without hooks on the whole network.")
+        self.free = self._free_of_images()
         self._read_behind_in_place()
         self._fold_batchnorm()
-        self.cuts = {layer: self._cut(layer) for layer in layers}
+        self.cuts = {layer: self._cut(layer) for layer in self.targets}
         self.later = {layer: self._later(cut.start) for layer, cut in self.cuts.items()}
         needed = {n for layer, later in self.later.items() for node in later for n in node.all_input_nodes
                   if n not in later}
         needed |= {n for cut in self.cuts.values() for n in (cut.swapped, *cut.between[-1:], cut.start)}
         self.kept = needed
+        self.spent = {layer: self._last_uses(layer) for layer in self.cuts}
+        self.pairs = {layer: max(1, min(_PAIRS, _BYTES // self._bytes_per_pair(layer))) for layer in self.cuts}
+        kept = sum(self.seen.sizes.get(node, 0) for node in needed)
+        self.images = max(1, min(_IMAGES, _BYTES // (2 * kept + 4 * max(self.seen.sizes.values()))))
+        for layer in self.cuts:
+            self._check_swaps(layer, images)
 
     def filters(self, layer: str) -> int:
-        return self.modules[layer].out_channels
+        return self.modules[self.targets[layer]].out_channels
 
     def activations(self, images: torch.Tensor) -> dict[torch.fx.Node, torch.Tensor]:
         """Values that swaps need, for inputs [B, C, H, W]; the graph's output among them."""
@@ -99,9 +123,10 @@ class SwapNetwork:
                     values.pop(used, None)
         return kept
 
-    def swap_each(self, layer: str, clean: dict, distorted: dict, labels: torch.Tensor, batch_size: int) -> torch.Tensor:
+    def swap_each(self, layer: str, clean: dict, distorted: dict, labels: torch.Tensor,
+                  batch_size: int | None) -> torch.Tensor:
         """Which images are classified correctly after each filter's swap: bool [filters, B] on the CPU."""
-        cut = self.cuts[layer]
+        cut, batch_size = self.cuts[layer], batch_size or self.pairs[layer]
         difference = clean[cut.swapped] - distorted[cut.swapped]
         correct = (distorted[self.output].argmax(1) == labels).repeat(difference.shape[1], 1)
         # Pairs filter by filter: neighbouring pairs share weights.
@@ -132,6 +157,8 @@ class SwapNetwork:
         before = distorted[cut.following]
         changed = self._neighbours(cut, clean, distorted, f, m) if cut.between else difference[m, f].unsqueeze(1)
         patches = F.unfold(changed, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
+        if conv.groups > 1 and not cut.between:
+            return _add_to_group(conv, before.flatten(2)[m], f, patches).view(len(m), *before.shape[1:])
         weight = _dense_weight(conv, cut.window)[:, _window(f, cut.window)].transpose(0, 1).flatten(2)
         value = before.flatten(2).index_select(0, m)
         return value.baddbmm_(weight, patches).view(len(m), *before.shape[1:])
@@ -158,6 +185,8 @@ class SwapNetwork:
                 if source not in values and source in distorted:
                     values[source] = distorted[source][m]
             values[node] = self._call(node, values)
+            for used in self.spent[layer][node]:
+                del values[used]
         return values[self.output]
 
     def _call(self, node: torch.fx.Node, values: dict) -> torch.Tensor:
@@ -180,25 +209,49 @@ class SwapNetwork:
             raise InputError(f"{name}: expected a network with one input, got several; wrap it so that it takes images "
                              "alone.")
         for layer, module in self.modules.items():
-            if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:
-                raise InputError(f"{name}: expected every BatchNorm to have running statistics, got {layer!r} without; "
-                                 "its output depends on which images are in a batch.")
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.running_mean is None or module.training):
+                raise InputError(f"{name}: expected every BatchNorm to normalise by its running statistics, got {layer!r}, "
+                                 "which does not; its output depends on which images are in a batch.")
+
+    def _check_swaps(self, layer: str, images: torch.Tensor) -> None:
+        """Swap three filters of one image, here and in the network as it is, and compare the logits."""
+        conv, count = self.module.get_submodule(self.targets[layer]), self.filters(layer)
+        filters = torch.tensor([0, count // 2, count - 1], device=images.device)
+        clean, distorted = (self.activations(image) for image in images[:2].split(1))
+        image, cut = torch.zeros_like(filters), self.cuts[layer]
+        difference = clean[cut.swapped] - distorted[cut.swapped]
+        value = self._swapped_value(cut, clean, distorted, difference, filters, image)
+        found = self._run_from(layer, value, distorted, image)
+        outputs: list[torch.Tensor] = []
+
+        def swap(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+            outputs.append(output.clone())
+            output = output.clone()
+            if len(outputs) == 2:
+                output[range(len(filters)), filters] = outputs[0][0, filters]
+            return output
+
+        handle = conv.register_forward_hook(swap)
+        self.module(images[:1].clone())
+        expected = self.module(images[1].repeat(len(filters), 1, 1, 1))
+        handle.remove()
+        if not agree(found, expected):
+            raise InputError(f"layer {layer!r}: expected a network that can be run from here on, got other logits than its own; "
+                             "take in-place work and hooks out of the modules behind it.")
 
     def _read_behind_in_place(self) -> None:
         """Let who reads a value after an in-place operation read that operation's result: equal, but said aloud."""
-        for position, node in enumerate(self.nodes):
-            if node not in self.free and self._is_in_place(node):
-                changed = node.args[0]
-                for user in self.nodes[position + 1:]:
-                    user.replace_input_with(changed, node)
+        position = {node: number for number, node in enumerate(self.nodes)}
+        for node in self.nodes:
+            for change in self.seen.changes.get(node, ()):
+                later = [user for user in change.node.users if position[user] > position[node]]
+                if later and not change.returned:
+                    raise InputError(f"{type(self.module).__name__}: expected no in-place work on a part of a value that is "
+                                     f"read again, got {node.name!r}, which changes {change.node.name!r}, read by "
+                                     f"{later[0].name!r}; let it work on a copy.")
+                for user in later:
+                    user.replace_input_with(change.node, node)
         self.output = self.nodes[-1].args[0]
-
-    def _is_in_place(self, node: torch.fx.Node) -> bool:
-        if node.op == "call_module":
-            return getattr(self.modules[node.target], "inplace", False) is True
-        name = getattr(node.target, "__name__", node.target) if node.op in ("call_function", "call_method") else ""
-        return bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or (
-            node.target in _IN_PLACE_OPERATORS) or (node.target is F.relu and True in node.args[1:])
 
     def _free_of_images(self) -> set[torch.fx.Node]:
         """Values that do not depend on pixels: parameters, constants, and the sizes of tensors.
@@ -207,7 +260,8 @@ class SwapNetwork:
         """
         free: set[torch.fx.Node] = set()
         for node in self.nodes:
-            measures = (node.op == "call_function" and node.target is getattr and node.args[1] in _MEASURES) or (
+            measures = node in self.seen.python or (
+                node.op == "call_function" and node.target is getattr and node.args[1] in _MEASURES) or (
                 node.op == "call_method" and node.target in _MEASURES)
             if measures or (node.op not in ("placeholder", "output") and free.issuperset(node.all_input_nodes)):
                 free.add(node)
@@ -218,38 +272,49 @@ class SwapNetwork:
         uses = Counter(node.target for node in self.nodes if node.op == "call_module")
         for node in self.nodes:
             batchnorm = self.modules.get(node.target) if node.op == "call_module" else None
-            if not isinstance(batchnorm, nn.BatchNorm2d) or _has_hooks(batchnorm):
+            if not _is_exactly(batchnorm, _FOLDED):
                 continue
             source = node.all_input_nodes[0]
             conv = self.modules.get(source.target) if source.op == "call_module" else None
             if _is_plain(conv) and len(source.users) == uses[source.target] == uses[node.target] == 1:
                 for name, module in ((source.target, torch.nn.utils.fuse_conv_bn_eval(conv, batchnorm)),
                                      (node.target, nn.Identity())):
-                    replace_module(self.module, name, module)
-                    self.modules[name] = module
+                    self.modules[name] = module  # and the module itself stays as it is
 
     def _cut(self, layer: str) -> _Cut:
-        calls = [n for n in self.nodes if n.op == "call_module" and n.target == layer]
+        calls = [n for n in self.nodes if n.op == "call_module" and n.target == self.targets[layer]]
         if len(calls) != 1:
             raise InputError(f"layer {layer!r}: expected to be used once in the network, got {len(calls)} uses.")
+        if len(self.seen.shapes.get(calls[0], ())) != 3:
+            raise InputError(f"layer {layer!r}: expected outputs [images, filters, H, W], got others; its first axis must be "
+                             "that of the network's input.")
         swapped = node = self._follow(calls[0], _CHANNELWISE)
-        between, norm = [], self._module(_only_user(node))
-        if type(norm) is nn.LocalResponseNorm and not _has_hooks(norm):
-            between.append(node := _only_user(node))
+        between, norm = [], _only_user(node)
+        if _is_exactly(self._module(norm), (nn.LocalResponseNorm,)):
+            between.append(node := norm)
             end = self._follow(node, _ALIKE)
             while node is not end:
                 between.append(node := _only_user(node))
         conv = self._module(following := _only_user(node))
-        if _is_plain(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str):
-            return _Cut(swapped, tuple(between), norm.size if between else 1, following)
+        if _is_plain(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and (
+                len(self.seen.shapes[node]) == 3):
+            return _Cut(swapped, tuple(between), self._module(norm).size if between else 1, following)
         return _Cut(swapped, (), 1, None)
 
     def _follow(self, node: torch.fx.Node, kinds: tuple[type, ...]) -> torch.fx.Node:
         """The last value of the chain behind `node` of operations on each channel by itself."""
-        while (user := _only_user(node)) is not None and (
-                isinstance(self._module(user), kinds) or (user.op != "call_module" and user.target in _CHANNELWISE_CALLS)):
+        channels = self.seen.shapes[node][0]
+        while (user := _only_user(node)) is not None and len(user.all_input_nodes) == 1 and (
+                self._is_channelwise(user, kinds) and len(shape := self.seen.shapes.get(user, ())) == 3 and (
+                shape[0] == channels)):
             node = user
         return node
+
+    def _is_channelwise(self, node: torch.fx.Node, kinds: tuple[type, ...]) -> bool:
+        if (module := self._module(node)) is None:
+            return node.op in ("call_function", "call_method") and node.target in _CHANNELWISE_CALLS
+        depthwise = _is_plain(module) and module.groups == module.in_channels == module.out_channels
+        return _is_exactly(module, kinds) or (depthwise and kinds is _CHANNELWISE)
 
     def _module(self, node: torch.fx.Node | None) -> nn.Module | None:
         return self.modules[node.target] if node is not None and node.op == "call_module" else None
@@ -259,15 +324,73 @@ class SwapNetwork:
         for node in self.nodes:
             if any(source in reached for source in node.all_input_nodes):
                 reached.add(node)
+        # What has no row per image cannot be selected from what is kept: it is computed anew for each batch.
         for node in reversed(self.nodes):
-            if node in self.free and not reached.isdisjoint(node.users):
+            if (node in self.free or (node.op not in ("placeholder", "output") and node not in self.seen.shapes)) and (
+                    not reached.isdisjoint(node.users)):
                 reached.add(node)
         return [n for n in self.nodes if n in reached and n is not start and n.op != "output"]
+
+    def _last_uses(self, layer: str) -> dict[torch.fx.Node, list[torch.fx.Node]]:
+        """What is not needed any more after each of the layer's later nodes has run."""
+        last: dict[torch.fx.Node, torch.fx.Node] = {}
+        for node in self.later[layer]:
+            last |= dict.fromkeys((*node.all_input_nodes, node), node)
+        last.pop(self.output, None)
+        spent: dict[torch.fx.Node, list[torch.fx.Node]] = {node: [] for node in self.later[layer]}
+        for node, user in last.items():
+            spent[user].append(node)
+        return spent
+
+    def _bytes_per_pair(self, layer: str) -> int:
+        """The most that one pair of filter and image needs while the layers behind its cut run again."""
+        cut, sizes = self.cuts[layer], self.seen.sizes
+        peak = 2 * sizes[cut.start]
+        if cut.following:  # the patches of the channels that changed, and their weights
+            conv, shape = self.modules[cut.following.target], self.seen.shapes[cut.following]
+            taps = cut.window * conv.kernel_size[0] * conv.kernel_size[1]
+            peak += 2 * taps * (shape[0] + shape[1:].numel()) * sizes[cut.start] // shape.numel()
+        alive = {cut.start}
+        for node in self.later[layer]:
+            alive |= {node, *node.all_input_nodes}
+            peak = max(peak, sum(sizes.get(n, 0) for n in alive) + sizes.get(node, 0))
+            alive -= set(self.spent[layer][node])
+        return max(peak, 1)
+
+
+def trial_images(clean: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+    """Three images [3, C, H, W] to try a network on: a clean one, and how its last and first level distort it."""
+    moved = int((distorted[-1, :_IMAGES] - clean[:_IMAGES]).flatten(1).abs().amax(1).argmax())
+    return torch.stack([clean[moved], distorted[-1, moved], distorted[0, moved]])
+
+
+def _evaluation_copy(model: nn.Module, parts: list[nn.Module]) -> tuple[nn.Module, list[nn.Module]]:
+    """A copy of `model` in evaluation mode, and of some of its modules therein.
+
+    It has modules of its own, but the model's tensors: AlexNet's alone take 240 MB. Weights that a hook computes anew at
+    every call (weight norm, spectral norm, pruning) are plain attributes, and could not be copied.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    try:
+        copied, parts = copy.deepcopy((model, parts), {id(tensor): tensor for tensor in tensors})
+    except Exception as error:  # whatever the attributes of the user's modules raise
+        raise InputError(f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got {type(error).__name__} "
+                         f"({error}); take such attributes out of its modules.") from error
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            module._modules[name] = unwrapped(child)  # a compiled part would not hear the hooks of a check
+    return copied.eval(), parts
+
+
+def _is_exactly(module: nn.Module | None, kinds: tuple[type, ...]) -> bool:
+    """One of `kinds`, which does what its class does and no more."""
+    return type(module) in kinds and not _has_hooks(module) and "forward" not in vars(module)
 
 
 def _is_plain(module: nn.Module | None) -> bool:
     """A convolution that does with its weights what `nn.Conv2d` does and no more."""
-    return type(module) is nn.Conv2d and not _has_hooks(module)
+    return _is_exactly(module, (nn.Conv2d,))
 
 
 def _has_hooks(module: nn.Module) -> bool:
@@ -289,6 +412,15 @@ def _beyond(channels: torch.Tensor, size: int) -> torch.Tensor:
     A response normalisation of even size reaches one channel further back than forth: a channel reaches one forth.
     """
     return F.pad(channels, (0, 0, 0, 0, (size - 1) // 2, size // 2))
+
+
+def _add_to_group(conv: nn.Conv2d, value: torch.Tensor, f: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+    """Outputs `value` [pairs, out, H * W] of a grouped convolution plus what channel f's patches add in its group."""
+    inputs = conv.in_channels // conv.groups
+    weight = conv.weight.view(conv.groups, -1, inputs, conv.weight[0, 0].numel())[f // inputs, :, f % inputs]
+    groups = value.view(len(value), conv.groups, -1, value.shape[-1])
+    groups[torch.arange(len(f), device=f.device), f // inputs] += weight @ patches
+    return value
 
 
 def _dense_weight(conv: nn.Conv2d, window: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 from dclib.datasets import Rows, Split
 from dclib.distortions import distort
 from dclib.errors import InputError
+from dclib.models import evaluation_mode
 from dclib.svm import LinearSVM, fit_svm
 
 #: Section 5.3: images a class for the machines and for the choice of their cost, and how often both are drawn.
@@ -186,10 +187,8 @@ def _recorded(model: nn.Module, layer: str) -> Iterator[list[torch.Tensor]]:
     seen: list[torch.Tensor] = []
     # A copy, for the network may go on to work in place.
     handle = module.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
-    was_training = model.training
     try:
-        model.eval()
-        yield seen
+        with evaluation_mode(model):
+            yield seen
     finally:
         handle.remove()
-        model.train(was_training)

@@ -53,7 +53,9 @@ def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
     """`model` in evaluation mode with BatchNorm statistics, scales and shifts that are not the initial ones."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and not module.affine:
+            module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
+        elif isinstance(module, nn.BatchNorm2d):
             for value, low, high in ((module.running_mean, -0.5, 0.5), (module.running_var, 0.5, 2.0),
                                      (module.weight.data, 0.5, 1.5), (module.bias.data, -0.3, 0.3)):
                 value.copy_(low + (high - low) * torch.rand(value.shape, generator=generator))

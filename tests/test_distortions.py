@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage, stats
 from support import refused
 
+from dclib import distortions
 from dclib.distortions import (
     DISTORTIONS,
     LEVELS,
@@ -360,3 +361,41 @@ def test_bad_lens_and_motion():
         motion_blur(images, 3, math.nan)
     with refused("0..255"):
         defocus_blur(images / 255, 2.0)
+
+
+# ---------------------------------------------------------------- what is kept
+
+def test_kept_matrices_are_bounded_by_bytes(monkeypatch):
+    monkeypatch.setattr(distortions, "_KEPT_BYTES", 8 * (100**2 + 90**2 + 80**2))
+    distortions._KEPT.clear()
+
+    def kept():
+        return list(distortions._KEPT)
+
+    for size in (70, 80, 90, 100):
+        gaussian_blur(noisy(1, 1, size, size), 1.0)
+    assert kept() == [(80, 1.0), (90, 1.0), (100, 1.0)]
+    gaussian_blur(noisy(1, 1, 80, 80), 1.0)  # used again: the other ones go first
+    gaussian_blur(noisy(1, 1, 85, 85), 1.0)
+    assert kept() == [(100, 1.0), (80, 1.0), (85, 1.0)]
+    gaussian_blur(noisy(1, 1, 400, 10), 1.0)  # too large to be kept, and it drives nothing out
+    assert kept() == [(100, 1.0), (80, 1.0), (85, 1.0), (10, 1.0)]
+
+
+def test_many_sizes_need_little_memory():
+    for size in range(300, 1500, 20):
+        gaussian_blur(torch.full((1, 1, size, 4), 100.0), 2.0)
+    assert sum(matrix.nbytes for matrix in distortions._KEPT.values()) <= 64 * 2**20
+
+
+def test_distortions_do_not_depend_on_the_default_precision():
+    images = noisy(2, 3, 21, 20)
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    expected = gaussian_blur(images, 1.3), additive_white_gaussian_noise(images, 9.0, generators[0])
+    distortions._KEPT.clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(gaussian_blur(images, 1.3), expected[0])
+        assert torch.equal(additive_white_gaussian_noise(images, 9.0, generators[1]), expected[1])
+    finally:
+        torch.set_default_dtype(torch.float32)

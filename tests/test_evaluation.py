@@ -79,5 +79,69 @@ def test_unknown_distortion_in_the_evaluation():
 def test_noise_in_training_and_evaluation_is_the_public_noise():
     images = torch.full((64, 3, 32, 32), 100.0)
     public = additive_white_gaussian_noise(images, 20.0) - images
-    evaluated = distorted_copies(Split(images.byte(), torch.zeros(64)), "awgn", (20.0,))[0] - images
+    evaluated = distorted_copies(Split(images.byte(), torch.zeros(64).long()), "awgn", (20.0,))[0] - images
     assert public.std().item() == pytest.approx(evaluated.std().item(), rel=0.02)
+
+
+# ---------------------------------------------------------------- bad input, and other defaults of torch
+
+BAD = {"one logit": (lambda y: y[:, :1], torch.arange(4), "logits"), "a map": (lambda y: y[..., None], torch.arange(4), "logits"),
+       "no tensor": (lambda y: [y], torch.arange(4), "logits"), "other classes": (lambda y: y[:, :3], torch.arange(4), "0 to 2")}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_outputs_and_labels_that_do_not_fit(case):
+    change, labels, word = BAD[case]
+    network = small_net()
+    network.register_forward_hook(lambda module, inputs, output: change(output))
+    data = data_of(4)
+    with refused(word):
+        correct_predictions(network, Split(data.images, labels), None)
+    with refused(word):
+        correct_on(network, data.images.float()[None], labels)
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(1).long(), torch.zeros(4), torch.eye(4).long(), torch.tensor([0, 1, 2, -1]), [0] * 4])
+def test_labels_that_are_none(labels):
+    with refused("labels"):
+        correct_on(small_net(), data_of(4).images.float()[None], labels)
+
+
+def test_no_images():
+    with refused("at least one"):
+        correct_predictions(small_net(), data_of(4).take(torch.arange(0)), None)
+    for shape in ((0, 4, 3, 8, 8), (1, 0, 3, 8, 8), (4, 3, 8, 8)):
+        with refused("levels"):
+            correct_on(small_net(), torch.rand(shape), torch.arange(4)[:shape[1]])
+
+
+def test_noise_does_not_depend_on_the_default_precision():
+    data = data_of(6)
+    expected = distorted_copies(data, "awgn", (5.0,), seed=3), correct_predictions(small_net(), data, "awgn", (30.0,))
+    network = small_net().double()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(distorted_copies(data, "awgn", (5.0,), seed=3), expected[0])
+        assert torch.equal(all_levels(data, "awgn", (5.0,), seed=3)[1], expected[0][0])
+        assert torch.equal(correct_predictions(network, data, "awgn", (30.0,)), expected[1])
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_noise_does_not_depend_on_the_default_device():
+    data = data_of(6)
+    expected = distorted_copies(data, "awgn", (5.0,), seed=3)
+    with torch.device("meta"):
+        assert torch.equal(distorted_copies(data, "awgn", (5.0,), seed=3), expected)
+        assert distorted_copies(data, "blur", (1.7,)).device.type == "cpu"
+
+
+def test_large_layers_run_in_parts_with_the_same_result(monkeypatch):
+    from dclib.models import running
+
+    model, data, sizes = small_net(), data_of(60), []
+    expected = correct_predictions(model, data, "blur", (1.0,))
+    monkeypatch.setattr(running, "_SMALL", 0)
+    monkeypatch.setattr(running, "_BYTES", 7 * 4 * 4 * 4 * 32 * 32)  # seven images of the largest layer
+    model.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    assert torch.equal(correct_predictions(model, data, "blur", (1.0,)), expected) and max(sizes) == 7

@@ -2,11 +2,13 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from support import refused, settled
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 from torchvision.models import resnet18
 
 from dclib.models import (
@@ -264,3 +266,46 @@ def test_selected_copy_can_be_copied_and_loaded():
 def test_selected_copy_refuses_what_is_not_there(filters, word):
     with refused(word):
         selected_copy(AllConvNet(5, 8), filters)
+
+
+@pytest.mark.parametrize("chosen, word", [([True, False, True, False], "whole numbers"), ([0.0, 1.0], "whole numbers"),
+                                          ([1, 1], "twice"), (3, "whole numbers"), ([[0, 1]], "whole numbers"),
+                                          ("01", "whole numbers"), (np.array([True] * 8), "whole numbers"), ([0, 8], "0..7")])
+def test_selected_copy_refuses_what_are_no_filters(chosen, word):
+    with refused("'conv1'", word):
+        selected_copy(AllConvNet(5, 8), {"conv1": chosen})
+
+
+@pytest.mark.parametrize("chosen", [(1, 3), np.array([3, 1], dtype=np.uint8), torch.tensor([1, 3], dtype=torch.int32), range(1, 4, 2)])
+def test_selected_copy_takes_whole_numbers_of_any_kind(chosen):
+    copied = selected_copy(AllConvNet(5, 8), {"conv1": chosen})
+    assert copied.conv1.parametrizations.weight.original.shape == (2, 3, 3, 3)
+
+
+def test_selected_copy_of_other_arguments_and_names():
+    conv = nn.Conv2d(3, 4, 3)
+    net = nn.ModuleDict({"a": conv, "b": nn.Sequential(conv, nn.ReLU())})
+    copied = selected_copy(net, {"b.0": [1]})
+    assert copied["a"] is copied["b"][0] and count_parameters(copied) == 28
+    with refused("two names"):
+        selected_copy(net, {"a": [0], "b.0": [1]})
+    with refused("list"):
+        selected_copy(net, [0])
+    compiled = torch.compile(net)
+    assert count_parameters(selected_copy(compiled, {"a": [1]})) == 28
+
+
+@pytest.mark.parametrize("how", ["weight norm", "weight norm, hook", "spectral norm, hook", "pruned"])
+def test_selected_copy_refuses_weights_that_are_computed(how):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    if how == "weight norm":
+        nn.utils.parametrizations.weight_norm(net[0])
+    elif how == "weight norm, hook":
+        with pytest.warns(FutureWarning):
+            nn.utils.weight_norm(net[0])
+    elif how == "spectral norm, hook":
+        nn.utils.spectral_norm(net[0])
+    else:
+        prune.random_unstructured(net[0], "weight", amount=0.5)
+    with refused("'0'", "remove"):
+        selected_copy(net, {"0": [1]})

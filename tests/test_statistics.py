@@ -299,3 +299,9 @@ def test_error_of_a_difference_bounds_what_paired_images_show():
     error = statistics.difference_error(0.8, 0.8, images)
     assert error == pytest.approx(1.96 * np.sqrt(2 * 0.16 / 20), rel=1e-3)
     assert np.mean(np.abs(found) <= error) > 0.99 and error > 2 / 120
+
+
+@pytest.mark.parametrize("differences", [[np.nan, 1.0], [np.inf, 1.0], [], [[1.0, 2.0]], 1.0, [-np.inf] * 3])
+def test_bootstrap_pvalue_refuses_what_are_no_differences(differences):
+    with pytest.raises(ValueError, match="finite differences"):
+        statistics.bootstrap_pvalue(differences)

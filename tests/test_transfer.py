@@ -1,5 +1,7 @@
 """Linear SVMs against scikit-learn's, features against a network run by hand, and the protocol of Section 5.3."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,44 @@ def test_start_changes_the_way_and_not_the_goal():
     warm = fit_svm(features, labels, 5.0, start=fit_svm(features, labels, 0.05))
     assert torch.allclose(warm.weights, cold.weights, atol=1e-6)
     assert objective(cold, features, labels, 5.0) == pytest.approx(objective(warm, features, labels, 5.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("factor, offset, cost", [(1, 0, 1e4), (100, 0, 100), (255, 0, 100), (1e5, 0, 100), (100, 1000, 100),
+                                                  (1e4, 0, 1e4)])
+def test_features_that_nobody_scaled(factor, offset, cost):
+    """The optimum of LinearSVC, or a better one: rounding keeps it from the last digits of long features."""
+    rng = np.random.RandomState(0)
+    features, labels = torch.from_numpy(factor * rng.rand(150, 40) + offset), torch.from_numpy(rng.randint(0, 3, 150))
+    machine = fit_svm(features, labels, cost)
+    for k in range(3):
+        sign = torch.where(labels == k, 1.0, -1.0).double()
+
+        def lost(weights, intercept, sign=sign):
+            missing = (1 - sign * (features @ weights + intercept)).clamp(min=0)
+            return (0.5 * (weights.square().sum() + intercept**2) + cost * missing.square().sum()).item()
+
+        theirs = LinearSVC(C=cost, dual=False, tol=1e-6, max_iter=10_000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # liblinear does not converge on the longest
+            theirs.fit(features.numpy(), labels.numpy() == k)
+        assert lost(machine.weights[:, k], machine.intercepts[k]) <= lost(
+            torch.from_numpy(theirs.coef_[0]), theirs.intercept_[0]) * (1 + 1e-6)
+
+
+def test_long_features_with_fewer_rows_than_columns():
+    rng = np.random.RandomState(0)
+    features, labels = torch.from_numpy(1e4 * rng.rand(20, 50)), torch.arange(20) % 2
+    features[10:] = features[:10]  # equal rows of two classes, some of them: the products have no full rank
+    labels[10:] = 1 - labels[:10]
+    machine = fit_svm(features, labels, 1e4)
+    scores = features @ machine.weights + machine.intercepts
+    assert scores.abs().max() < 1e-3  # nothing tells them apart
+    assert torch.equal(fit_svm(features[:10], labels[:10], 1e4).predict(features[:10]), labels[:10])
+
+
+def test_features_whose_squares_overflow():
+    with refused("features", "standard deviation"):
+        fit_svm(torch.full((4, 2), 1e200, dtype=torch.float64), torch.arange(4) % 2, 1.0)
 
 
 def test_two_classes_and_equal_rows():

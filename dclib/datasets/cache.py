@@ -80,7 +80,10 @@ def _key(root: Path, files: Sequence[str]) -> str:
             status = (root / file).stat()
         except OSError as error:
             raise InputError(f"{root / file}: expected a readable image, got {error}; repair or remove it.") from error
-        digest.update(f"\n{file} {status.st_size} {status.st_mtime_ns}".encode())
+        # Caches of JPEG files stay valid: no other pixels than before are read from them.
+        deep = "" if Path(file).suffix.lower() in (".jpg", ".jpeg") else " by depth"
+        line = f"\n{file} {status.st_size} {status.st_mtime_ns}{deep}"
+        digest.update(line.encode("utf-8", "surrogateescape"))  # a name may have other bytes than UTF-8's
     return digest.hexdigest()[:16]
 
 
@@ -131,11 +134,28 @@ def _decode(path: Path) -> tuple[np.ndarray, bytes] | Exception:
         raise InputError(f"{path}: expected a readable image, got {error}; repair or remove it.") from error
     try:
         with Image.open(io.BytesIO(content)) as image:
-            squashed = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            squashed = _in_bytes(image).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         return error
     pixels = np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
     return pixels, hashlib.sha256(pixels.data).digest()
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """`image`, or its grey values on the scale 0..255 where they have more than 8 bits: Pillow itself would clip them.
+
+    Raises ValueError where the file does not say what is white.
+    """
+    # Pillow reads portable graymaps of more than 8 bits as 0..65535, whatever their own maximum is.
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG"))
+    if not sixteen and image.mode not in ("I", "F"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    white = 65535 if sixteen else 1
+    if (image.mode == "I" and not sixteen) or not (values.min() >= 0 and values.max() <= white):
+        raise ValueError(f"expected 8 or 16 bits, or floats in 0..1, got {values.min():g}..{values.max():g} in mode "
+                         f"{image.mode}")
+    return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
 def _npy_header(count: int) -> bytes:

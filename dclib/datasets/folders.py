@@ -95,8 +95,9 @@ def sun397(folder: str | Path | None = None) -> Collection:
     """
     root = (Path(folder) if folder is not None else data_folder()) / "SUN397"
     try:
-        lines = (root / "ClassName.txt").read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
+        # Read as Python reads the names of folders.
+        lines = (root / "ClassName.txt").read_text(encoding="utf-8", errors="surrogateescape").split()
+    except OSError as error:
         raise _missing(root, "SUN397/ClassName.txt and the folders that it lists", error) from error
     return _collection("sun397", root, sorted(line.strip("/") for line in lines))
 
@@ -177,4 +178,4 @@ def _fingerprint(name: str, parts: Mapping[str, tuple[Decoded, torch.Tensor]]) -
 def _files_digest(parts: Mapping[str, tuple[Decoded, torch.Tensor]]) -> str:
     """SHA-256 over the names of all files of a data set's parts, as `SELECTION_FILES` has them."""
     names = "".join(f"{part}/{file}\n" for part, (found, _) in parts.items() for file in found.files)
-    return hashlib.sha256(names.encode()).hexdigest()
+    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()  # a name may have other bytes than UTF-8's

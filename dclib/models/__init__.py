@@ -15,6 +15,7 @@ from dclib.models.networks import (
     load_trunk,
 )
 from dclib.models.norms import KerasBatchNorm2d
+from dclib.models.running import evaluation_mode, images_at_once, predicted_classes, unwrapped
 from dclib.models.surgery import (
     FrozenBatchNorm1d,
     FrozenBatchNorm2d,
@@ -32,8 +33,9 @@ from dclib.models.surgery import (
 
 __all__ = ["CIFAR100_MEAN", "CIFAR100_STD", "IMAGENET_MEAN", "TRUNK_SHA256", "AlexNet", "AllConvNet", "CenterCrop",
            "FrozenBatchNorm1d", "FrozenBatchNorm2d", "KerasBatchNorm2d", "Normalize", "batchnorm_behind",
-           "count_parameters", "frozen_batchnorm", "load", "load_trunk", "modules_by_name", "multiply_adds", "named_conv", "replace_module",
-           "selected_copy", "trace", "trainable_copy"]
+           "count_parameters", "evaluation_mode", "frozen_batchnorm", "images_at_once", "load", "load_trunk",
+           "modules_by_name", "multiply_adds", "named_conv", "predicted_classes", "replace_module", "selected_copy",
+           "trace", "trainable_copy", "unwrapped"]
 
 
 def load(name: str, *, distortion: str = "blur", profile: str | None = None, seed: int = 0) -> nn.Module:

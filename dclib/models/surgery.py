@@ -1,7 +1,7 @@
 """What ranking and correction do to any torch network: find its layers, freeze them, replace them, count them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.fx
@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from dclib.errors import InputError
 from dclib.models.norms import KerasBatchNorm2d
+from dclib.models.running import evaluation_mode, unwrapped
 
 
 def multiply_adds(module: nn.Module, *shape: int) -> int:
@@ -26,14 +27,12 @@ def multiply_adds(module: nn.Module, *shape: int) -> int:
 
     layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     handles = [layer.register_forward_hook(count) for layer in layers]
-    was_training = module.training
     try:
-        with torch.no_grad():
-            module.eval()(torch.zeros(1, *shape, device=next(module.parameters()).device))
+        with evaluation_mode(module), torch.no_grad():
+            module(torch.zeros(1, *shape, device=next(module.parameters()).device))
     finally:
         for handle in handles:
             handle.remove()
-        module.train(was_training)
     return counted
 
 
@@ -64,7 +63,11 @@ def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
-    """The convolution called `layer` in `model`, or `InputError` naming what is there instead."""
+    """The convolution called `layer` in `model`, by any of its names, or `InputError` naming what is there instead."""
+    model = unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(f"layer {layer!r}: expected a network of Python modules, got one made by TorchScript; give the module "
+                         "that it was made from.")
     modules = modules_by_name(model)
     convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
     if layer not in modules:
@@ -93,7 +96,8 @@ def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> d
 
 
 def trace(model: nn.Module) -> torch.fx.Graph:
-    """The torch.fx graph of `model` in evaluation, its nn modules as leaves."""
+    """The torch.fx graph of `model` in evaluation, its nn modules as leaves; without wrappers such as ``torch.compile``."""
+    model = unwrapped(model)
     try:
         return LeafTracer().trace(model)
     except Exception as error:  # whatever the model's own code raises under tracing
@@ -106,6 +110,11 @@ class LeafTracer(torch.fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
         return not any(True for _ in m.children()) or super().is_leaf_module(m, qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> object:
+        """Inside of a part that is compiled or spread over devices the module itself is traced."""
+        inner = unwrapped(m)
+        return inner(*args, **kwargs) if inner is not m else super().call_module(m, forward, args, kwargs)
 
 
 def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, batch_statistics: bool = False) -> nn.Module:
@@ -120,6 +129,7 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, bat
             scale and shift: in training it normalises by the mini-batch and updates its statistics. That is what Keras 1
             does with a frozen layer, and so what the released code trained.
     """
+    model = unwrapped(model)
     modules = modules_by_name(model)
     for layer in layers:
         if not isinstance(modules.get(layer), nn.Linear):
@@ -158,19 +168,54 @@ def selected_copy(model: nn.Module, filters: dict[str, Sequence[int]]) -> nn.Mod
         filters: {layer name: indices of the filters to train}; a layer without any is frozen.
 
     Raises:
-        InputError: a layer that is unknown or no convolution; a filter that the layer does not have.
+        InputError: a layer that is unknown or no convolution, or whose weights are computed from others; filters that are
+            no distinct whole numbers, or that the layer does not have.
     """
+    model = unwrapped(model)
+    if not isinstance(filters, dict):
+        raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
+    convs = {layer: _own_weights(model, layer) for layer in filters}
+    if len(set(convs.values())) < len(convs):
+        raise InputError(f"filters: expected each convolution once, got two names of one among {', '.join(filters)}.")
+    indices = {layer: filter_index(layer, chosen, convs[layer].out_channels) for layer, chosen in filters.items()}
     copied = trainable_copy(model, ())
-    for layer, chosen in filters.items():
-        conv, index = named_conv(copied, layer), torch.as_tensor(chosen, dtype=torch.int64)
-        if index.ndim != 1 or (len(index) and not 0 <= int(index.min()) <= int(index.max()) < conv.out_channels):
-            raise InputError(f"filters of {layer!r}: expected indices in 0..{conv.out_channels - 1}, got {chosen!r}.")
+    for layer, index in indices.items():
+        conv = named_conv(copied, layer)
         for name in ("weight", "bias") if len(index) else ():
             if (parameter := getattr(conv, name)) is not None:
                 selected = _SelectedRows(parameter.detach(), index.to(parameter.device))
                 parametrize.register_parametrization(conv, name, selected)
                 conv.parametrizations[name].original.requires_grad_(True)
     return copied
+
+
+def filter_index(layer: str, chosen: Sequence[int], count: int) -> torch.Tensor:
+    """`chosen` as int64 [n], or `InputError` unless they are distinct whole numbers below `count`."""
+    try:
+        index = torch.as_tensor(chosen)
+    except (TypeError, ValueError, RuntimeError):
+        index = torch.empty(0, 0)
+    if index.ndim == 1 and not len(index):
+        return torch.empty(0, dtype=torch.int64)
+    if index.ndim != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise InputError(f"filters of {layer!r}: expected a list of whole numbers, got {chosen!r}.")
+    if int(index.min()) < 0 or int(index.max()) >= count:
+        raise InputError(f"filters of {layer!r}: expected indices in 0..{count - 1}, got {int(index.min())}.."
+                         f"{int(index.max())}.")
+    if len(index.unique()) != len(index):
+        raise InputError(f"filters of {layer!r}: expected distinct indices, got some twice.")
+    return index.long()
+
+
+def _own_weights(model: nn.Module, layer: str) -> nn.Conv2d:
+    """The convolution called `layer`, or `InputError` where its weights are computed, as by weight norm or pruning."""
+    conv = named_conv(model, layer)
+    if "weight" not in conv._parameters or (conv.bias is not None and "bias" not in conv._parameters):
+        raise InputError(f"layer {layer!r}: expected a convolution whose weights are its own parameters, got one that computes "
+                         "them (weight norm, spectral norm, pruning); make them permanent first, with "
+                         "torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.remove_weight_norm, "
+                         "remove_spectral_norm or prune.remove.")
+    return conv
 
 
 class _SelectedRows(nn.Module):
