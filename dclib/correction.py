@@ -127,7 +127,7 @@ class CorrectionUnit(nn.Module):
         x = F.conv2d(y, selection[..., None, None])
         for module in stack:
             x = module(x)
-        weight = (selection.mT @ last.weight.flatten(1)).view(-1, *last.weight.shape[1:])
+        weight = (selection.mT @ last.weight.flatten(1)).view(-1, last.in_channels, *last.kernel_size)
         return y + F.conv2d(x, weight, selection.mT @ last.bias, padding=last.padding, dilation=last.dilation)
 
 

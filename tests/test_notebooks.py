@@ -85,6 +85,24 @@ def test_no_result_is_typed(notebook):
         assert not [s for s in strings if re.search(r"\b0?\.\d{3,}", s)]
 
 
+def test_whether_something_was_run_is_not_typed(section):
+    """Records decide it; only what this project cannot read at all may be said in prose."""
+    for text in prose(section):
+        for sentence in re.split(r"(?<=[.:])\s", re.sub(r"\s+", " ", text)):
+            assert "not run yet" not in sentence.lower() or "column" in sentence, sentence
+
+
+def test_intervals_in_miniature_have_tiles_as_their_units(notebook):
+    """Patches of one tile overlap: no interval or verdict of a live run treats them as independent."""
+    for cell in code(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            name = getattr(getattr(node, "func", None), "attr", getattr(getattr(node, "func", None), "id", ""))
+            if name == "bootstrap_interval":
+                assert "groups" in [keyword.arg for keyword in node.keywords], cell.source
+            if name == "claims_in_miniature":
+                assert len(node.args) == 3 and "page.tiles" in ast.unparse(node.args[2])
+
+
 def test_live_runs_are_shared(notebook):
     source = "\n".join(cell.source for cell in code(notebook))
     assert "page = live(profile, device, recompute, seed)" in source and "page.make(" in source
