@@ -56,7 +56,7 @@ def unasked(records: Iterable[Record]) -> list[Record]:
     records = list(records)
     left = {record.id: record for record in records}
     seeds = sorted({record.seed for record in records})
-    for name in PROFILES:
+    for name in sorted(PROFILES, key=lambda name: bool(profile(name).photographs)):  # whose data have to be made come last
         for seed in seeds if left else ():
             for run in queue(TARGETS, profile(name), (seed,)):
                 left.pop(run.id, None)

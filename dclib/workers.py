@@ -212,9 +212,12 @@ class _Worker:
 
 @contextmanager
 def _inherited(threads: int) -> Iterator[None]:
-    """What a process has from its start: Ctrl-C is for its parent to answer, and libraries read their threads at once."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    """What a process has from its start: Ctrl-C is for its parent to answer, and libraries read their threads at once.
+
+    Blocked, an interrupt waits for the parent until the block's end; ignored, it would be lost.
+    """
+    blocks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ |= dict.fromkeys(_THREADS, str(threads))
     try:
@@ -222,8 +225,8 @@ def _inherited(threads: int) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-        if main:
-            signal.signal(signal.SIGINT, handler)
+        if blocks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 # ---------------------------------------------------------------- the process that makes runs

@@ -79,6 +79,19 @@ def test_a_run_that_kills_its_worker_three_times_is_given_up(store, monkeypatch)
     assert sum("3 processes" in line for line in said) == 1
 
 
+def wait_for_the_end_of(group):
+    """Until no process of a group is left; those that go on are killed, and the test fails."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("processes went on")
+
+
 @pytest.mark.slow
 def test_interrupted_from_the_keyboard(store):
     """Ctrl-C reaches all processes of the terminal; the same command goes on."""
@@ -92,8 +105,7 @@ def test_interrupted_from_the_keyboard(store):
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in err and "the same command goes on" in err
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # nobody is left
+    wait_for_the_end_of(process.pid)
     assert 0 < len(store.records()) < len(queue(("table1", "table3"), profile("smoke")))
     assert not list(store.folder.rglob("*.partial"))
 
@@ -108,16 +120,7 @@ def test_workers_end_when_the_command_is_killed(store):
     process.stdout.readline()
     process.kill()
     process.wait()
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            break
-        time.sleep(0.2)
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail("workers went on")
+    wait_for_the_end_of(process.pid)
     process.stdout.close()
     store.records()
 
@@ -241,6 +244,15 @@ def test_stopped_runs_stay_in_the_queue(pretend):
     pool._hear = hear
     pool.work()
     assert line.left == 2 and not line.taken
+
+
+def test_an_interrupt_while_a_process_starts_is_not_lost(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with pytest.raises(KeyboardInterrupt):
+        with workers._inherited(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "3"
+    assert os.environ["OMP_NUM_THREADS"] == "7" and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 # ---------------------------------------------------------------- what a worker answers
