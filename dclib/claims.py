@@ -13,9 +13,9 @@ drop (table, method, level)
     fall from clean to that level
 order (table, better, worse (one or a list), over: average, each level, or a level)
     smallest difference
-similar (table, a, b, margin, level?, baseline)
+similar (table, a, b, margin, level?)
     difference
-significant, not_significant (table, pairs, baseline: one per pair, for not_significant)
+significant, not_significant (table, pairs)
     p of the t-test, the levels of all pairs together
 count (table, method, unit)
     trained parameters, counted from the network
@@ -36,46 +36,47 @@ declines_with_depth (dataset, distortion, fraction, first, quantity: accuracy or
 measure (name, what, above, tolerance?)
     a number that a figure's own notebook measures
 
-A ratio that speaks of likeness ("almost as good") has a baseline too: both networks must have left it.
 An operand is a method of the test's table, or {"table", "method"}. No level means the mean over all.
 """
 
 from dataclasses import replace
 from itertools import product
-from math import prod
 
 import numpy as np
-from scipy import stats
 
-from dclib import statistics, swap_claims
-from dclib.evidence import POINT, Evidence, compare, compare_all, interval, operand_key, paired_tests
-from dclib.findings import Finding, at_least, show
-from dclib.statistics import Outcome
+from dclib import comparison, count_claims, findings, statistics, swap_claims
+from dclib.comparison import RunToRun, Sample, compare, estimate, paired_tests
+from dclib.evidence import Evidence
+from dclib.findings import Estimate, Finding, could_show, show
+from dclib.replication import draw_pvalue, smallest_effect
+from dclib.statistics import SIGNIFICANCE, Outcome
 
 # A number
 
 
-def _number(value: float, ours: float, bounds, spread: float, null: float | None, evidence: Evidence) -> Finding:
+def _number(value: float, found: Estimate, spread: float, null: float | None, evidence: Evidence) -> Finding:
     """The rule for a number: value is the paper's, null what no effect would give."""
-    low, high = bounds or (ours - spread, ours + spread)
-    known = f"Ours is {show(ours, bounds)}, the paper's {value:g}"
-    if evidence.other_classes:
-        classes = " and ".join(dict.fromkeys(evidence.other_classes))
-        return Finding(ours, bounds, Outcome.OPEN, f"A stand-in with {classes} cannot judge a number. {known}")
-    side = 0 if null is None else np.sign(value - null) * (int(low > null) - int(high < null))
-    if side >= 0 and (low <= value <= high or abs(ours - value) <= spread):
-        return Finding(ours, bounds, Outcome.HOLDS, f"{known}: equal within interval or spread", spread=spread)
-    if side > 0:
-        return Finding(ours, bounds, Outcome.DIRECTION, f"{known}: the same sign, another size", spread=spread)
-    return Finding(ours, bounds, Outcome.FAILS, known, spread=spread)
+    outcome = findings.number(found, value, spread, null, evidence.sizes)
+    text = f"Ours is {show(found.value, found.interval)}, the paper's {value:g}"
+    if outcome is Outcome.OPEN and not evidence.sizes:
+        text = f"A stand-in with {_named(evidence.other_sizes)} judges no size. {text}"
+    elif outcome is Outcome.OPEN:
+        text = f"The tolerance of {spread:.4f} is not smaller than the effect of {abs(value - null):.4f}. {text}"
+    elif outcome is Outcome.HOLDS:
+        text += ": equal within interval or spread"
+    elif outcome is Outcome.DIRECTION:
+        text += ": the same sign, another size" if evidence.sizes else (
+            f": the same sign; no size is judged with {_named(evidence.other_sizes)}")
+    if evidence.sizes and evidence.short_trainings:
+        text += f"; the size is that of a short training, {_named(evidence.short_trainings)}"
+    kept = spread if evidence.sizes and outcome is not Outcome.OPEN else None
+    return findings.told(Finding(found.value, found.interval, outcome, text, spread=kept), found)
 
 
 def _quantity(claim, evidence, samples, formula, null=None) -> Finding:
     means = [s.mean() for s in samples]
-    ours = formula(*means)
-    spread = abs(formula(means[0] + POINT, *means[1:]) - ours)
-    found = _number(claim["paper"], ours, interval(samples, formula), spread, null, evidence)
-    return replace(found, explanation=found.explanation + _seeds(samples, formula))
+    spread = abs(formula(means[0] + comparison.POINT, *means[1:]) - formula(*means))
+    return _number(claim["paper"], estimate(samples, formula), spread, null, evidence)
 
 
 def _accuracy(claim: dict, evidence: Evidence) -> Finding:
@@ -94,195 +95,204 @@ def _two(formula, null: float):
 
 
 def _recovered_loss(claim: dict, evidence: Evidence) -> Finding:
-    def formula(method, baseline, clean):
-        return (method - baseline) / (clean - baseline)
-
-    baseline = evidence.sample(evidence.test["baseline"])
-    samples = [evidence.sample(evidence.test["method"]), baseline, baseline.at(0)]
-    means = [s.mean() for s in samples]
-    spread = POINT / (means[2] - means[1])
-    found = at_least(formula(*means), interval(samples, formula), spread, evidence.test["at_least"])
-    return replace(found, explanation=found.explanation + _seeds(samples, formula))
+    """The baseline is the one network whose loss is won back: another training of it is not asked about."""
+    baseline = replace(evidence.sample(evidence.test["baseline"]), run_to_run=lambda level: RunToRun(0.0, ""))
+    samples, bound = [evidence.sample(evidence.test["method"]), baseline, baseline.at(0)], evidence.test["at_least"]
+    found = estimate(samples, lambda method, before, clean: (method - before) / (clean - before))
+    text = f"The share is {show(found.value, found.interval)}, {bound:g} is asked for"
+    return findings.told(Finding(found.value, found.interval, findings.at_least(found, bound), text), found)
 
 
 # Order, likeness, significance
 
 
 def _order(claim: dict, evidence: Evidence) -> Finding:
+    """Better than one or several, on average or at each level: all parts have to be shown, so that none is corrected for
+    the others (an intersection-union test)."""
     test = evidence.test
     worse = test["worse"] if isinstance(test["worse"], list) else [test["worse"]]
     better, others = evidence.sample(test["better"]), [evidence.sample(w) for w in worse]
+    if better.draws() or any(o.draws() for o in others):
+        return _order_of_draws(better, others[0])
     names = {"average": [None], "each level": range(len(better.levels()))}
     levels = names.get(test["over"], [test["over"]])
-    parts, shown, pvalues = compare_all([(better.at(k), o.at(k)) for o, k in product(others, levels)])
+    parts = [compare(better.at(k), o.at(k)) for o, k in product(others, levels)]
     wholes = [compare(better, o) for o in others] if test["over"] == "each level" else parts
-    if len(others) == 1 and test["over"] in names:
-        pvalues = paired_tests(better, others[0]) | pvalues
-    if all(s > 0 for s in shown):
-        outcome = Outcome.HOLDS
-    elif all(c.shown() > 0 for c in wholes) and -1 not in shown:
-        outcome = Outcome.DIRECTION
-    else:
-        outcome = Outcome.FAILS
-    closest = min(range(len(others)), key=lambda i: wholes[i].difference)
-    least, pair = wholes[closest], [better, others[closest]]
-    pair = [s.at(levels[0]) for s in pair] if len(levels) == 1 else pair
-    text = (
-        f"The difference is {show(least.difference, least.interval)}, better in {shown.count(1)} of {len(shown)} "
-        f"comparisons, worse in {shown.count(-1)}{_seeds(pair)}"
-        f"{f'; on the {least.common} images that both saw' if least.common else ''}"
-    )
-    return Finding(least.difference, least.interval, outcome, text, pvalues)
+    pvalues = paired_tests(better, others[0]) if len(others) == 1 and test["over"] in names else {}
+    if all(p.pvalue is not None for p in parts):
+        pvalues |= {"bootstrap over images": [p.pvalue for p in parts]}
+    least = min(wholes, key=lambda whole: whole.value)
+    sides = [p.side() for p in parts]
+    text = (f"The difference is {show(least.value, least.interval)}, better in {sides.count(1)} of {len(sides)} "
+            f"comparisons, worse in {sides.count(-1)}"
+            f"{f'; on the {least.common} images that both saw' if least.common else ''}")
+    if len(parts) > len(wholes) and (open_parts := [p for p in parts if p.unreplicated]):
+        text += f"; single levels are {open_parts[0].words}"
+    outcome = _all_shown(parts, wholes, claim["from_tables"] if evidence.sizes else None, least)
+    return findings.told(Finding(least.value, least.interval, outcome, text, pvalues), least)
+
+
+def _all_shown(parts: list[Estimate], wholes: list[Estimate], effect: float | None, least: Estimate) -> Outcome:
+    """effect: the paper's own, of the smallest of the `wholes`, where sizes may be compared."""
+    average, sides = all(whole.side() > 0 for whole in wholes), [p.side() for p in parts]
+    if average and all(side > 0 for side in sides) and not any(p.unreplicated for p in parts):
+        return Outcome.HOLDS
+    if average and -1 not in sides:
+        return Outcome.DIRECTION
+    if any(p.side() < 0 and not p.unreplicated for p in [*parts, *wholes]):
+        return Outcome.CONTRADICTED
+    if effect is not None and not least.unreplicated and findings.excluded(least, effect):
+        return Outcome.CONTRADICTED
+    return Outcome.INCONCLUSIVE
+
+
+def _order_of_draws(better: Sample, worse: Sample) -> Finding:
+    """One choice of filters against random ones: the draw is the unit, and the rank among draws the test."""
+    sign, (choice, drawn) = (1, (better, worse)) if worse.draws() else (-1, (worse, better))
+    ours, draws = _against_draws([(choice, drawn)])
+    pvalue, opposite = draw_pvalue(sign * ours, sign * draws), draw_pvalue(-sign * ours, -sign * draws)
+    value = float(sign * (ours - draws.mean()))
+    outcome = _by_rank(pvalue, opposite)
+    beaten = int(np.sum(sign * draws < sign * ours))
+    text = (f"The difference to the mean of {len(draws)} random draws is {value:.4f}, beyond {beaten} of them"
+            f"{_rank(pvalue, len(draws))}")
+    return Finding(value, None, outcome, text, {"rank among draws": pvalue})
+
+
+def _by_rank(pvalue: float, opposite: float) -> Outcome:
+    """Nine draws or more that are all beaten hold in direction: fewer than 19 cannot be significant."""
+    if min(pvalue, opposite) <= SIGNIFICANCE:
+        return Outcome.HOLDS if pvalue < opposite else Outcome.CONTRADICTED
+    return Outcome.DIRECTION if pvalue <= 2 * SIGNIFICANCE else Outcome.INCONCLUSIVE
+
+
+def _rank(pvalue: float, draws: int) -> str:
+    least = 1 / (draws + 1)
+    enough = round(1 / SIGNIFICANCE) - 1
+    few = f"; {draws} draws allow no p below {least:.2g}, {enough} would" if draws < enough else ""
+    return f"; by rank among the draws p = {pvalue:.2g}{few}"
+
+
+def _against_draws(pairs: list[tuple[Sample, Sample]]) -> tuple[float, np.ndarray]:
+    """The mean accuracy of chosen filters, and that of each draw of random ones [draws], over pairs and shared seeds."""
+    chosen, drawn = [], []
+    for choice, random in pairs:
+        seeds = (choice.seeds() & random.seeds()) or choice.seeds() | random.seeds()
+        choice, random = choice.of_seeds(seeds), random.of_seeds(seeds)
+        chosen.append(choice.mean())
+        drawn.append({n: Sample([r for r in random.records if r.choice == n], random.level).mean() for n in random.draws()})
+    shared = sorted(set.intersection(*(set(d) for d in drawn)))
+    return float(np.mean(chosen)), np.mean([[d[n] for n in shared] for d in drawn], axis=0)
 
 
 def _drop(claim: dict, evidence: Evidence) -> Finding:
     sample = evidence.sample(evidence.test["method"])
-    fall = compare(sample.at(0), sample.at(evidence.test["level"]))
-    outcome = Outcome.HOLDS if fall.shown() > 0 else Outcome.FAILS
-    return Finding(fall.difference, fall.interval, outcome, f"The fall is {show(fall.difference, fall.interval)}")
+    fall = compare(sample.at(0), sample.at(evidence.test["level"]), within=True)
+    outcome = findings.difference(fall, claim["from_tables"] if evidence.sizes else None)
+    return findings.told(Finding(fall.value, fall.interval, outcome, f"The fall is {show(fall.value, fall.interval)}"), fall)
 
 
 def _similar(claim: dict, evidence: Evidence) -> Finding:
     test, level = evidence.test, evidence.test.get("level")
-    pair, margin = [evidence.sample(test["a"], level), evidence.sample(test["b"], level)], test["margin"]
-    found = compare(*pair)
-    outcome = Outcome.FAILS
-    if abs(found.difference) <= margin:
-        outcome = Outcome.HOLDS if -margin <= found.low and found.high <= margin else Outcome.DIRECTION
-    text = f"The difference is {show(found.difference, found.interval)}, the margin {margin:g}{_seeds(pair)}"
-    return Finding(found.difference, found.interval, outcome, text)
+    found = compare(evidence.sample(test["a"], level), evidence.sample(test["b"], level))
+    outcome, margin = findings.alike(found, test["margin"]), test["margin"]
+    text = f"The difference is {show(found.value, found.interval)}, the margin {margin:g}"
+    if outcome is Outcome.OPEN:
+        text = f"Chance alone moves the difference by more than the margin. {text}"
+    return findings.told(Finding(found.value, found.interval, outcome, text), found)
 
 
-def _significance(claimed: bool):
-    def kind(claim: dict, evidence: Evidence) -> Finding:
-        pairs = [(evidence.sample(a), evidence.sample(b)) for a, b in evidence.test["pairs"]]
-        over_levels = statistics.paired_t_test(*(np.concatenate([s.levels() for s in side]) for side in zip(*pairs)))
-        _, shown, pvalues = compare_all(pairs)
-        small = over_levels.pvalue < statistics.SIGNIFICANCE
-        agree = [small and over_levels.difference > 0, all(s > 0 for s in shown)]
-        if claimed:
-            outcome = Outcome.HOLDS if all(agree) else Outcome.DIRECTION if any(agree) else Outcome.FAILS
-        else:
-            outcome = Outcome.FAILS if small else Outcome.DIRECTION if any(shown) else Outcome.HOLDS
-        text = (
-            f"p = {over_levels.pvalue:.2g} over {over_levels.degrees_of_freedom + 1} pairs of levels, mean difference "
-            f"{over_levels.difference:.4f}; over images {sum(map(abs, shown))} of {len(shown)} differences exclude zero"
-        )
-        pvalues = {"paired t-test over levels": over_levels.pvalue} | pvalues
-        return Finding(over_levels.pvalue, None, outcome, text, pvalues)
-
-    return kind
-
-
-def _likeness(kind):
-    """A kind of claim that networks are alike, judged only where both have left the baseline.
-
-    Networks that still predict what the baseline does are alike whatever their training was meant to give. They have
-    left it if they differ from it by more than the authors' spread, beyond doubt.
-    """
-
-    def gated(claim: dict, evidence: Evidence) -> Finding:
-        found = kind(claim, evidence)
-        unmoved = [] if found.outcome is Outcome.OPEN else _unmoved(evidence)
-        if not unmoved:
-            return found
-        reason = f"Not clearly more than {POINT:g} away from the baseline: {', '.join(unmoved)}. {found.explanation}"
-        return replace(found, outcome=Outcome.OPEN, explanation=reason, spread=None)
-
-    return gated
+def _significant(claim: dict, evidence: Evidence) -> Finding:
+    """Both the paper's t-test over levels and the right unit, images or draws, have to show a gain."""
+    pairs, over_levels, text = _pairs_over_levels(evidence)
+    small, gain = over_levels.pvalue < SIGNIFICANCE, over_levels.difference > 0
+    pvalues = {"paired t-test over levels": over_levels.pvalue}
+    if all(b.draws() for _, b in pairs):
+        ours, draws = _against_draws(pairs)
+        pvalues["rank among draws"] = draw_pvalue(ours, draws)
+        unit = _by_rank(pvalues["rank among draws"], draw_pvalue(-ours, -draws))
+        text += _rank(pvalues["rank among draws"], len(draws))
+    else:
+        parts = [compare(a, b) for a, b in pairs]
+        unit, shown = _all_shown(parts, parts, None, min(parts, key=lambda p: p.value)), [p.side() for p in parts]
+        text += f"; over images {sum(map(abs, shown))} of {len(shown)} differences exclude zero; {parts[0].words}"
+        if all(p.pvalue is not None for p in parts):
+            pvalues["bootstrap over images"] = [p.pvalue for p in parts]
+    if small and not gain and unit is Outcome.CONTRADICTED:
+        outcome = Outcome.CONTRADICTED
+    elif small and gain:
+        outcome = {Outcome.HOLDS: Outcome.HOLDS, Outcome.DIRECTION: Outcome.DIRECTION}.get(unit, Outcome.INCONCLUSIVE)
+    else:
+        outcome = Outcome.DIRECTION if gain and unit is Outcome.HOLDS else Outcome.INCONCLUSIVE
+    return Finding(over_levels.pvalue, None, outcome, text, pvalues)
 
 
-def _unmoved(evidence: Evidence) -> list[str]:
-    """The operands whose mean accuracy is not clearly another than the baseline's, with their difference to it."""
-    test = evidence.test
-    if "baseline" not in test:
-        return []
-    pairs = test.get("pairs") or [[test["a"], test["b"]]]
-    shown = []
-    for pair, baseline in zip(pairs, test["baseline"] if "pairs" in test else [test["baseline"]], strict=True):
-        for operand in (o for o in pair if operand_key(test, o) != operand_key(test, baseline)):
-            moved = compare(evidence.sample(operand), evidence.sample(baseline))
-            if max(moved.low, -moved.high) <= POINT:
-                name = operand_key(test, operand)[1]
-                shown.append(f"{name} {show(moved.difference, moved.interval)}")
-    return shown
+def _not_significant(claim: dict, evidence: Evidence) -> Finding:
+    """No difference was found where one of the authors' spread would have been: silence alone says nothing."""
+    pairs, over_levels, text = _pairs_over_levels(evidence)
+    parts, small = [compare(a, b) for a, b in pairs], over_levels.pvalue < SIGNIFICANCE
+    shown, widest = any(p.side() for p in parts), max(parts, key=lambda p: p.high - p.low)
+    seen = smallest_effect(widest.low, widest.high) <= comparison.POINT
+    if small:
+        outcome = Outcome.CONTRADICTED if shown else Outcome.INCONCLUSIVE
+    else:
+        outcome = Outcome.DIRECTION if shown else Outcome.HOLDS if seen else Outcome.INCONCLUSIVE
+    text += f"; over images {sum(bool(p.side()) for p in parts)} of {len(parts)} differences exclude zero; {widest.words}"
+    if outcome is Outcome.INCONCLUSIVE:
+        text += could_show(widest)
+    pvalues = {"paired t-test over levels": over_levels.pvalue}
+    return Finding(over_levels.pvalue, None, outcome, text, pvalues)
 
 
-# Counts and sums
+def _pairs_over_levels(evidence: Evidence) -> tuple[list[tuple[Sample, Sample]], statistics.TTest, str]:
+    """The pairs of a claim, the paper's t-test over the levels of all of them, and its result in words."""
+    pairs = [(evidence.sample(a), evidence.sample(b)) for a, b in evidence.test["pairs"]]
+    found = statistics.paired_t_test(*(np.concatenate([s.levels() for s in side]) for side in zip(*pairs)))
+    return pairs, found, (f"p = {found.pvalue:.2g} over {found.degrees_of_freedom + 1} pairs of levels, mean difference "
+                          f"{found.difference:.4f}")
 
 
-def _count(claim: dict, evidence: Evidence) -> Finding:
-    ours, unit = evidence.parameters(evidence.test["method"]), evidence.test["unit"]
-    outcome = Outcome.HOLDS if round(ours / unit) == round(claim["paper"] / unit) else Outcome.FAILS
-    return Finding(ours, None, outcome, f"Ours is {ours:,}, the paper's {claim['paper']:,}")
-
-
-def _fewer_parameters(claim: dict, evidence: Evidence) -> Finding:
-    fewer, than = evidence.parameters(evidence.test["fewer"]), evidence.parameters(evidence.test["than"])
-    saved, value, text = 1 - fewer / than, claim["paper"], f"{fewer:,} parameters instead of {than:,}"
-    if saved <= 0:
-        return Finding(saved, None, Outcome.FAILS, text)
-    same = value is None or _rounds_to(saved, claim)
-    return Finding(saved, None, Outcome.HOLDS if same else Outcome.DIRECTION, text)
-
-
-OPERATIONS = {
-    "sum": sum,
-    "product": prod,
-    "share": lambda terms: terms[0] / terms[1],
-    "passes": lambda terms: terms[0] * terms[1] / terms[2],  # iterations, batch, images
-    "chance_of_overlap": lambda terms: float(1 - stats.hypergeom.pmf(0, *terms)),  # of all, marked, drawn
-}
-
-
-def _arithmetic(claim: dict, evidence: Evidence) -> Finding:
-    ours = OPERATIONS[evidence.test["operation"]](evidence.test["terms"])
-    outcome = Outcome.HOLDS if _rounds_to(ours, claim) else Outcome.FAILS
-    return Finding(ours, None, outcome, f"The paper's own numbers give {ours:g}, the text {claim['paper']:g}; no run")
-
-
-def _rounds_to(ours: float, claim: dict) -> bool:
-    """Whether our value gives the paper's number at the digits that the paper prints."""
-    return abs(ours - claim["paper"]) <= 0.5 * 10.0 ** -claim["digits"] + 1e-9
+# What a figure's own notebook measures
 
 
 def _measure(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
     measured = evidence.measure(test["name"])
     ours, bounds = measured["value"], measured.get("interval")
+    low, high = bounds or (ours, ours)
+    exact = measured.get("exact", False)
+    found = Estimate(ours, low, high, bounds, measured.get("unreplicated", bounds is None and not exact))
     if claim["paper"] is not None:
-        found = _number(claim["paper"], ours, bounds, test["tolerance"], test["above"], evidence)
+        finding = _number(claim["paper"], found, test["tolerance"], test["above"], evidence)
     else:
-        low = bounds[0] if bounds else ours
-        outcome = Outcome.HOLDS if low > test["above"] else Outcome.FAILS
-        found = Finding(ours, bounds, outcome, f"Ours is {show(ours, bounds)}, above {test['above']:g} is claimed")
-    found = replace(found, explanation=found.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
+        outcome = findings.difference(found, null=test["above"])
+        text = f"Ours is {show(ours, None if exact else bounds)}, above {test['above']:g} is claimed"
+        finding = findings.told(Finding(ours, bounds, outcome, text), found)
+    if words := measured.get("words"):  # a value that no number says
+        finding = replace(finding, ours=None, interval=None, explanation=words[0].upper() + words[1:])
+    finding = replace(finding, explanation=finding.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
     if not measured.get("undecided"):
-        return found
+        return finding
     reason = measured["undecided"][0].upper() + measured["undecided"][1:]
-    return replace(found, outcome=Outcome.OPEN, spread=None, explanation=f"{reason}. {found.explanation}")
+    return replace(finding, outcome=Outcome.OPEN, spread=None, explanation=f"{reason}. {finding.explanation}")
 
 
-def _seeds(samples, formula=lambda a, b: a - b) -> str:
-    """What single seeds give: intervals over images say nothing about training anew."""
-    values = [formula(*v) for v in zip(*(s.per_seed() for s in samples))]
-    return f"; {len(values)} seeds give {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
+def _named(words: list[str]) -> str:
+    return " and ".join(dict.fromkeys(words))
 
 
 KINDS = {
     "accuracy": _accuracy,
     "relative_improvement": _two(lambda a, b: a / b - 1, null=0),
-    "ratio": _likeness(_two(lambda a, b: a / b, null=1)),
+    "ratio": _two(lambda a, b: a / b, null=1),
     "relative_drop": _two(lambda a, b: 1 - a / b, null=0),
     "recovered_loss": _recovered_loss,
     "order": _order,
     "drop": _drop,
-    "similar": _likeness(_similar),
-    "significant": _significance(True),
-    "not_significant": _likeness(_significance(False)),
-    "count": _count,
-    "fewer_parameters": _fewer_parameters,
-    "arithmetic": _arithmetic,
+    "similar": _similar,
+    "significant": _significant,
+    "not_significant": _not_significant,
+    **count_claims.KINDS,
     **swap_claims.KINDS,
     "measure": _measure,
 }

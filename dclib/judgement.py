@@ -10,11 +10,14 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dclib import paper, verdicts
-from dclib.experiments import TARGETS, profile, rows, stand_in
+from dclib.experiments import TARGETS, Profile, baseline_under, imagenet, profile, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
-from dclib.measures import measure, other_classes, trained_parameters
+from dclib.findings import Estimate, difference
+from dclib.gate import Training
+from dclib.measures import measure, other_classes, other_width, short_training, trained_parameters
 from dclib.places import PLACES, places
-from dclib.results import Record, Store
+from dclib.replication import pooled_deviation
+from dclib.results import Record, Store, unpack_bits
 from dclib.runs import Run
 from dclib.statistics import Interval, Outcome, bootstrap_interval
 from dclib.tables import PREFERRED, dress
@@ -23,19 +26,24 @@ from dclib.verdicts import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
 SCALES = PREFERRED
-SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.FAILS: "✗", Outcome.OPEN: "?",
-         Outcome.NOT_RUN: "…"}
-#: Verdicts that say nothing for or against a claim.
+SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.CONTRADICTED: "✗", Outcome.INCONCLUSIVE: "○",
+         Outcome.OPEN: "?", Outcome.NOT_RUN: "…"}
+#: Verdicts of claims that no record judges.
 WAITING = (Outcome.OPEN, Outcome.NOT_RUN)
+#: Tables whose rows say together by how much an accuracy moves from one training to the next.
+HALVES = (range(1, 7), range(7, 13), range(13, 16))
 
 
 @dataclass(frozen=True)
 class JudgedRecord:
-    """A record as verdicts want it: with its test set, its random splits, and what it stands in for."""
+    """A record as verdicts want it: with its test set, its random splits, its training, and what it stands in for."""
 
     record: Record
-    stand_in: str
-    other_classes: str
+    stand_in: str = ""
+    other_classes: str = ""
+    other_width: str = ""
+    short_training: str = ""
+    training: Training | None = None
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -56,6 +64,12 @@ class JudgedRecord:
     @property
     def classes(self) -> int:
         return self.record.description["classes"]
+
+    @property
+    def choice(self) -> int | None:
+        """The number of the random choice of filters; None where they are not chosen at random."""
+        selection = self.record.description.get("selection", {})
+        return selection.get("draw", 0) if selection.get("order") == "random" else None
 
     @property
     def other_method(self) -> str:
@@ -79,13 +93,16 @@ class JudgedRecord:
 class Swaps(dict):
     """{layer: accuracy [fractions, levels]} of Figures 4 and 5, with the runs behind it and what they stand in for.
 
-    `images` is how many were swapped on, `before` the accuracy without any swap.
+    `images` is how many were swapped on, `before` the accuracy without any swap, `after` per record {layer: which images
+    are right, bool [fractions, levels, images]}, empty where a record does not keep them.
     """
 
     runs: tuple[str, ...] = ()
     stand_in: str = ""
     images: int | None = None
     before: np.ndarray | None = None
+    after: tuple[dict[str, np.ndarray], ...] = ()
+    trainings: tuple[Training, ...] = ()
 
 
 def swap_curves(profile_name: str, distortion: str, store: Store, target: str = "figure4") -> Swaps | None:
@@ -94,16 +111,37 @@ def swap_curves(profile_name: str, distortion: str, store: Store, target: str = 
     `target` is "figure4" for the CIFAR-100 network and "figure4_imagenet" for AlexNet.
     """
     p = profile(profile_name)
-    records = [record for run in rows(target, p).get(distortion, ()) if (record := store.get(run))]
-    if not records:
+    found = [(run, record) for run in rows(target, p).get(distortion, ()) if (record := store.get(run))]
+    if not found:
         return None
-    curves = Swaps({layer: np.mean([r.outcome["accuracy"][layer] for r in records], axis=0)
-                    for layer in records[0].description["layers"]})
+    records = [record for _, record in found]
+    layers = records[0].description["layers"]
+    curves = Swaps({layer: np.mean([r.outcome["accuracy"][layer] for r in records], axis=0) for layer in layers})
     curves.runs, curves.stand_in = tuple(r.id for r in records), stand_in(target, p)
     # Seeds draw images anew, some of them the same: one record's count is what is surely there.
     curves.images = min((r.outcome["images"] for r in records if "images" in r.outcome), default=None)
     curves.before = np.mean([r.outcome["distorted_accuracy"] for r in records], axis=0)
+    if all("correct_after" in r.outcome for r in records):
+        curves.after = tuple({layer: unpack_bits(r.outcome["correct_after"][layer]) for layer in layers} for r in records)
+    curves.trainings = tuple(training(run, record, p, store) for run, record in found)
     return curves
+
+
+def training(run: Run, record: Record, p: Profile, store: Store) -> Training:
+    """The trained network that `record` tests, as the gate wants it: that of `run`, or of the run that it starts from."""
+    network = run if run.kind == "train" else run.base
+    own = record if network is run else store.get(network)
+    scale, alexnet = imagenet.SCALES.get(p.name), network.network == "AlexNet"
+    tested = baseline = None
+    if network.base is not None:
+        under = (imagenet.baseline_under(scale, network.distortion, network.seed) if alexnet
+                 else baseline_under(p, network.distortion, network.seed))
+        tested, baseline = own or record, store.get(under) if own else None
+    # A plane of features shows few images by design, and has its own interval: what counts is how the network was tested.
+    seen = own if run.kind == "embed" and own else record
+    images = seen.correct.shape[1] if seen.correct is not None else seen.outcome.get("images", 0)
+    return Training(str(network), own.outcome.get("curve", ()) if own else (), images, tested, baseline,
+                    bool(scale.stand_in if alexnet else p.stand_in))
 
 
 def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
@@ -193,27 +231,24 @@ def _number(value: float) -> str:
 def _behind(verdict: Verdict, profile_name: str) -> str:
     """The records behind a verdict and the command that makes them, folded; as HTML."""
     targets = [target for name in sorted(places(verdict.place)) for target in PLACES[name][1]]
-    if not targets:
-        return "–"
-    command = f"<code>dclib run {' '.join(dict.fromkeys(targets))} --profile {profile_name or SCALES[0]}</code>"
+    command = f"dclib run {' '.join(dict.fromkeys(targets))} --profile {profile_name or SCALES[0]}" if targets else ""
+    shown = [f"<code>{line}</code>" for line in (command, *verdict.runs) if line]
     if not verdict.runs:
-        return command
-    records = "<br>".join(f"<code>{run}</code>" for run in verdict.runs)
+        return "".join(shown) or "–"
     plural = f"{len(verdict.runs)} record{'s' * (len(verdict.runs) > 1)}"
-    return f"<details><summary>{plural}</summary>{command}<br>{records}</details>"
+    return f"<details><summary>{plural}</summary>{'<br>'.join(shown)}</details>"
 
 
 def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float,
                        groups: np.ndarray | None = None) -> tuple[Outcome, Interval]:
     """Is `better` ahead of `worse` by more than `margin`, on the same images? For claims without a record of their own.
 
-    Correctness bits [levels, images]; `groups` [images] of images that share pixels are resampled whole. The claim holds
-    if the whole interval lies above the margin, in direction if the difference does.
+    Correctness bits [levels, images]; `groups` [images] of images that share pixels are resampled whole. The claim holds if
+    the whole interval lies above the margin, and is contradicted if it lies below. It speaks for the networks that were
+    trained.
     """
     found = bootstrap_interval(better, worse, groups=groups)
-    if found.low > margin:
-        return Outcome.HOLDS, found
-    return (Outcome.DIRECTION if found.estimate > margin else Outcome.FAILS), found
+    return difference(Estimate(found.estimate, found.low, found.high), null=margin), found
 
 
 def signed(outcome: Outcome) -> str:
@@ -246,18 +281,51 @@ def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
 
     def lookup(table: int, method: str) -> list[JudgedRecord]:
         runs, whole = (_runs(scale).get((table, method), ()) for scale in (name, SCALES[0]))
-        return [JudgedRecord(record, stand_in(f"table{table}", p), other_classes(run, whole[0]))
+        return [_judged_record(run, whole[0], record, f"table{table}", p, store)
                 for run in runs if (record := store.get(run))]
 
     def lookup_swaps(dataset: str, distortion: str) -> Swaps | None:
         targets = {p.dataset: "figure4", "imagenet": "figure4_imagenet"}
         return swap_curves(name, distortion, store, targets[dataset]) if dataset in targets else None
 
+    def lookup_measure(measured: str) -> dict | None:
+        found = measure(measured, name, store)
+        if found and "networks" in found:
+            found = {**found, "trainings": [training(run, record, p, store) for run, record in found["networks"]]}
+        return found
+
     def lookup_parameters(table: int, method: str) -> int | None:
         runs = _runs(SCALES[0]).get((table, method), ())
         return trained_parameters(runs[0]) if runs else None
 
-    return verdicts.judge(claim, lookup, lookup_swaps, lambda measured: measure(measured, name, store), lookup_parameters)
+    moves = lru_cache(lambda half: deviations(name, half, store))
+
+    def lookup_run_to_run(table: int, level: int | None) -> tuple[float, int] | None:
+        return moves(next(half for half in HALVES if table in half)).get(level)
+
+    return verdicts.judge(claim, lookup, lookup_swaps, lookup_measure, lookup_parameters, lookup_run_to_run)
+
+
+def deviations(name: str, half: Sequence[int], store: Store) -> dict[int | None, tuple[float, int]]:
+    """By how much an accuracy moves from one training to the next in one profile: {level, or None for the mean: (the
+    standard deviation pooled over the rows of these tables that have three seeds or more, how many rows)}."""
+    found = {}
+    for (table, _), runs in _runs(name).items():
+        if table in half and len({run.seed for run in runs}) >= 3:
+            records = [record for run in runs if (record := store.get(run))]
+            if len({record.seed for record in records}) >= 3:
+                found[runs[0].id] = np.array([record.accuracy for record in records])  # a row of two tables counts once
+    levels = range(max((accuracy.shape[1] for accuracy in found.values()), default=0))
+    groups = {None: [accuracy.mean(1) for accuracy in found.values()],
+              **{k: [accuracy[:, k] for accuracy in found.values() if accuracy.shape[1] > k] for k in levels}}
+    return {level: (pooled_deviation(those)[0], len(those)) for level, those in groups.items() if those}
+
+
+def _judged_record(run: Run, whole: Run, record: Record, target: str, p: Profile, store: Store) -> JudgedRecord:
+    """`whole` is the same run at the paper's scale. A rival's note is about the rival, not about the other rows."""
+    named = "table11" if target in ("table7", "table8") and not run.restoration else target
+    return JudgedRecord(record, stand_in(named, p), other_classes(run, whole), other_width(run, whole),
+                        short_training(run, whole), training(run, record, p, store))
 
 
 @lru_cache

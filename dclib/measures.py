@@ -1,4 +1,6 @@
-"""What Figures 6, 10, 11, 12 and Table 10 are claimed to show, as numbers computed from records and weights.
+"""What Figures 2, 10, 11, 12 and Table 10 are claimed to show, as numbers computed from records and weights.
+
+What rankings show (Figure 6, the first claim of the paper) is in dclib.susceptibility.
 
 Each measure is {"value", "runs", "stand_in", ...} as `verdicts.judge` takes it, with an interval where its records give
 one, or None where a record is missing; `measure` finds it by the name that data/paper/claims.json gives it.
@@ -11,27 +13,26 @@ import numpy as np
 import torch
 from torch import nn
 
-from dclib import statistics
+from dclib import statistics, susceptibility
 from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, CorrectionUnit, correct
 from dclib.experiments import imagenet
 from dclib.models import AlexNet, AllConvNet, count_parameters, multiply_adds, trainable_copy
-from dclib.ranking import correction_priority, select_local
-from dclib.results import Record, Store, unpack_filters
+from dclib.results import Record, Store
 from dclib.runs import Run
 
 #: Side of conv1..conv5's output for a 227x227 image.
 SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}
-#: A filter whose colours deviate from grey by less than this share of its energy counts as colour-agnostic.
-COLOUR_SHARE = 0.1
 
 
 def measure(name: str, profile_name: str, store: Store) -> Mapping | None:
     """The measure called `name` in one profile; None if its records are missing or nothing is known by that name."""
     figure, _, rest = name.partition("_")
     if figure == "table10":
-        return {"value": _operations_saved(rest.removeprefix("operations_saved_")), "stand_in": ""}
+        return {"value": _operations_saved(rest.removeprefix("operations_saved_")), "exact": True}
+    if figure in susceptibility.KINDS:
+        return susceptibility.measure(figure, rest, profile_name, store)
     scale = imagenet.SCALES.get(profile_name)
-    kinds = {"figure6": _colour, "figure10": _separation, "figure11": _classes, "figure12": _speed}
+    kinds = {"figure2": _separation_lost, "figure10": _separation, "figure11": _classes, "figure12": _speed}
     return kinds[figure](rest, scale, store) if scale and figure in kinds else None
 
 
@@ -64,18 +65,28 @@ def other_classes(run: Run, whole: Run) -> str:
     return " and ".join(dict.fromkeys(f"{here} classes instead of {there}" for here, there in pairs if here != there))
 
 
-def _class_counts(run: Run | None) -> Iterator[int]:
+def other_width(run: Run, whole: Run) -> str:
+    """Where `run`, or the network that it starts from, is narrower or wider than at the paper's scale; "" if not."""
+    pairs = zip(_chain(run), _chain(whole), strict=True)
+    return " and ".join(dict.fromkeys(f"{here.width} channels instead of {there.width}" for here, there in pairs
+                                      if here.width != there.width))
+
+
+def short_training(run: Run, whole: Run) -> str:
+    """Where `run`, or the network that it starts from, is trained for fewer iterations than at the paper's scale."""
+    pairs = ((here.schedule, there.schedule) for here, there in zip(_chain(run), _chain(whole), strict=True))
+    return " and ".join(dict.fromkeys(f"{here.iterations:,} iterations instead of {there.iterations:,}"
+                                      for here, there in pairs if here and there and here.iterations < there.iterations))
+
+
+def _class_counts(run: Run) -> Iterator[int]:
+    return (link.classes for link in _chain(run))
+
+
+def _chain(run: Run | None) -> Iterator[Run]:
     while run is not None:
-        yield run.classes
+        yield run
         run = run.base
-
-
-def colour_share(filters: torch.Tensor) -> np.ndarray:
-    """Share of each filter's energy that is not the same in red, green and blue: [N, 3, k, k] -> [N] in 0..1."""
-    weight = filters.double()
-    grey = weight.mean(1, keepdim=True)
-    energy = weight.square().sum((1, 2, 3)).clamp_min(torch.finfo(torch.float64).tiny)
-    return ((weight - grey).square().sum((1, 2, 3)) / energy).numpy()
 
 
 def per_class(record: Record, classes: int) -> np.ndarray:
@@ -103,68 +114,12 @@ def _operations_saved(what: str) -> float:
     return 1 - few / many
 
 
-def top_half(record: Record, score: str = "priority") -> np.ndarray:
-    """conv1's 48 filters most susceptible by Eq. 1, or by another of `ranking.SCORES`, most susceptible first (Figure 6)."""
-    return select_local({"conv1": _first_layer_scores(record, score)}, 0.5)["conv1"]
-
-
-def _first_layer_scores(record: Record, score: str) -> np.ndarray:
-    return correction_priority(np.array(record.outcome["swap_accuracy"]["conv1"]),
-                               np.array(record.outcome["distorted_accuracy"]), score=score)
-
-
-def _colour(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
-    needed = ["blur"] if what == "colour_agnostic_blur" else ["awgn", "blur"]
-    records = [store.get(imagenet.ranking(scale, d)) for d in needed]
-    if None in records:
-        return None
-    specific = colour_share(torch.from_numpy(unpack_filters(records[0].outcome["first_filters"]))) >= COLOUR_SHARE
-
-    def share_among(chosen: list[np.ndarray]) -> float:
-        shares = [specific[index].mean() for index in chosen]
-        return shares[0] - shares[1] if len(shares) > 1 else 1 - shares[0]
-
-    chosen = [top_half(record) for record in records]
-    ends = [_broken_ties(record, specific, most) for record, most in zip(records, (True, False))]
-    opposite = [_broken_ties(record, specific, most) for record, most in zip(records, (False, True))]
-    bounds = [_colour_interval(specific, those) for those in (chosen, ends, opposite)]
-    released = share_among([top_half(record, "relative_error") for record in records])
-    possible = sorted(share_among(those) for those in (ends, opposite))
-    above = 0.5 if len(records) == 1 else 0  # as the claims ask
-    decided = len({low > above for low, _ in bounds}) == 1
-    undecided = "" if decided else "equal priorities at the cut, and how such ties are broken changes the answer"
-    ties = [f"ties at the cut allow {possible[0]:.4f} to {possible[1]:.4f}"] if possible[0] < possible[1] else []
-    return _found(share_among(chosen), records, scale, interval=bounds[0], undecided=undecided,
-                  notes=["by Eq. 1", f"by the released code's score it is {released:.4f}", *ties])
-
-
-def _broken_ties(record: Record, specific: np.ndarray, most: bool) -> np.ndarray:
-    """The top half by Eq. 1 with ties at the cut broken so that most, or fewest, of its filters are colour-specific."""
-    decisions = record.outcome["images"] * len(record.outcome["distorted_accuracy"])
-    gained = np.rint(_first_layer_scores(record, "priority") * decisions)  # whole decisions: rounding breaks no tie
-    return np.lexsort((~specific if most else specific, -gained))[:len(specific) // 2]
-
-
-def _colour_interval(specific: np.ndarray, chosen: list[np.ndarray]) -> tuple[float, float]:
-    """Exact interval over filters of the share without colour among one choice, or of a difference in colour of two.
-
-    As in McNemar's test, a difference rests on the filters that only one of the two choices has.
-    """
-    if len(chosen) == 1:
-        return statistics.share_interval(int((~specific[chosen[0]]).sum()), len(chosen[0]))
-    first, second = (set(np.flatnonzero(specific)) & set(index) for index in chosen)
-    apart = len(first ^ second)
-    return tuple((2 * end - 1) * apart / len(chosen[0])
-                 for end in statistics.share_interval(len(first - second), apart))
-
-
 def _classes(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
     quantity, _, distortion = what.rpartition("_")
-    records = [store.get(imagenet.deepcorrect(scale, "Deepcorr-5", distortion)),
-               store.get(imagenet.finetune(scale, distortion))]
-    if None in records:
+    found = _records([imagenet.deepcorrect(scale, "Deepcorr-5", distortion), imagenet.finetune(scale, distortion)], store)
+    if not found:
         return None
-    ours, others = (per_class(record, scale.classes) for record in records)
+    ours, others = (per_class(record, scale.classes) for _, record in found)
     difference = ours - others
     better, worse = difference > 0, difference < 0
     parts = np.stack([better, worse, difference * better, -difference * worse]).astype(float)
@@ -177,37 +132,57 @@ def _classes(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
         return gain / np.where(ahead > 0, ahead, 1) - loss / np.where(behind > 0, behind, 1)
 
     bounds = statistics.percentile_interval(value(statistics.resample_means(parts)))
-    return _found(value(parts.mean(1)), records, scale, interval=bounds)
+    return _found(value(parts.mean(1)), found, scale, interval=bounds)
 
 
 def _separation(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
     """By neighbours among the features: the plane of t-SNE is for the eye."""
     distortion = what.rpartition("_")[2]
-    records = [store.get(imagenet.embedded(scale, method, distortion)) for method in ("Deepcorr-5", "Baseline")]
-    if None in records:
+    found = _records([imagenet.embedded(scale, method, distortion) for method in ("Deepcorr-5", "Baseline")], store)
+    if not found:
         return None
-    ours, other = (np.mean(record.outcome["separation"][1:]) for record in records)
-    error = statistics.difference_error(ours, other, records[0].outcome["images"])
-    return _found(ours - other, records, scale, interval=(float(ours - other - error), float(ours - other + error)))
+    ours, other = (np.mean(record.outcome["separation"][1:]) for _, record in found)
+    return _apart(ours, other, found, scale)
+
+
+def _separation_lost(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
+    """How much less apart the classes of the pre-trained network are at the strongest level than clean."""
+    found = _records([imagenet.embedded(scale, "Baseline", what.rpartition("_")[2])], store)
+    if not found:
+        return None
+    separation = found[0][1].outcome["separation"]
+    return _apart(separation[0], separation[-1], found, scale)
+
+
+def _apart(first: float, second: float, found: list, scale: imagenet.Scale) -> Mapping:
+    error = statistics.difference_error(first, second, found[0][1].outcome["images"])
+    value = float(first - second)
+    return _found(value, found, scale, interval=(value - float(error), value + float(error)))
 
 
 def _speed(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
-    """How many times sooner the slowest of the fast networks has an accuracy of the slow one; the smallest factor of all.
+    """Validation accuracy over iterations: how many times sooner the slowest of the fast networks has an accuracy of the
+    slow one (the smallest factor of all), or by how much the lowest of them ends higher.
 
     An accuracy that both have at their first look tells nothing: what came before was not looked at. The fast network's
     first look is a bound: the factor is as much at least. One look for both at another accuracy leaves open who was first.
     """
     quantity, _, distortion = what.rpartition("_")
-    by_batchnorm = quantity == "batchnorm_speedup"
-    if by_batchnorm:
-        slow, *fast = (imagenet.deepcorrect(scale, v, distortion) for v in ("Deepcorr-5-no-bn", "Deepcorr-5"))
-    else:
-        slow, fast = imagenet.finetune(scale, distortion), [imagenet.deepcorrect(scale, v, distortion)
-                                                            for v in imagenet.VARIANTS]
-    records = [store.get(run) for run in (slow, *fast)]
-    if None in records:
+    variants = {v: imagenet.deepcorrect(scale, v, distortion) for v in imagenet.VARIANTS}
+    no_bn = variants["Deepcorr-5-no-bn"]
+    slow, fast = {"batchnorm_speedup": (no_bn, [variants["Deepcorr-5"]]),
+                  "order_speedup": (no_bn, [run for run in variants.values() if run is not no_bn])}.get(
+                      quantity, (imagenet.finetune(scale, distortion), list(variants.values())))
+    found = _records([slow, *fast], store)
+    if not found:
         return None
-    notes = _unequal_rates(records) if by_batchnorm else []
+    records, images = [record for _, record in found], _validation_images(scale)
+    if quantity == "final":
+        ends = [float(np.mean(record.outcome["curve"][-1]["validation"])) for record in records]
+        lead = min(ends[1:]) - ends[0]
+        error = float(statistics.difference_error(min(ends[1:]), ends[0], images)) if images else None
+        return _found(lead, found, scale, interval=(lead - error, lead + error) if images else None)
+    notes = _unequal_rates(records) if slow is no_bn else []
     first = records[0].outcome["curve"][0]["iteration"]
     accuracies = sorted({float(np.mean(look["validation"])) for look in records[0].outcome["curve"]})
     times = [(iterations_to(records[0], a), max(iterations_to(r, a) for r in records[1:])) for a in accuracies]
@@ -216,19 +191,51 @@ def _speed(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
     undecided = ""
     if value == 1:
         undecided = "both networks are first seen with an accuracy at the same look, so that it is open which was faster"
+    words = f"some accuracy of {records[0].description['method']} is never reached" if value == 0 else ""
     notes = [f"the smallest factor over {len(ratios)} of {len(accuracies)} accuracies that the looks can tell", *notes]
-    return _found(value, records, scale, notes=notes, undecided=undecided)
+    return _found(value, found, scale, interval=_speed_interval(records, accuracies, images), notes=notes, words=words,
+                  undecided=undecided)
+
+
+def _speed_interval(records: list[Record], accuracies: list[float], images: int | None) -> tuple[float, float] | None:
+    """The smallest factor if each accuracy is off by its binomial error, to the disadvantage and in favour of the fast.
+
+    None where the number of validation images is not known.
+    """
+    if not images:
+        return None
+    first, ends = records[0].outcome["curve"][0]["iteration"], []
+    for sign in (-1, 1):
+        factors = []
+        for a in accuracies:
+            error = sign * float(statistics.difference_error(a, a, images)) / 2
+            own, other = iterations_to(records[0], a + error), max(iterations_to(r, a - error) for r in records[1:])
+            if (own, other) != (first, first):
+                factors.append(1.0 if own == other else own / other)
+        ends.append(min(factors, default=1.0))
+    return min(ends), max(ends)
+
+
+def _validation_images(scale: imagenet.Scale) -> int | None:
+    return scale.validation_images * scale.classes if scale.validation_images else None
 
 
 def _unequal_rates(records: list[Record]) -> list[str]:
     rates = [record.description["schedule"]["learning_rate"] for record in records]
     if len(set(rates)) == 1:
         return []
-    named = " and ".join(f"{r.description['method']} at {rate:g}" for r, rate in zip(records, rates))
+    named = " and ".join(dict.fromkeys(f"{r.description['method']} at {rate:g}" for r, rate in zip(records, rates)))
     return [f"learning rates differ ({named}), so that this is not the effect of BatchNorm alone"]
 
 
-def _found(value: float, records: list[Record], scale: imagenet.Scale, **more) -> dict:
-    classes = other_classes(imagenet.baseline(scale), imagenet.baseline(imagenet.SCALES["paper"]))
-    return {"value": float(value), "runs": tuple(r.id for r in records), "stand_in": scale.stand_in,
-            "other_classes": classes, **more}
+def _records(runs: list[Run], store: Store) -> list[tuple[Run, Record]]:
+    """The runs with their records; empty if one is missing."""
+    found = [(run, record) for run in runs if (record := store.get(run))]
+    return found if len(found) == len(runs) else []
+
+
+def _found(value: float, found: list[tuple[Run, Record]], scale: imagenet.Scale, **more) -> dict:
+    """What trained networks give with one seed: nobody knows how much another training would move it."""
+    return {"value": float(value), "runs": tuple(record.id for _, record in found), "stand_in": scale.stand_in,
+            "other_classes": other_classes(imagenet.baseline(scale), imagenet.baseline(imagenet.SCALES["paper"])),
+            "networks": found, "unreplicated": any(run.method != "Baseline" for run, _ in found), **more}

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dclib import tables
-from dclib.evidence import POINT, Sample, interval
+from dclib.comparison import POINT, Sample, interval
 from dclib.experiments import profile, rows
-from dclib.judgement import SCALES, SIGNS
-from dclib.measures import other_classes
+from dclib.judgement import SCALES, SIGNS, signed
+from dclib.measures import other_classes, other_width
 from dclib.places import PLACES, places
+from dclib.replication import expected_false_ticks
 from dclib.results import Record, Store
 from dclib.statistics import Outcome
-from dclib.verdicts import Verdict
+from dclib.verdicts import Basis, Verdict
 
 _UNBROKEN, _HYPHEN = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
 
@@ -22,7 +23,7 @@ class Line:
     """One table or figure. `method` and the numbers are those of the paper's best recorded row, where rows have one.
 
     deviation: our mean accuracy minus the paper's, in units of the authors' own spread (1 point); None also where
-    `other_classes` says that a stand-in's number cannot be compared. `runs` are the ids of the records, `missing` counts
+    `other_size` says that a stand-in's number cannot be compared. `runs` are the ids of the records, `missing` counts
     the runs that have none.
     """
 
@@ -33,7 +34,7 @@ class Line:
     method: str
     paper: float | None
     ours: float | None
-    other_classes: str
+    other_size: str
     interval: tuple[float, float] | None
     seeds: int
     verdicts: Counter
@@ -42,12 +43,62 @@ class Line:
 
     @property
     def deviation(self) -> float | None:
-        return None if self.ours is None or self.other_classes else (self.ours - self.paper) / POINT
+        return None if self.ours is None or self.other_size else (self.ours - self.paper) / POINT
 
 
 def overview(judged: Sequence[tuple[Verdict, str]], store: Store) -> list[Line]:
     """A line for each of Tables 1 to 15 and Figures 1 to 12; `judged` are all claims as `judgement.judge` gives them."""
     return [_line(name, page, targets, judged, store) for name, (page, targets) in PLACES.items()]
+
+
+#: Outcomes of claims that were put to a test.
+TESTED = (Outcome.HOLDS, Outcome.DIRECTION, Outcome.CONTRADICTED, Outcome.INCONCLUSIVE)
+_WORDS = {Outcome.HOLDS: "hold", Outcome.DIRECTION: "hold in direction", Outcome.CONTRADICTED: "are contradicted",
+          Outcome.INCONCLUSIVE: "are inconclusive", Outcome.OPEN: "cannot be judged by what was run",
+          Outcome.NOT_RUN: "are not run yet"}
+
+
+def by_basis(judged: Sequence[tuple[Verdict, str]]) -> dict[Basis, Counter]:
+    """How many claims came to what, apart by what the verdicts rest on."""
+    return {basis: Counter(verdict.verdict for verdict, _ in judged if verdict.basis is basis) for basis in Basis}
+
+
+def headline(judged: Sequence[tuple[Verdict, str]]) -> str:
+    """All claims in a paragraph: what adds up on paper apart from what was measured."""
+    counts = by_basis(judged)
+    checked = counts[Basis.ARITHMETIC] + counts[Basis.COUNTS]
+    parts = [f"Of the paper's {len(judged)} claims, as of this build, {checked.total()} are sums and counts of parameters, "
+             f"which need no run: {_told(checked)}."]
+    if counts[Basis.PUBLISHED]:
+        parts.append(f"{counts[Basis.PUBLISHED].total()} are judged by the filter swaps that the authors published: "
+                     f"{_told(counts[Basis.PUBLISHED])}.")
+    parts.append(f"{counts[Basis.MEASURED].total()} take networks that are trained and tested: "
+                 f"{_told(counts[Basis.MEASURED])}.")
+    return " ".join(parts)
+
+
+def _told(counts: Counter) -> str:
+    return ", ".join(f"{counts[outcome]} {words}" for outcome, words in _WORDS.items() if counts[outcome]) or "none yet"
+
+
+def tally(judged: Sequence[tuple[Verdict, str]]) -> str:
+    """A Markdown table: a row per verdict, a column per kind of evidence."""
+    counts = by_basis(judged)
+    lines = [f"| verdict | {' | '.join(basis.value for basis in Basis)} |", "|---|" + "---:|" * len(Basis)]
+    lines += [f"| {signed(outcome)} | {' | '.join(str(counts[basis][outcome] or '–') for basis in Basis)} |"
+              for outcome in Outcome]
+    return "\n".join(lines)
+
+
+def false_ticks(judged: Sequence[tuple[Verdict, str]]) -> str:
+    """How many ticks of measured claims chance alone would give: what one page with many claims has to say."""
+    counts = by_basis(judged)[Basis.MEASURED]
+    tested = sum(counts[outcome] for outcome in TESTED)
+    if not tested:
+        return "No measured claim has been put to a test yet."
+    return (f"{tested} measured claims have been put to a test. If no effect were there at all, chance alone would tick "
+            f"{expected_false_ticks(tested):.1f} of them, each with 2.5 %; {counts[Outcome.HOLDS]} hold and "
+            f"{counts[Outcome.DIRECTION]} hold in direction.")
 
 
 def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
@@ -61,7 +112,7 @@ def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple
     other = ""
     if method:
         here, whole = (rows(target, profile(name))[method][0] for name in (scale, "paper"))
-        other = other_classes(here, whole)
+        other = " and ".join(filter(None, (other_classes(here, whole), other_width(here, whole))))
     counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
     return Line(name, page, targets, scale if found else "", method, printed, ours, other, bounds, seeds, counts,
                 tuple(found), missing)

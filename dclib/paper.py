@@ -88,6 +88,15 @@ def training_data() -> dict:
     return _read("figure12.json")
 
 
+def single_swaps() -> dict:
+    """The authors' published accuracies of AlexNet after each single swap, behind its ranking (Section 4.1).
+
+    images, clean and before[distortion] [levels] are numbers of images, gain[distortion][layer] [filters, levels] how many
+    more of them are right after the swap; levels 1..6, distortions "blur" and "awgn".
+    """
+    return _read("single_swaps.json")
+
+
 def claims() -> list[dict]:
     """Every claim of the text with its place, number, test and, where there is one, its disagreement."""
     return _read("claims.json")["claims"]

@@ -23,11 +23,12 @@ RESAMPLES = 2000
 
 
 class Outcome(StrEnum):
-    """The five verdicts on a claim."""
+    """The six verdicts on a claim. What was not shown is not contradicted: it is inconclusive."""
 
     HOLDS = "holds"
     DIRECTION = "holds in direction"
-    FAILS = "does not hold"
+    CONTRADICTED = "contradicted"
+    INCONCLUSIVE = "inconclusive"
     OPEN = "cannot be judged"
     NOT_RUN = "not run yet"
 

@@ -1,106 +1,166 @@
 """Kinds of claims about Figures 4 and 5, where filters of a layer give their clean output.
 
-Their accuracies are averaged over levels and come without bits, so a bound of their sampling error decides.
+All curves of one network come from the same images. Where the record keeps which of them are right, images are resampled
+with all layers, fractions and levels of each kept together, so that differences are paired. Without those bits the
+binomial error of one difference, at least the authors' spread, stands in for the interval; it is too wide for curves that
+agree on most images.
 """
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy import stats
 
-from dclib import paper
-from dclib.evidence import POINT, Evidence
-from dclib.findings import Finding, at_least
-from dclib.statistics import Outcome
+from dclib import comparison, findings, paper
+from dclib.evidence import Evidence
+from dclib.findings import Estimate, Finding, could_show, show
+from dclib.statistics import Outcome, difference_error, percentile_interval, resample_means
 
 
-def _recovered(curve: np.ndarray, fraction: float) -> float:
-    """Share of the way from the smallest fraction swapped to the layer's best, reached at fraction.
+class Curves:
+    """The accuracies of one network, averaged over levels: [layers, fractions], with what chance makes of them.
+
+    resampled [resamples, layers, fractions] where there are bits, else None; error: by how much one difference may be off.
+    """
+
+    def __init__(self, found: Mapping) -> None:
+        self.layers = sorted(found)
+        self.values = np.array([np.mean(found[layer], axis=1) for layer in self.layers])
+        records, images = getattr(found, "after", ()), getattr(found, "images", None)
+        self.resampled = np.mean([self._resample(record, i) for i, record in enumerate(records)], 0) if records else None
+        sampling = float(difference_error(self.values, self.values, images).max()) if images else 0.0
+        self.error = max(comparison.POINT, sampling)
+
+    def _resample(self, record: Mapping, seed: int) -> np.ndarray:
+        """Bits {layer: [fractions, levels, images]} of one record, averaged over levels and over resampled images."""
+        per_image = np.concatenate([record[layer].mean(1) for layer in self.layers])
+        return resample_means(per_image, seed=seed).reshape(-1, *self.values.shape)
+
+    def index(self, layer: str) -> int:
+        return self.layers.index(layer)
+
+
+def _estimate(formula: Callable, curves: list[Curves], error: float) -> Estimate:
+    """``formula(*values)`` of arrays [..., layers, fractions], and its interval; `error` where there are no bits."""
+    value = float(formula(*(c.values for c in curves)))
+    if any(c.resampled is None for c in curves):
+        words = f"the record keeps no bits, so that it may be off by {error:.4f}"
+        return Estimate(value, value - error, value + error, words=words)
+    bounds = percentile_interval(formula(*(c.resampled for c in curves)))
+    return Estimate(value, *bounds, bounds, words="for this one network")
+
+
+def _recovered(values: np.ndarray, layer: int, fraction: float) -> np.ndarray:
+    """Share of the way from the smallest fraction swapped to the layer's best, reached at fraction: [...].
 
     The figures do not show the accuracy without any swap, so the share is a lower bound.
     """
-    return float((curve[_index(fraction)] - curve[0]) / _gain(curve))
+    curve = values[..., layer, :]
+    gain = curve.max(-1) - curve[..., 0]
+    return (curve[..., _index(fraction)] - curve[..., 0]) / np.where(gain > 0, gain, np.nan)
 
 
-def _gain(curve: np.ndarray) -> float:
+def _gain(curves: Curves, layer: int) -> float:
     """By how much swapping more than the smallest fraction helps at best: what recovered shares are shares of."""
-    return float(curve.max() - curve[0])
+    return float(np.ptp(curves.values[layer, [0, int(curves.values[layer].argmax())]]))
+
+
+def _no_gain(curves: Curves, layers) -> Finding | None:
+    """A share of a gain that chance alone could give is a share of nothing."""
+    gains = [_gain(curves, layer) for layer in layers]
+    if min(gains) > curves.error:
+        return None
+    text = (f"Swapping more filters gains {min(gains):.4f}, with so few images chance alone moves a difference by up to "
+            f"{curves.error:.4f}: there is nothing to take a share of")
+    return Finding(None, None, Outcome.OPEN, text)
 
 
 def _index(fraction: float) -> int:
     return paper.swap_data()["fractions"].index(fraction)
 
 
-def _blurred(compared, error: float, ours: float | None = None) -> Finding | None:
-    """Why values cannot be told apart: all that a claim compares lie within the error of one difference. Else None."""
-    if np.ptp(compared) > error:
-        return None
-    spans = f"What is compared spans {np.ptp(compared):.4f}"
-    text = f"{spans}, with so few images chance alone moves a difference by up to {error:.4f}"
-    return Finding(ours, None, Outcome.OPEN, text)
+def _curves(evidence: Evidence, dataset: str) -> Curves:
+    return Curves(evidence.swaps(dataset, evidence.test["distortion"]))
+
+
+def _found(found: Estimate, outcome: Outcome, text: str) -> Finding:
+    return findings.told(Finding(found.value, found.interval, outcome, text), found)
 
 
 def _recovered_share(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    curve = curves[test["layer"]]
-    if blurred := _blurred([curve[0], curve.max()], error):
-        return blurred
-    return at_least(_recovered(curve, test["fraction"]), None, error / _gain(curve), test["at_least"])
+    test, curves = evidence.test, _curves(evidence, evidence.test["dataset"])
+    layer = curves.index(test["layer"])
+    if nothing := _no_gain(curves, [layer]):
+        return nothing
+    found = _estimate(lambda v: _recovered(v, layer, test["fraction"]), [curves], curves.error / _gain(curves, layer))
+    text = f"The share is {show(found.value, found.interval)}, {test['at_least']:g} is asked for"
+    return _found(found, findings.at_least(found, test["at_least"]), text)
 
 
 def _recovered_less(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    found = [evidence.swaps(test[side], test["distortion"]) for side in ("less", "more")]
-    shares, spread = [], 0.0
-    for curves, error in found:
-        curve = curves[test["layer"]]
-        if blurred := _blurred([curve[0], curve.max()], error):
-            return blurred
-        shares.append(_recovered(curve, test["fraction"]))
-        spread += error / _gain(curve)
-    less, more = shares
-    outcome = Outcome.HOLDS if more > less else Outcome.FAILS
-    text = f"Shares {less:.2f} and {more:.2f}, their difference off by {spread:.2f} at most"
-    return _blurred(shares, spread, more - less) or Finding(more - less, None, outcome, text)
+    sides = [_curves(evidence, test[side]) for side in ("less", "more")]
+    layers = [curves.index(test["layer"]) for curves in sides]
+    for curves, layer in zip(sides, layers):
+        if nothing := _no_gain(curves, [layer]):
+            return nothing
+    less, more = (float(_recovered(c.values, layer, test["fraction"])) for c, layer in zip(sides, layers))
+    error = sum(c.error / _gain(c, layer) for c, layer in zip(sides, layers))
+    found = _estimate(lambda a, b: _recovered(b, layers[1], test["fraction"]) - _recovered(a, layers[0], test["fraction"]),
+                      sides, error)
+    return _found(found, findings.difference(found), f"Shares {less:.2f} and {more:.2f}")
 
 
 def _largest_step(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    steps = np.diff(curves[test["layer"]])
-    return _lead(steps, _index(test["step"][1]) - 1, "step", error * np.sqrt(2))  # a difference of two differences
+    test, curves = evidence.test, _curves(evidence, evidence.test["dataset"])
+    layer, step = curves.index(test["layer"]), _index(test["step"][1]) - 1
+    # Without bits a difference of two differences is off by more than one.
+    return _lead(lambda v: np.diff(v[..., layer, :], axis=-1), step, "step", curves, curves.error * np.sqrt(2))
 
 
 def _largest_layer(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    values = np.array([curve[_index(test["fraction"])] for curve in curves.values()])
-    return _lead(values, list(curves).index(test["layer"]), "layer", error)
+    test, curves = evidence.test, _curves(evidence, evidence.test["dataset"])
+    return _lead(lambda v: v[..., _index(test["fraction"])], curves.index(test["layer"]), "layer", curves, curves.error)
 
 
-def _lead(values: np.ndarray, chosen: int, what: str, error: float) -> Finding:
-    """How far one value leads the others; a lead within the error, or a tie within 1 point, holds in direction."""
-    lead = values[chosen] - np.delete(values, chosen).max()
-    outcome = Outcome.HOLDS if lead > error else Outcome.DIRECTION if lead > -POINT else Outcome.FAILS
-    text = f"The {what} leads the next best by {lead:.4f}, a difference off by {error:.4f} at most"
-    return _blurred(values, error, lead) or Finding(lead, None, outcome, text)
+def _lead(quantity: Callable, chosen: int, what: str, curves: Curves, error: float) -> Finding:
+    """How far one value leads the best of the others."""
+    def lead(values: np.ndarray) -> np.ndarray:
+        compared = quantity(values)
+        return compared[..., chosen] - np.delete(compared, chosen, axis=-1).max(-1)
+
+    found = _estimate(lead, [curves], error)
+    text = f"The {what} leads the next best by {show(found.value, found.interval)}"
+    return _found(found, findings.difference(found), text)
 
 
 def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
-    test = evidence.test
-    curves, error = evidence.swaps(test["dataset"], test["distortion"])
-    deep = list(curves.values())[list(curves).index(test["first"]) :]
-    shares = test["quantity"] == "recovered_share"
-    if shares:
-        if blurred := next(filter(None, (_blurred([c[0], c.max()], error) for c in deep)), None):
-            return blurred
-        error /= min(map(_gain, deep))
-    values = [_recovered(c, test["fraction"]) if shares else c[_index(test["fraction"])] for c in deep]
-    correlation, fall = float(stats.spearmanr(range(len(values)), values).statistic), values[0] - values[-1]
-    outcome = Outcome.FAILS
-    if fall > 0 and correlation < 0:
-        outcome = Outcome.HOLDS if fall > error and np.all(np.diff(values) < 0) else Outcome.DIRECTION
-    text = f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}, a difference off by {error:.3f} at most"
-    return _blurred(values, error, correlation) or Finding(correlation, None, outcome, text)
+    """Falls from layer to layer: each step down is shown, or the whole way down is and no step up."""
+    test, curves = evidence.test, _curves(evidence, evidence.test["dataset"])
+    first, index, error = curves.index(test["first"]), _index(test["fraction"]), curves.error
+    deep = range(first, len(curves.layers))
+    if test["quantity"] == "recovered_share":
+        if nothing := _no_gain(curves, deep):
+            return nothing
+        error /= min(_gain(curves, layer) for layer in deep)
+
+        def quantity(values):
+            return np.stack([_recovered(values, layer, test["fraction"]) for layer in deep], -1)
+    else:
+        def quantity(values):
+            return values[..., first:, index]
+
+    values = quantity(curves.values)
+    correlation = float(stats.spearmanr(range(len(values)), values).statistic)
+    steps = [_estimate(lambda v, i=i: quantity(v)[..., i] - quantity(v)[..., i + 1], [curves], error)
+             for i in range(len(values) - 1)]
+    whole = _estimate(lambda v: quantity(v)[..., 0] - quantity(v)[..., -1], [curves], error)
+    outcome = findings.difference(whole)
+    if outcome is Outcome.HOLDS and not all(step.side() > 0 for step in steps):
+        outcome = Outcome.DIRECTION if correlation < 0 else Outcome.INCONCLUSIVE
+    text = (f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}; {sum(s.side() > 0 for s in steps)} of "
+            f"{len(steps)} steps fall beyond doubt, {sum(s.side() < 0 for s in steps)} rise; {whole.words}")
+    return Finding(correlation, None, outcome, text + (could_show(whole) if outcome is Outcome.INCONCLUSIVE else ""))
 
 
 #: What `claims` has of them, by the kind in data/paper/claims.json.

@@ -46,6 +46,11 @@ class Row:
         return None if first.description.get("restoration") else first.outcome["parameters_trained"]
 
     @property
+    def images(self) -> int:
+        """How many test images the records saw, at least."""
+        return min(0 if record.correct is None else record.correct.shape[1] for record in self.records)
+
+    @property
     def accuracy(self) -> np.ndarray:
         return np.array([r.accuracy for r in self.records]).reshape(len(self.records), -1)
 
@@ -140,7 +145,9 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     recorded = [row for row in gathered if row.records]
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     printed = {row.method: [*row.paper_accuracy, row.paper_average] for row in gathered}
-    ours = {row.own_name: [*row.accuracy.mean(0), row.accuracy.mean()] for row in recorded}
+    most = max((row.images for row in recorded), default=0)
+    # Fewer images make another number: such a row is shown, but not ranked among the others.
+    ours = {row.own_name: [*row.accuracy.mean(0), row.accuracy.mean()] for row in recorded if row.images == most}
     for source, values in (("paper", printed), (_label(target, p), ours)):
         for method, styles in _best_two(values).items():
             marks.loc[(method, source), frame.columns[:-1]] = styles

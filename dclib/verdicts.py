@@ -1,54 +1,79 @@
 """From a claim of the paper and the records of our runs to a verdict.
 
-The rule, in one place:
+The rule, in one place. What comes of a claim:
 
-- *not run yet*: a record that the claim needs does not exist.
+- *holds*: the interval that decides shows what is claimed.
+- *holds in direction*: it shows the claimed side of "no effect", but another size, or not at each level, or only for the
+  networks that were trained.
+- *contradicted*: the interval lies on the other side (of the margin, where there is one), or it excludes the paper's
+  effect although an effect of that size would have been seen with a chance of 80 % or more.
+- *inconclusive*: none of these. The explanation says the smallest effect that this sample could have shown (with that
+  chance). What was not shown is not contradicted.
 - *cannot be judged*: the records that are there cannot judge it. The explanation says why; our value is shown all the
   same.
-- A claim about a method for which another one was run (a deconvolution for NCSR) cannot be judged.
-- A claim with a number (an accuracy, a ratio, a relative gain or drop, a measure with the paper's number) cannot be
-  judged by a stand-in with another number of classes, in the test or in the network's training: 20 classes are easier
-  than 1000, and sizes do not carry over. Order, likeness and shares in words do. A narrower network on the paper's own
-  classes is judged, and named as a stand-in.
-- A claim with a number **holds** if the paper's number lies in our interval or within the authors' own
-  spread of our value. That spread is 1 point of accuracy (two evaluations of one network by the authors
-  differ by about as much), carried through the claim's formula. It **holds in direction** if our interval
-  excludes "no effect" on the claimed side but the size differs; it cannot hold if that is on the other side.
-- A claim of order ("better than") **holds** if the interval of every difference that it speaks of excludes
-  zero in the claimed direction, after Holm's correction where there are several. It **holds in direction**
-  if the averages over levels do so, single levels do not, and no level shows the opposite.
-- A claim of a share ("most of the loss") **holds** if the interval lies above the share that we read into
-  the words (it stands in the claim), in direction if above half of it.
-- A claim of likeness **holds** if the whole interval lies within its margin, in direction if the value does. It, and a
-  claim of no significance, can be judged only where both networks have left the baseline: by more than the authors'
-  spread in mean accuracy, beyond doubt.
-- A claim of significance **holds** if the paper's t-test over levels and the intervals over images agree
-  with it, in direction if one of them does. A claim of no significance holds if neither finds a difference,
-  in direction if the t-test finds none but the images, of which there are many more, do.
+- *not run yet*: a record that the claim needs does not exist.
+
+Which interval decides. A record keeps which images are right, so that images are resampled (95 % percentile bootstrap),
+with all levels and seeds of one image kept together; methods that saw different test images are paired on those that both
+saw. But a claim is about methods, and the unit of a method is a training:
+
+- With several seeds the t-interval over seeds and the interval over images widen each other as independent sources of
+  chance do (`replication.widen`).
+- With one seed the verdict is conditional on the networks that were trained, and says so. Their difference has to exceed
+  twice the deviation from one training to the next as well. Rows of the same profile with three seeds estimate it, pooled.
+  Where there are none, the authors' own spread of a point stands in, for means over levels alone: of single levels it
+  says nothing, so that these hold in direction at best.
+- Where filters are chosen at random the unit is the draw: the rank of the chosen filters among the draws gives the exact
+  p-value (draws at least as good + 1) / (draws + 1). Ten draws allow no p below 0.09, so that ten beaten draws hold in
+  direction; a tick takes 19.
+- Random splits (Section 5.3, the same for both methods) take the place of images, corrected for the images that they
+  share. Figures 4 and 5 resample the images swapped on; Figure 6 those that rank. Figures 10 to 12 bring intervals of
+  their own (dclib.measures); where there is none, a value holds in direction at best.
+
+What may judge. A claim about a method for which another one was run (a deconvolution for NCSR) cannot be judged. Trained
+networks pass one gate, whatever the claim asks (dclib.gate): each has clearly left its baseline, and a stand-in has a
+validation curve that is flat in the last quarter of its training and at least 1,000 test images. Networks that are
+narrower than the paper's, or have fewer classes, judge no size, only on which side of "no effect" one lies; a short
+training at the paper's own width judges sizes, and is named.
+
+The kinds of claim:
+
+- A number (an accuracy, a ratio, a relative gain or drop) holds if the paper's number lies in our interval or within the
+  authors' own spread of our value, carried through the claim's formula, and "no effect" is excluded. Where that tolerance
+  is as large as the effect, it cannot be judged.
+- An order ("better than") holds if every difference that it speaks of is shown. All have to be, so that none is corrected
+  for the others. It holds in direction if the averages are shown, single levels are not, and no level shows the opposite.
+- A share ("most of the loss") holds if the interval lies above the share that we read into the words (it stands in the
+  claim), in direction if above half of it.
+- A likeness holds if the whole interval lies within its margin; an interval wider than that cannot judge it.
+- A significance holds if the paper's t-test over levels and the right unit, images or draws, agree; no significance holds
+  if neither finds a difference and one of the authors' spread would have been seen.
 - Counts and sums must give the paper's number at the digits that it prints. Parameters are counted from the networks
   at the paper's scale and need no run.
-- Anything else **does not hold**: a difference that could be zero has not been shown.
 
-Intervals are 95 % percentile bootstraps over images, with all levels and seeds of one image kept together.
-They speak for the networks that were trained; the explanation adds what single seeds give. Methods that saw different
-test images are paired on those that both saw; where the records do not tell which, the images of each are drawn apart.
-Where records carry no bits, the t-interval over random splits (Section 5.3, the same splits for both methods, corrected
-for the images that splits share) or else over seeds takes their place, and with one seed the authors' spread.
-Figures 4 and 5 come without bits: there a bound of the sampling error of the images swapped on decides, the authors'
-spread at least, and no interval is given. Where everything compared lies within it, the claim cannot be judged.
-Measures of other figures bring intervals of their own, over classes, images or filters (dclib.measures).
+Across claims: each tick has its own 2.5 % chance of being false, and the page says how many that makes.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from dclib import paper
+from dclib import gate, paper
 from dclib.claims import KINDS
 from dclib.evidence import Evidence, NotRun, operand_key
 from dclib.findings import Finding
 from dclib.statistics import Outcome
 
 OPERANDS = ("method", "baseline", "a", "b", "better", "worse", "fewer", "than", "pairs")
+
+
+class Basis(StrEnum):
+    """What a verdict rests on. Only the last is evidence about the method."""
+
+    ARITHMETIC = "the paper's own numbers, added up"
+    COUNTS = "parameters and operations, counted"
+    PUBLISHED = "the authors' published swaps"
+    MEASURED = "networks trained and tested"
 
 
 @dataclass(frozen=True)
@@ -74,6 +99,7 @@ class Verdict:
     runs: tuple[str, ...]
     stand_in: str
     disagreement: str
+    basis: Basis = Basis.MEASURED
 
     @property
     def deviation(self) -> float | None:
@@ -83,33 +109,44 @@ class Verdict:
         return (self.ours - self.paper) / self.spread
 
 
-def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None, lookup_parameters=None) -> Verdict:
+def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None, lookup_parameters=None,
+          lookup_run_to_run=None) -> Verdict:
     """Judge one claim of data/paper/claims.json by the rule at the top of this module.
 
     lookup(table, method) -> list of records, one per seed, empty if none. A record has accuracy (float
     [levels]), correct (bool [levels, images], or None where accuracy is no mean over images), id and seed,
-    and may have stand_in (what it stands in for), other_classes ("20 classes instead of 1000"), other_method, test_images
-    (per class; None for all) and classes, and where accuracies are means of random splits draws (float [draws,
-    levels], of the same images for the same seed) and test_to_train (images of a split). Methods are the paper's,
+    and may have stand_in (what it stands in for), other_classes ("20 classes instead of 1000"), other_width,
+    short_training, other_method, training (a `gate.Training`), choice (the number of a random choice of filters),
+    test_images (per class; None for all) and classes, and where accuracies are means of random splits draws (float
+    [draws, levels], of the same images for the same seed) and test_to_train (images of a split). Methods are the paper's,
     with a word added where a table needs one: "global blur" (Table 5), "ranked_48 awgn", "random_48 blur",
     "ranked_48_least blur" (Table 6 and Figure 9; each draw of random filters is one record), "Deepcorr-5
     sun397" (Tables 13-15). required() lists what a claim needs.
     lookup_swaps(dataset, distortion) -> None or layer name -> accuracy [5 fractions, levels 1..6]; a mapping
-    with attributes runs, stand_in and images (swapped on) passes them on.
-    lookup_measure(name) -> None or a mapping with value, and perhaps interval, seeds, runs, stand_in, other_classes,
-    notes (added to the explanation) and undecided (why the value cannot judge the claim).
+    with attributes runs, stand_in, images (swapped on), after (bits per record, `judgement.Swaps`) and trainings
+    passes them on.
+    lookup_measure(name) -> None or a mapping with value, and perhaps interval, exact (no chance is in it), seeds, runs,
+    stand_in, other_classes, other_width, trainings, unreplicated (another training may move it by nobody knows how much),
+    published (the authors' data), notes (added to the explanation), words (said instead of a number) and undecided (why
+    the value cannot judge the claim).
     lookup_parameters(table, method) -> None or how many parameters the method trains at the paper's scale.
+    lookup_run_to_run(table, level) -> None or the deviation of an accuracy from one training to the next, at one level or
+    (None) in the mean, and how many rows with three seeds it comes from.
     Raises ValueError for an unknown kind of test or a record that contradicts itself.
     """
     test = claim["test"]
     if test["kind"] not in KINDS:
         raise ValueError(f"Expected a test of kind {', '.join(KINDS)}, got {test['kind']!r}; see claim {claim['id']}.")
-    evidence = Evidence(test, lookup, lookup_swaps, lookup_measure, lookup_parameters)
+    evidence = Evidence(test, lookup, lookup_swaps, lookup_measure, lookup_parameters, lookup_run_to_run)
     try:
         finding = KINDS[test["kind"]](claim, evidence)
+        blocked = gate.obstacles(evidence.trainings)
     except NotRun as missing:
-        finding = Finding(None, None, Outcome.NOT_RUN, f"There is no record yet of {missing}")
+        finding, blocked = Finding(None, None, Outcome.NOT_RUN, f"There is no record yet of {missing}"), []
         evidence = Evidence(test, lookup)
+    if blocked:
+        finding = replace(finding, outcome=Outcome.OPEN, spread=None,
+                          explanation=f"{'; '.join(blocked)}. {finding.explanation}")
     if evidence.other_methods:
         named = " and ".join(dict.fromkeys(evidence.other_methods))
         finding = replace(finding, outcome=Outcome.OPEN, spread=None,
@@ -131,12 +168,23 @@ def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None,
         runs=tuple(dict.fromkeys(evidence.runs)),
         stand_in="; ".join(dict.fromkeys(evidence.stand_ins)),
         disagreement=claim["disagreement"] or "",
+        basis=basis(claim, evidence.published),
     )
 
 
-def judge_all(lookup: Callable, lookup_swaps=None, lookup_measure=None, lookup_parameters=None) -> list[Verdict]:
+def basis(claim: dict, published: bool = False) -> Basis:
+    """What a claim is judged by; published: whether that was the authors' own data."""
+    test = claim["test"]
+    if test["kind"] == "arithmetic":
+        return Basis.ARITHMETIC
+    if test["kind"] in ("count", "fewer_parameters") or test.get("name", "").startswith("table10_"):
+        return Basis.COUNTS
+    return Basis.PUBLISHED if published else Basis.MEASURED
+
+
+def judge_all(lookup: Callable, *lookups: Callable) -> list[Verdict]:
     """Judge every claim of the paper, in the order of its text; arguments as for judge."""
-    return [judge(claim, lookup, lookup_swaps, lookup_measure, lookup_parameters) for claim in paper.claims()]
+    return [judge(claim, lookup, *lookups) for claim in paper.claims()]
 
 
 def required(claim: dict) -> list[tuple[int, str]]:

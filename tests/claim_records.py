@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dclib import results
+from dclib import results, verdicts
+from dclib.gate import Training
 from dclib.results import pack_bits
 
 IMAGES = 2000
@@ -22,16 +23,24 @@ class Record:
     test_images: int | None = None
     draws: np.ndarray | None = None
     test_to_train: float = 0.6
+    other_width: str = ""
+    short_training: str = ""
+    choice: int | None = None
+    training: Training | None = None
 
 
 @dataclass
 class Shelf:
-    """A lookup over records made on the spot: method -> accuracy per level."""
+    """A lookup over records made on the spot: method -> accuracy per level.
+
+    apart: how much lower every next seed of a method is than the one before, by method.
+    """
 
     methods: dict
     seeds: int = 1
     bits: bool = True
     extra: dict = field(default_factory=dict)
+    apart: dict = field(default_factory=dict)
 
     def __call__(self, table, method):
         if method not in self.methods:
@@ -39,13 +48,19 @@ class Shelf:
         return [self.make(method, seed) for seed in range(self.seeds)]
 
     def make(self, method, seed):
-        level = np.broadcast_to(np.asarray(self.methods[method], float), 7)
+        level = np.broadcast_to(np.asarray(self.methods[method], float), 7) - seed * self.apart.get(method, 0)
         if not self.bits:
             return Record(np.clip(level + 0.001 * (seed - 1), 0, 1), None, seed, f"{method}-{seed}", **self.extra)
         # One difficulty per image: networks of unequal accuracy differ on few images, as real ones do.
         hardness = np.random.default_rng(1).permutation(IMAGES) / IMAGES
         correct = hardness[None] < level[:, None]
         return Record(correct.mean(1), correct, seed, f"{method}-{seed}", **self.extra)
+
+
+def judged(test, lookup, *lookups, deviation=1e-6):
+    """The verdict on a claim where three seeds say how much an accuracy moves between trainings; None: no row has three."""
+    others = (*lookups, None, None, None)[:3]
+    return verdicts.judge(test, lookup, *others, lambda table, level: None if deviation is None else (deviation, 4))
 
 
 def claim(kind, paper=None, digits=None, **test):
