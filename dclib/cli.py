@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="small", help="smoke, miniature, small (default), imagenet20 or paper")
+    parser.add_argument("--profile", default="small", help="smoke, miniature, small (default), short-training, imagenet20 or paper")
     parser.add_argument("--results", help="results folder (default: DCLIB_RESULTS, else data/results)")
 
 

@@ -4,6 +4,7 @@ import copy
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,11 @@ from dclib.models import (
 from dclib.models.norms import normalised
 
 
+#: How fresh weights of a unit are drawn: normal with variance 2 / fan-in, or uniform with variance 2 / (fan-in + fan-out).
+INITIALISATIONS = {"he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+                   "glorot_uniform": nn.init.xavier_uniform_}
+
+
 @dataclass(frozen=True)
 class UnitDesign:
     """The design of a correction unit for n filters; the last convolution always has n outputs.
@@ -39,6 +45,7 @@ class UnitDesign:
         batchnorm: BatchNorm after every convolution but the last.
         batchnorm_momentum: weight of a mini-batch in their running statistics; released is Keras's 0.01, which takes some
             hundred iterations to settle. Shorter trainings take more.
+        initialisation: of the convolutions' weights, one of `INITIALISATIONS`: he_normal as released, or Keras 1's default.
     """
 
     width: int | None = None
@@ -47,6 +54,7 @@ class UnitDesign:
     input_batchnorm: bool = False
     batchnorm: bool = True
     batchnorm_momentum: float = 0.01
+    initialisation: str = "he_normal"
 
     def __post_init__(self) -> None:
         if self.width is not None and self.width < 1:
@@ -60,6 +68,8 @@ class UnitDesign:
             raise InputError(f"dilations: expected positive numbers, got {self.dilations}.")
         if not 0 < self.batchnorm_momentum <= 1:
             raise InputError(f"batchnorm_momentum: expected a number in 0..1, got {self.batchnorm_momentum}.")
+        if self.initialisation not in INITIALISATIONS:
+            raise InputError(f"initialisation: expected one of {', '.join(INITIALISATIONS)}, got {self.initialisation!r}.")
 
 
 #: The released CIFAR-100 unit: only with width 64 do the parameter counts of Tables 3 and 4 come out.
@@ -105,7 +115,7 @@ class CorrectionUnit(nn.Module):
             last = i == len(design.kernels)
             outputs = channels if last else width
             conv = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation)
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            INITIALISATIONS[design.initialisation](conv.weight)
             nn.init.zeros_(conv.bias)
             stack.append(conv)
             if not last:

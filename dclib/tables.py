@@ -21,7 +21,7 @@ NOT_RUN = "not run yet"
 TABLES = {"table1": 1, "table2": 2, "table3": 3, "table4": 4, "table7": 7, "table8": 8, "table11": 11, "table12": 12}
 DISTORTION_OF = {1: "blur", 2: "awgn", 3: "blur", 4: "awgn", 7: "blur", 8: "awgn", 11: "blur", 12: "awgn"}
 #: Profiles in the order in which a page prefers their records.
-PREFERRED = ("paper", "imagenet20", "small")
+PREFERRED = ("paper", "imagenet20", "short-training", "small")
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,17 @@ def of_records(records: dict[str, Record], caption: str) -> Styler:
 
 
 def published_scale(target: str, store: Store) -> str:
-    """The one profile to show for a table or figure: "paper" as soon as it has a record there, else a stand-in."""
-    having = (name for name in PREFERRED[:-1]
-              if any(store.get(run) for runs in rows(target, profile(name)).values() for run in runs))
-    return next(having, PREFERRED[-1])
+    """The one profile to show for a table or figure: the first of `PREFERRED` that has half of its rows, else most rows.
+
+    So a few records of a larger scale do not push aside a whole table of a stand-in.
+    """
+    recorded = {}
+    for name in PREFERRED:
+        described = rows(target, profile(name)).values()
+        recorded[name] = sum(any(store.get(run) for run in runs) for runs in described)
+        if described and 2 * recorded[name] >= len(described):
+            return name
+    return max(recorded, key=recorded.get) if any(recorded.values()) else PREFERRED[-1]
 
 
 def shown_records(target: str, label: str, store: Store) -> list[Record]:

@@ -8,7 +8,7 @@ import pytest
 from support import refused
 
 from dclib import costs, judgement, notebook, paper, tables
-from dclib.experiments import profile, rows
+from dclib.experiments import METHODS, profile, rows
 from dclib.results import Record, Store, pack_bits
 from dclib.statistics import Outcome
 
@@ -94,11 +94,14 @@ def test_ties_share_their_mark():
     assert marks["a"][0] == marks["b"][0] == "font-weight: bold" and marks["c"] == ["text-decoration: underline"] * 2
 
 
-def test_paper_scale_takes_over_with_its_first_record(store):
-    put(store, run_of("Finetune-1"))
-    put(store, run_of("Finetune-1", name="paper"))
-    assert tables.published_scale("table3", store) == "paper"
-    assert "Not run yet: Baseline" in tables.source_lines("table3", store)
+def test_a_larger_scale_takes_over_with_half_of_its_rows(store):
+    for method in METHODS[:8]:
+        put(store, run_of(method))
+    for count, method in enumerate(METHODS, start=1):
+        put(store, run_of(method, name="paper"))
+        assert tables.published_scale("table3", store) == ("paper" if count >= 6 else "small")
+        if count == 6:
+            assert f"Not run yet: {METHODS[6]}" in tables.source_lines("table3", store)
 
 
 @pytest.mark.parametrize("target, first, other", [("table9", "local blur", "global blur"),

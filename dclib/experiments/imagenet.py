@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from dclib import datasets
 from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.distortions import DISTORTIONS, levels
+from dclib.errors import InputError
 from dclib.models import TRUNK_SHA256, AlexNet
 from dclib.runs import FRACTIONS, SEMANTICS, Run, Schedule, Selection
 from dclib.transfer import LAYERS
@@ -18,7 +19,7 @@ RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
 #: paper's method is judged by it.
 SUBSTITUTES = {"NCSR": "Wiener deconvolution"}
 TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet",
-           "table13", "table14", "table15", "figure10")
+           "table13", "table14", "table15", "figure10", "audit_imagenet")
 #: How the networks of each scale differ from the paper's, which were a finished AlexNet in another layout.
 NETWORKS = {
     "small": "20 ImageNet classes, new dense layers on BVLC's convolutions",
@@ -167,6 +168,30 @@ def deepcorrect(s: Scale, method: str, distortion: str, seed: int = 0, *, scope:
                ranking=ranking(s, distortion, seed))
 
 
+#: What may let Deepcorr-5's units learn or not, by the name of what is made otherwise, one at a time.
+CHOICES = ("steps", "glorot_uniform", "BatchNorm momentum 0.01")
+
+
+def made_otherwise(s: Scale, choice: str) -> Run:
+    """Deepcorr-5 under blur with one choice made otherwise than in a short schedule, with equal images.
+
+    "steps" lets the rate fall to a tenth after each 30 % of the iterations, as the paper's schedule does in its length;
+    "glorot_uniform" is Keras 1's default for fresh weights; "BatchNorm momentum 0.01" is the released one.
+    """
+    run = deepcorrect(s, "Deepcorr-5", "blur")
+    schedule, designs = run.schedule, dict(run.designs)
+    if choice == "steps":
+        drops = tuple(round(0.3 * schedule.iterations * part) for part in (1, 2, 3))
+        schedule = replace(schedule, shape="steps", drops=drops, warm_up=0)
+    elif choice == "glorot_uniform":
+        designs = {layer: replace(design, initialisation=choice) for layer, design in designs.items()}
+    elif choice == "BatchNorm momentum 0.01":
+        designs = {layer: replace(design, batchnorm_momentum=0.01) for layer, design in designs.items()}
+    else:
+        raise InputError(f"choice: expected one of {', '.join(CHOICES)}, got {choice!r}.")
+    return replace(run, schedule=schedule, designs=tuple(designs.items()))
+
+
 def transferred(s: Scale, method: str, dataset: str, distortion: str | None, seed: int = 0) -> Run:
     """Linear SVMs on dense features of Baseline, Finetune-8 or Deepcorr-5 (Section 5.3, Tables 13 to 15).
 
@@ -233,6 +258,9 @@ def rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
                 for d in DISTORTIONS for scope in ("local", "global")}
     if target == "figure4_imagenet":
         return {d: [swaps(s, d, seed) for seed in seeds] for d in DISTORTIONS}
+    if target == "audit_imagenet":
+        made = {"none": deepcorrect(s, "Deepcorr-5", "blur")} | {c: made_otherwise(s, c) for c in CHOICES}
+        return {choice: [run] for choice, run in made.items()} if s.deepcorrect.shape == "one-cycle" else {}
     if target == "figure6":
         return {d: [ranking(s, d, seed) for seed in seeds[:1]] for d in DISTORTIONS}
     methods = ("Finetune-8", "Deepcorr-5") if target == "figure11" else ("Finetune-8", *VARIANTS)
