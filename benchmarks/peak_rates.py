@@ -3,8 +3,8 @@
 usage: python -m benchmarks.peak_rates PROFILE [--half cifar100] [--share 0.5] [--results FOLDER]
 
 Every family of a half of the paper tries equally many rates, with equal images and equal schedules: the profile's own
-shape with `share` of its iterations. The rates of `dclib.experiments` are the best ones here. No test image is seen.
-Networks and rankings that they start from are read from the results folder, or made.
+shape with `share` of its iterations, and where units are trained with filters drawn at random. The rates of
+`dclib.experiments` are the best ones here. No test image is seen. The baseline is read from the results folder, or made.
 """
 
 import argparse
@@ -47,9 +47,14 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
                 runs = [run]
             else:
                 runs = [experiments.method_run(experiments.profile(profile), f"{family}-{k}", "blur") for k in DEPTHS]
-            found[family][rate] = [replace(run, schedule=replace(cifar100.shortened(run.schedule, share),
-                                                                 learning_rate=rate)) for run in runs]
+            found[family][rate] = [_trial(run, share, rate) for run in runs]
     return found
+
+
+def _trial(run: Run, share: float, rate: float) -> Run:
+    schedule = replace(cifar100.shortened(run.schedule, share), learning_rate=rate)
+    drawn = {"selection": replace(run.selection, order="random"), "ranking": None} if run.selection else {}
+    return replace(run, schedule=schedule, **drawn)
 
 
 def held_out(run: Run, store: Store) -> float | None:
