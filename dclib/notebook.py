@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dclib import settings
 from dclib.datasets import photographs
@@ -130,16 +131,16 @@ def verdict(sections: Sequence[str], store: Store):
     return HTML("\n".join(parts))
 
 
-def claims_in_miniature(claims: Sequence[tuple], label: str, tiles: np.ndarray | None = None):
+def claims_in_miniature(claims: Sequence[tuple], label: str, tiles: np.ndarray | torch.Tensor | None = None):
     """A verdict on each claim (words, bits that should be better, bits that should be worse, by more than what).
 
     For pages on other works than the paper; bits [levels, images], see `judgement.judge_in_miniature`. `tiles` [images]
-    are the units of the intervals (`Live.tiles`); the images themselves when None.
+    are the units of the intervals (`Live.tiles`, `Split.tiles`); the images themselves when None.
     """
     unit = "images" if tiles is None else "tiles of the photographs"
     lines = [f"| claim | difference (95 % interval over {unit}) | asked for | verdict |", "|---|---|---|---|"]
     for words, better, worse, margin in claims:
-        outcome, found = judge_in_miniature(better, worse, margin, tiles)
+        outcome, found = judge_in_miniature(better, worse, margin, None if tiles is None else np.asarray(tiles))
         lines.append(f"| {words} | {found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | more than {margin:+.3f} "
                      f"| {signed(outcome)} |")
     return text("\n".join([f"Claims judged by live runs, {label}:", "", *lines]))

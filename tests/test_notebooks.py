@@ -100,7 +100,7 @@ def test_intervals_in_miniature_have_tiles_as_their_units(notebook):
             if name == "bootstrap_interval":
                 assert "groups" in [keyword.arg for keyword in node.keywords], cell.source
             if name == "claims_in_miniature":
-                assert len(node.args) == 3 and "page.tiles" in ast.unparse(node.args[2])
+                assert len(node.args) == 3 and ast.unparse(node.args[2]).endswith(".tiles")
 
 
 def test_live_runs_are_shared(notebook):
