@@ -109,10 +109,10 @@ def answers(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
                          f"{list(getattr(logits, 'shape', [])) or type(logits).__name__}; wrap it so that it returns the "
                          "logits alone.")
     if not bool(torch.isfinite(logits).all()):
-        raise InputError(f"{name}: expected finite logits, got NaN or infinity; look at its weights and at the images' scale.")
+        raise InputError(f"{name}: expected finite logits, got NaN or infinity; look at its weights and the images' scale.")
     if not agree(torch.cat(alone), logits):
-        raise InputError(f"{name}: expected the same logits for an image whatever images are beside it and at every call, got "
-                         "others; let no layer normalise by the batch or draw random numbers in evaluation.")
+        raise InputError(f"{name}: expected the same logits for an image whatever images are beside it and at every call, "
+                         "got others; let no layer normalise by the batch or draw random numbers in evaluation.")
     return logits
 
 

@@ -91,7 +91,8 @@ def part_starts(images: torch.Tensor, count: int) -> range:
 
 
 def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
-                        distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
+                        distorted: torch.Tensor, labels: torch.Tensor, *,
+                        batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Top-1 accuracy after swapping the outputs of several filters of one layer together (Figures 4 and 5).
 
     Arguments are those of `correct_after_joint_swaps`, whose mean over the images this is.

@@ -248,7 +248,7 @@ def bootstrap_pvalue(differences) -> float:
     differences = np.asarray(differences, dtype=float)
     if differences.ndim != 1 or not differences.size or not np.isfinite(differences).all():
         raise ValueError(f"Expected finite differences [resamples], got shape {list(differences.shape)}"
-                         f"{'' if np.isfinite(differences).all() else ' with NaN or infinity'}; give one number per resample.")
+                         f"{'' if np.isfinite(differences).all() else ' with NaN or infinity'}; give one each.")
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
 

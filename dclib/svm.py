@@ -119,8 +119,8 @@ def _newton_by_qr(rows: torch.Tensor, sign: torch.Tensor, cost: float) -> tuple[
                             moved[:, None], cost)
         weights = weights + step * change
         score = rows @ weights
-    raise InputError(f"features: expected some that a cost of {cost:.3g} suits, got no optimum within {_STEPS} steps; divide "
-                     "them by their standard deviation, or lower the cost.")
+    raise InputError(f"features: expected some that a cost of {cost:.3g} suits, got no optimum within {_STEPS} steps; "
+                     "divide them by their standard deviation, or lower the cost.")
 
 
 def _length(gram: torch.Tensor, duals: torch.Tensor) -> torch.Tensor:

@@ -82,8 +82,8 @@ class SwapNetwork:
         self.classes = logits.shape[1]
         self.seen = probe(self.nodes, self._call, images)
         if not agree(self.seen.output, logits):
-            raise InputError(f"{type(self.module).__name__}: expected a network whose graph gives its own logits, got others; "
-                             "let its class's forward do all the work, without hooks on the whole network.")
+            raise InputError(f"{type(self.module).__name__}: expected a network whose graph gives its own logits, got "
+                             "others; let its class's forward do all the work, without hooks on the whole network.")
         self.free = self._free_of_images()
         self._read_behind_in_place()
         self._fold_batchnorm()
@@ -236,8 +236,8 @@ class SwapNetwork:
         expected = self.module(images[1].repeat(len(filters), 1, 1, 1))
         handle.remove()
         if not agree(found, expected):
-            raise InputError(f"layer {layer!r}: expected a network that can be run from here on, got other logits than its own; "
-                             "take in-place work and hooks out of the modules behind it.")
+            raise InputError(f"layer {layer!r}: expected a network that can be run from here on, got other logits than "
+                             "its own; take in-place work and hooks out of the modules behind it.")
 
     def _read_behind_in_place(self) -> None:
         """Let who reads a value after an in-place operation read that operation's result: equal, but said aloud."""
@@ -286,8 +286,8 @@ class SwapNetwork:
         if len(calls) != 1:
             raise InputError(f"layer {layer!r}: expected to be used once in the network, got {len(calls)} uses.")
         if len(self.seen.shapes.get(calls[0], ())) != 3:
-            raise InputError(f"layer {layer!r}: expected outputs [images, filters, H, W], got others; its first axis must be "
-                             "that of the network's input.")
+            raise InputError(f"layer {layer!r}: expected outputs [images, filters, H, W], got others; its first axis must "
+                             "be that of the network's input.")
         swapped = node = self._follow(calls[0], _CHANNELWISE)
         between, norm = [], _only_user(node)
         if _is_exactly(self._module(norm), (nn.LocalResponseNorm,)):
@@ -375,7 +375,8 @@ def _evaluation_copy(model: nn.Module, parts: list[nn.Module]) -> tuple[nn.Modul
     try:
         copied, parts = copy.deepcopy((model, parts), {id(tensor): tensor for tensor in tensors})
     except Exception as error:  # whatever the attributes of the user's modules raise
-        raise InputError(f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got {type(error).__name__} "
+        raise InputError(f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got "
+                         f"{type(error).__name__} "
                          f"({error}); take such attributes out of its modules.") from error
     for module in list(copied.modules()):
         for name, child in module.named_children():

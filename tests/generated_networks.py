@@ -39,7 +39,8 @@ class Indices(nn.MaxPool2d):
 CONVS = {
     "3x3": lambda i, o: nn.Conv2d(i, o, 3, padding=1), "1x1": lambda i, o: nn.Conv2d(i, o, 1, bias=False),
     "stride": lambda i, o: nn.Conv2d(i, o, 3, 2, 1), "dilated": lambda i, o: nn.Conv2d(i, o, 3, padding=2, dilation=2),
-    "groups": lambda i, o: nn.Conv2d(i, o, 3, padding=1, groups=2 - i % 2), "depthwise": lambda i, o: nn.Conv2d(i, i, 3, padding=1, groups=i),
+    "groups": lambda i, o: nn.Conv2d(i, o, 3, padding=1, groups=2 - i % 2),
+    "depthwise": lambda i, o: nn.Conv2d(i, i, 3, padding=1, groups=i),
     "depthwise wide": lambda i, o: nn.Conv2d(i, 2 * i, 3, padding=1, groups=i),
     "reflect": lambda i, o: nn.Conv2d(i, o, 3, padding=1, padding_mode="reflect"),
     "same": lambda i, o: nn.Conv2d(i, o, (1, 3), padding="same"),
@@ -47,7 +48,8 @@ CONVS = {
     "weight norm": lambda i, o: parametrizations.weight_norm(nn.Conv2d(i, o, 3, padding=1)),
 }
 NORMS = {
-    "none": lambda c: nn.Identity(), "batch": nn.BatchNorm2d, "batch without scale": lambda c: nn.BatchNorm2d(c, affine=False),
+    "none": lambda c: nn.Identity(), "batch": nn.BatchNorm2d,
+    "batch without scale": lambda c: nn.BatchNorm2d(c, affine=False),
     "batch and ReLU": ReluBatchNorm, "batch, mixing": MixingBatchNorm, "group": lambda c: nn.GroupNorm(2 - c % 2, c),
     "layer": ChannelNorm, "whole": lambda c: nn.GroupNorm(1, c), "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
     "response": lambda c: nn.LocalResponseNorm(3, alpha=0.5), "response, even": lambda c: nn.LocalResponseNorm(2, alpha=0.5),
@@ -57,7 +59,8 @@ ACTS = {
     "behind autograd": BehindAutograd, "rarely": RarelyClamped, "SiLU": lambda: nn.SiLU(inplace=True), "none": nn.Identity,
     "softmax": lambda: nn.Softmax2d(), "nested": lambda: nn.Sequential(nn.Identity(), InPlaceRelu()),
 }
-POOLS = {"none": nn.Identity, "max": lambda: nn.MaxPool2d(2, ceil_mode=True), "average": lambda: nn.AvgPool2d(3, 1, 1), "indices": Indices}
+POOLS = {"none": nn.Identity, "max": lambda: nn.MaxPool2d(2, ceil_mode=True), "average": lambda: nn.AvgPool2d(3, 1, 1),
+         "indices": Indices}
 #: What is done with the value x behind a block: `before` is the value before the block or, where its shape is another, a
 #: number, and `earlier` are the values so far of the same height and width.
 ENDS = {
@@ -71,7 +74,7 @@ ENDS = {
     "halves": lambda x, before, earlier: torch.cat([F.relu(x.chunk(2, 1)[1]), x.chunk(2, 1)[0]], 1),
     "measured": lambda x, before, earlier: x * (x.nelement() / x.size(0) / x.stride(1)),
     "images second": lambda x, before, earlier: (x.transpose(0, 1) * 2).contiguous().transpose(0, 1),
-    "attention": lambda x, before, earlier: x + (x.flatten(2) @ torch.softmax(x.flatten(2).mT @ x.flatten(2), -1)).view_as(x),
+    "attention": lambda x, before, earlier: x + F.scaled_dot_product_attention(*[x.flatten(2).mT] * 3).mT.reshape_as(x),
 }
 
 
@@ -141,5 +144,6 @@ def plans():
     block = st.fixed_dictionaries({
         "conv": st.sampled_from(sorted(CONVS)), "norm": st.sampled_from(sorted(NORMS)), "act": st.sampled_from(sorted(ACTS)),
         "pool": st.sampled_from(sorted(POOLS)), "end": st.sampled_from(sorted(ENDS)), "filters": st.sampled_from([4, 6]),
-        "aliased": st.booleans(), "second": st.sampled_from(["none", "read again", "images second"]), "shared": st.booleans()})
+        "aliased": st.booleans(), "second": st.sampled_from(["none", "read again", "images second"]),
+        "shared": st.booleans()})
     return st.lists(block, min_size=2, max_size=4)

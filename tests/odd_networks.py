@@ -208,8 +208,10 @@ NETWORKS = {
     "BatchNorm that mixes": (lambda: chain(MixingBatchNorm(4)), ["0", "2"]),
     "BatchNorm with ReLU, residual": (lambda: Residual(nn.Identity(), ReluBatchNorm), ["a", "b", "c"]),
     "ReLU that mixes": (lambda: chain(MixingRelu()), ["0", "2"]),
-    "doubling convolution": (lambda: nn.Sequential(DoublingConv(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), DoublingConv(4, 5, 3),
-                                                   nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, CLASSES)), ["0", "3"]),
+    "doubling convolution": (lambda: nn.Sequential(DoublingConv(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
+                                                   DoublingConv(4, 5, 3),
+                                                   nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, CLASSES)),
+                                                   ["0", "3"]),
     "hooked ReLU": (hooked_act, ["0", "2"]),
     "a forward of its own": (own_forward, ["0", "3"]),
     "in place": (lambda: Residual(InPlaceRelu()), ["a", "b", "c"]),
@@ -258,7 +260,8 @@ def folded_images():
             self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(12, CLASSES)
 
         def forward(self, x):
-            return self.head(torch.relu(self.conv(x.reshape(-1, 1, x.shape[2], x.shape[3]))).mean((2, 3)).view(x.shape[0], -1))
+            grey = torch.relu(self.conv(x.reshape(-1, 1, x.shape[2], x.shape[3])))
+            return self.head(grey.mean((2, 3)).view(x.shape[0], -1))
     return Folded()
 
 

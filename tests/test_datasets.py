@@ -169,10 +169,12 @@ IMAGES = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
 
 
 @pytest.mark.parametrize("images, labels, word", [
-    (IMAGES, torch.arange(4).int(), "int32"), (IMAGES, torch.arange(4).byte(), "uint8"), (IMAGES, torch.arange(4.0), "float32"),
+    (IMAGES, torch.arange(4).int(), "int32"), (IMAGES, torch.arange(4).byte(), "uint8"),
+    (IMAGES, torch.arange(4.0), "float32"),
     (IMAGES, torch.eye(4).long(), "[4, 4]"), (IMAGES, torch.arange(3), "[3]"), (IMAGES, torch.tensor([0, 1, 2, -1]), "-1"),
     (IMAGES, [0, 1, 2, 3], "list"), (IMAGES, torch.ones(4).bool(), "bool"), (IMAGES / 255, torch.arange(4), "0..255"),
-    (IMAGES.float(), torch.arange(4), "byte()"), (IMAGES.long(), torch.arange(4), "int64"), (IMAGES[0], torch.arange(3), "[3, 8, 8]"),
+    (IMAGES.float(), torch.arange(4), "byte()"), (IMAGES.long(), torch.arange(4), "int64"),
+    (IMAGES[0], torch.arange(3), "[3, 8, 8]"),
     (IMAGES[:, 0], torch.arange(4), "[4, 8, 8]"), (IMAGES.numpy(), torch.arange(4), "ndarray"),
     (IMAGES[..., :0], torch.arange(4), "[4, 3, 8, 0]"), (IMAGES.half(), torch.arange(4), "float16")])
 def test_what_is_no_split(images, labels, word):

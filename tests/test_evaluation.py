@@ -85,8 +85,10 @@ def test_noise_in_training_and_evaluation_is_the_public_noise():
 
 # ---------------------------------------------------------------- bad input, and other defaults of torch
 
-BAD = {"one logit": (lambda y: y[:, :1], torch.arange(4), "logits"), "a map": (lambda y: y[..., None], torch.arange(4), "logits"),
-       "no tensor": (lambda y: [y], torch.arange(4), "logits"), "other classes": (lambda y: y[:, :3], torch.arange(4), "0 to 2")}
+BAD = {"one logit": (lambda y: y[:, :1], torch.arange(4), "logits"),
+       "a map": (lambda y: y[..., None], torch.arange(4), "logits"),
+       "no tensor": (lambda y: [y], torch.arange(4), "logits"),
+       "other classes": (lambda y: y[:, :3], torch.arange(4), "0 to 2")}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -101,7 +103,8 @@ def test_outputs_and_labels_that_do_not_fit(case):
         correct_on(network, data.images.float()[None], labels)
 
 
-@pytest.mark.parametrize("labels", [torch.zeros(1).long(), torch.zeros(4), torch.eye(4).long(), torch.tensor([0, 1, 2, -1]), [0] * 4])
+@pytest.mark.parametrize("labels", [torch.zeros(1).long(), torch.zeros(4), torch.eye(4).long(),
+                                    torch.tensor([0, 1, 2, -1]), [0] * 4])
 def test_labels_that_are_none(labels):
     with refused("labels"):
         correct_on(small_net(), data_of(4).images.float()[None], labels)

@@ -351,13 +351,18 @@ def test_real_caltech101_and_sun397(folder):
 
 GREY = np.add.outer(np.arange(32.0), np.arange(32.0)) / 62  # 0..1, from one corner to the other
 DEEP = {
-    "16-bit PNG": ("a.png", "PNG", (65535 * GREY).astype(np.uint16)), "16-bit TIFF": ("a.tif", "TIFF", (65535 * GREY).astype(np.uint16)),
-    "float TIFF": ("a.tiff", "TIFF", GREY.astype(np.float32)), "16-bit TIFF, big end": ("a.tif", "TIFF", (65535 * GREY).astype(">u2")),
-    "16-bit PGM": ("a.pgm", "PPM", (65535 * GREY).astype(np.uint16)), "8-bit PNG": ("a.png", "PNG", np.rint(255 * GREY).astype(np.uint8)),
+    "16-bit PNG": ("a.png", "PNG", (65535 * GREY).astype(np.uint16)),
+    "16-bit TIFF": ("a.tif", "TIFF", (65535 * GREY).astype(np.uint16)),
+    "float TIFF": ("a.tiff", "TIFF", GREY.astype(np.float32)),
+    "16-bit TIFF, big end": ("a.tif", "TIFF", (65535 * GREY).astype(">u2")),
+    "16-bit PGM": ("a.pgm", "PPM", (65535 * GREY).astype(np.uint16)),
+    "8-bit PNG": ("a.png", "PNG", np.rint(255 * GREY).astype(np.uint8)),
 }
 UNKNOWN = {
-    "int32 TIFF": ("a.tif", "TIFF", (2**31 * 0.9 * GREY).astype(np.int32)), "small int32 TIFF": ("a.tif", "TIFF", (255 * GREY).astype(np.int32)),
-    "float TIFF to 255": ("a.tif", "TIFF", (255 * GREY).astype(np.float32)), "float TIFF from -1": ("a.tif", "TIFF", (2 * GREY - 1).astype(np.float32)),
+    "int32 TIFF": ("a.tif", "TIFF", (2**31 * 0.9 * GREY).astype(np.int32)),
+    "small int32 TIFF": ("a.tif", "TIFF", (255 * GREY).astype(np.int32)),
+    "float TIFF to 255": ("a.tif", "TIFF", (255 * GREY).astype(np.float32)),
+    "float TIFF from -1": ("a.tif", "TIFF", (2 * GREY - 1).astype(np.float32)),
     "float TIFF with NaN": ("a.tif", "TIFF", np.where(GREY > 0.9, np.nan, GREY).astype(np.float32)),
 }
 

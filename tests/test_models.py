@@ -270,13 +270,15 @@ def test_selected_copy_refuses_what_is_not_there(filters, word):
 
 @pytest.mark.parametrize("chosen, word", [([True, False, True, False], "whole numbers"), ([0.0, 1.0], "whole numbers"),
                                           ([1, 1], "twice"), (3, "whole numbers"), ([[0, 1]], "whole numbers"),
-                                          ("01", "whole numbers"), (np.array([True] * 8), "whole numbers"), ([0, 8], "0..7")])
+                                          ("01", "whole numbers"), (np.array([True] * 8), "whole numbers"),
+                                          ([0, 8], "0..7")])
 def test_selected_copy_refuses_what_are_no_filters(chosen, word):
     with refused("'conv1'", word):
         selected_copy(AllConvNet(5, 8), {"conv1": chosen})
 
 
-@pytest.mark.parametrize("chosen", [(1, 3), np.array([3, 1], dtype=np.uint8), torch.tensor([1, 3], dtype=torch.int32), range(1, 4, 2)])
+@pytest.mark.parametrize("chosen", [(1, 3), np.array([3, 1], dtype=np.uint8), torch.tensor([1, 3], dtype=torch.int32),
+                                    range(1, 4, 2)])
 def test_selected_copy_takes_whole_numbers_of_any_kind(chosen):
     copied = selected_copy(AllConvNet(5, 8), {"conv1": chosen})
     assert copied.conv1.parametrizations.weight.original.shape == (2, 3, 3, 3)

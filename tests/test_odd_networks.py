@@ -146,17 +146,22 @@ def test_names_are_by_identity_whatever_the_order():
 
 
 @pytest.mark.parametrize("images, labels, word", [
-    (torch.rand(2, 8, 3, 12, 12), torch.zeros(1).long(), "labels"), (torch.rand(2, 3, 12, 12), torch.zeros(2).long(), "images"),
+    (torch.rand(2, 8, 3, 12, 12), torch.zeros(1).long(), "labels"),
+    (torch.rand(2, 3, 12, 12), torch.zeros(2).long(), "images"),
     (torch.rand(2, 3, 3, 12, 12), torch.zeros(3), "labels"), (torch.rand(2, 3, 3, 12, 12), torch.eye(3).long(), "labels"),
-    (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, 6]), "0 to 5"), (torch.rand(2, 0, 3, 12, 12), torch.zeros(0).long(), "em"),
-    (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, -1]), "-1"), (torch.rand(0, 3, 3, 12, 12), torch.zeros(3).long(), "images"),
-    (torch.rand(2, 3, 3, 12, 12) / 0, torch.zeros(3).long(), "NaN"), (torch.rand(2, 3, 3, 12, 12), torch.ones(3).bool(), "bool")])
+    (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, 6]), "0 to 5"),
+    (torch.rand(2, 0, 3, 12, 12), torch.zeros(0).long(), "em"),
+    (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, -1]), "-1"),
+    (torch.rand(0, 3, 3, 12, 12), torch.zeros(3).long(), "images"),
+    (torch.rand(2, 3, 3, 12, 12) / 0, torch.zeros(3).long(), "NaN"),
+    (torch.rand(2, 3, 3, 12, 12), torch.ones(3).bool(), "bool")])
 def test_accuracy_per_level_refuses_what_its_siblings_refuse(images, labels, word):
     with refused(word):
         accuracy_per_level(chain(nn.ReLU()), images, labels)
 
 
-@pytest.mark.parametrize("how", [lambda y: y[:, :1], lambda y: y[..., None], lambda y: y[:, 0], lambda y: (y, y), lambda y: y[:1]])
+@pytest.mark.parametrize("how", [lambda y: y[:, :1], lambda y: y[..., None], lambda y: y[:, 0], lambda y: (y, y),
+                                 lambda y: y[:1]])
 def test_accuracy_per_level_refuses_other_outputs_than_logits(how):
     class Network(nn.Module):
         def forward(self, x):

@@ -56,16 +56,16 @@ class Split:
 
     def __post_init__(self) -> None:
         if not isinstance(self.images, (torch.Tensor, Rows)):
-            raise InputError(f"images: expected a torch tensor uint8 [N, C, H, W], got {type(self.images).__name__}; convert "
-                             "them with torch.as_tensor.")
+            raise InputError(f"images: expected a torch tensor uint8 [N, C, H, W], got {type(self.images).__name__}; "
+                             "convert them with torch.as_tensor.")
         check_labels(self.labels, len(self.images) if self.images.ndim else 0)
         if self.labels.dtype != torch.int64:
             raise InputError(f"labels: expected int64, got {self.labels.dtype}; convert them with labels.long().")
         features = self.images.ndim == 2 and self.images.dtype.is_floating_point
         if not features and (self.images.ndim != 4 or self.images.dtype != torch.uint8 or 0 in self.images.shape[1:]):
             raise InputError(f"images: expected uint8 [N, C, H, W] in 0..255, got {self.images.dtype} "
-                             f"{list(self.images.shape)}; scale and round floats to 0..255, convert them with images.byte(), "
-                             "and put the channels before height and width.")
+                             f"{list(self.images.shape)}; scale and round floats to 0..255, convert them with "
+                             "images.byte(), and put the channels before height and width.")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -37,7 +37,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The user's own network inside of ``torch.compile``, ``DataParallel``, ``DistributedDataParallel``, ``AveragedModel``."""
+    """The user's own network inside of what torch wraps around it: compiled, data-parallel or averaged."""
     while True:
         if isinstance(model, _WRAPPERS):
             model = model.module
@@ -77,8 +77,8 @@ def predicted_classes(logits: torch.Tensor, count: int) -> torch.Tensor:
     Raises `InputError` for anything but a tensor of `count` rows and two columns or more.
     """
     if not isinstance(logits, torch.Tensor):
-        raise InputError(f"network: expected a tensor of logits [N, K], got {type(logits).__name__}; wrap the network so that "
-                         "it returns the logits alone.")
+        raise InputError(f"network: expected a tensor of logits [N, K], got {type(logits).__name__}; wrap the network so "
+                         "that it returns the logits alone.")
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2 or logits.dtype == torch.bool:
         raise InputError(f"network: expected logits [N, K] of {count} images and two classes or more, got {logits.dtype} "
                          f"{list(logits.shape)}; flatten them, or give a network with one output a logit for each of its "

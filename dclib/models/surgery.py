@@ -66,8 +66,8 @@ def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
     """The convolution called `layer` in `model`, by any of its names, or `InputError` naming what is there instead."""
     model = unwrapped(model)
     if isinstance(model, torch.jit.ScriptModule):
-        raise InputError(f"layer {layer!r}: expected a network of Python modules, got one made by TorchScript; give the module "
-                         "that it was made from.")
+        raise InputError(f"layer {layer!r}: expected a network of Python modules, got one made by TorchScript; give the "
+                         "module that it was made from.")
     modules = modules_by_name(model)
     convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
     if layer not in modules:
@@ -211,8 +211,8 @@ def _own_weights(model: nn.Module, layer: str) -> nn.Conv2d:
     """The convolution called `layer`, or `InputError` where its weights are computed, as by weight norm or pruning."""
     conv = named_conv(model, layer)
     if "weight" not in conv._parameters or (conv.bias is not None and "bias" not in conv._parameters):
-        raise InputError(f"layer {layer!r}: expected a convolution whose weights are its own parameters, got one that computes "
-                         "them (weight norm, spectral norm, pruning); make them permanent first, with "
+        raise InputError(f"layer {layer!r}: expected a convolution whose weights are its own parameters, got one that "
+                         "computes them (weight norm, spectral norm, pruning); make them permanent first, with "
                          "torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.remove_weight_norm, "
                          "remove_spectral_norm or prune.remove.")
     return conv
