@@ -2,7 +2,6 @@
 
 import copy
 import json
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dclib.errors import InputError
+from dclib.files import whole
 from dclib.models import (
     AllConvNet,
     KerasBatchNorm2d,
@@ -303,14 +303,11 @@ def save(network: nn.Module, path: str | Path) -> Path:
     if plan is None:
         raise InputError(f"save: expected a network made by correct(), got {type(network).__name__}.")
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary,
-                  metadata={"correction": json.dumps(plan)})
-        temporary.replace(path)
+        with whole(path) as temporary:
+            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary,
+                      metadata={"correction": json.dumps(plan)})
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise InputError(f"save: expected a folder that can be written, got {error} for {path}.") from error
     return path
 

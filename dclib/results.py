@@ -8,11 +8,9 @@ import base64
 import hashlib
 import json
 import os
-import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 
 from dclib import settings
 from dclib.errors import InputError
+from dclib.files import whole, write_whole
 from dclib.runs import Run
 
 SCHEMA = 1
@@ -150,15 +149,12 @@ class Store:
         baselines = {record.id for record in records if "base" not in record.description}
         chosen = [p for folder in ("weights", "checkpoints") for p in sorted((self.folder / folder).glob("*.safetensors"))
                   if weights == "all" or (weights == "baselines" and (folder == "checkpoints" or p.stem in baselines))]
-        temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex}.partial")
         try:
-            with _removed_on_failure(temporary):
-                with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
-                    for record in records:
-                        file.writestr(f"{record.id}.json", record.to_json())
-                    for path in chosen:
-                        file.write(path, f"{path.parent.name}/{path.name}")
-                temporary.replace(archive)
+            with whole(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
+                for record in records:
+                    file.writestr(f"{record.id}.json", record.to_json())
+                for path in chosen:
+                    file.write(path, f"{path.parent.name}/{path.name}")
         except OSError as error:
             raise InputError(f"export: expected a place that can be written, got {error} for {archive}.") from error
         return len(records)
@@ -196,32 +192,6 @@ def results_folder() -> Path:
 def published() -> Store:
     """The records that came with this checkout; an empty folder where there is none."""
     return Store(_ROOT / "data" / "results")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` in one step, so that no reader ever sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _removed_on_failure(temporary):
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
-                         "with DCLIB_RESULTS or --results.") from error
-
-
-@contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # also when the user interrupts
-        with suppress(OSError):  # the folder itself may be the trouble; the first error says so
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> Record:

@@ -9,7 +9,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from dclib.distortions import blur_matrices, blur_with
 from dclib.engine import Engine, optimiser_for
 from dclib.errors import InputError
 from dclib.evaluation import all_levels, can_be_kept, correct_on, correct_predictions
-from dclib.runs import AUGMENTATIONS, Schedule
+from dclib.files import whole
+from dclib.runs import AUGMENTATIONS, SEMANTICS, Schedule
 
 #: A later network replaces the best one only if its validation accuracy is higher by this much (released code).
 TOLERANCE = 0.001
@@ -281,15 +281,12 @@ def _save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, p
         tensors[f"momentum.{i}"] = optimiser.state[parameter]["momentum_buffer"]
     if losses:
         tensors["losses"] = torch.stack(losses)
-    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary,
-                  metadata={"progress": json.dumps(progress.__dict__)})
-        temporary.replace(path)
+        with whole(path) as temporary:
+            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary,
+                      metadata={"progress": json.dumps(progress.__dict__), "semantics": SEMANTICS})
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
                          "with DCLIB_RESULTS or --results.") from error
 
@@ -302,6 +299,8 @@ def _resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD
     try:
         with safe_open(path, framework="pt") as file:
             progress = Progress(**json.loads(file.metadata()["progress"]))
+            if (semantics := file.metadata()["semantics"]) != SEMANTICS:
+                raise ValueError(f"semantics {semantics}, not {SEMANTICS}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         for i, parameter in enumerate(_parameters(optimiser)):

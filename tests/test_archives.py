@@ -10,7 +10,8 @@ import pytest
 from support import BASE, DEEP, RANKING, check_sentence, listing, record_of, refused
 
 from dclib.errors import InputError
-from dclib.results import Record, Store, write_whole
+from dclib.files import write_whole
+from dclib.results import Record, Store
 
 WHOLE = record_of().to_json()
 

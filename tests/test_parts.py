@@ -15,7 +15,8 @@ from torch import nn
 from dclib import ranking, restoration, swapping, transfer
 from dclib.datasets import Collection, Dataset
 from dclib.execution import checkpoint, makers, swaps
-from dclib.results import Record, Store, write_whole
+from dclib.files import write_whole
+from dclib.results import Record, Store
 from dclib.runs import Run, Schedule, Selection
 from dclib.training import OutOfTime
 

@@ -15,7 +15,8 @@ from dclib import results
 from dclib.correction import UnitDesign
 from dclib.errors import InputError
 from dclib.experiments import METHODS, baseline, method_run, profile
-from dclib.results import Record, Store, pack_bits, unpack_bits, write_whole
+from dclib.files import write_whole
+from dclib.results import Record, Store, pack_bits, unpack_bits
 from dclib.runs import Run, Selection
 
 # ---------------------------------------------------------------- runs

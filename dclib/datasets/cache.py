@@ -10,11 +10,9 @@ import io
 import json
 import logging
 import os
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from tqdm import tqdm
 
 from dclib.datasets.common import cache_folder
 from dclib.errors import InputError
+from dclib.files import whole
 
 #: Pixels per side: images are squashed to it without keeping their aspect ratio, as in the paper.
 SIDE = 256
@@ -90,7 +89,7 @@ def _key(root: Path, files: Sequence[str]) -> str:
 def _make(stem: Path, name: str, root: Path, files: Sequence[str]) -> dict:
     """Decode everything into the array file, then write and return the header."""
     digest, skipped, count = hashlib.sha256(), [], 0
-    with _partial(stem.with_name(f"{stem.name}.npy")) as path, path.open("wb") as array:
+    with whole(stem.with_name(f"{stem.name}.npy")) as path, path.open("wb") as array:
         array.write(_npy_header(len(files)))
         for file, result in _decode_all(name, root, files):
             if isinstance(result, Exception):
@@ -106,7 +105,7 @@ def _make(stem: Path, name: str, root: Path, files: Sequence[str]) -> dict:
         array.flush()
         os.fsync(array.fileno())
     header = {"format": _FORMAT, "images": count, "skipped": skipped, "fingerprint": digest.hexdigest()}
-    with _partial(stem.with_name(f"{stem.name}.json")) as path:
+    with whole(stem.with_name(f"{stem.name}.json")) as path:
         path.write_text(json.dumps(header | {"checksum": _checksum(header)}))
     return header
 
@@ -186,19 +185,6 @@ def _mapped(stem: Path) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(images)
-
-
-@contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write into; it takes its place when the block ends well, else it is removed."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except BaseException:  # also when the user interrupts
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _checksum(header: dict) -> str:

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from dclib.errors import InputError
-from dclib.results import Store, write_whole
+from dclib.files import write_whole
+from dclib.results import Store
 from dclib.runs import Run
 from dclib.training import OutOfTime
 

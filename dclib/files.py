@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all: the one way in which this package writes what it keeps."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dclib.errors import InputError
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary file to write, which takes the place of `path` in one step at the end of the block.
+
+    Its name is unlike any other, so that several processes may write to one path: the last wins. It is on the disk before
+    it gets its name, so that a power cut leaves the old file or the new one. After an error or an interrupt nothing is
+    left. Errors pass on.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:  # also when the user interrupts
+        with suppress(OSError):  # the folder itself may be the trouble; the first error says so
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, content: bytes, advice: str = "choose another with DCLIB_RESULTS or --results") -> None:
+    """Write `content` to `path` in one step, in a folder that is made where it is missing.
+
+    Raises `InputError` where that cannot be; `advice` says what to do then.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; {advice}.") from error
