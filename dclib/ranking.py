@@ -156,11 +156,12 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
         {layer: float64 array [levels, M, filters]}: root mean square difference between the clean and the distorted map.
 
     Raises:
-        InputError: shapes that do not fit, NaN.
+        InputError: shapes that do not fit, NaN, a layer that does not run.
     """
     _check_pairs(clean, distorted, torch.zeros(len(clean), dtype=torch.int64), batch_size)
+    model = unwrapped(model)  # a compiled network does not hear hooks
     kept: dict[str, torch.Tensor] = {}
-    handles = [unwrapped(model).get_submodule(layer).register_forward_hook(
+    handles = [model.get_submodule(layer).register_forward_hook(
         lambda module, inputs, output, layer=layer: kept.__setitem__(layer, output.clone())) for layer in layers]
     distances = {layer: [[] for _ in distorted] for layer in layers}
     try:
@@ -169,7 +170,11 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
             for start in range(0, len(clean), batch_size):
                 rows = slice(start, start + batch_size)
                 model(clean[rows])
+                if missing := set(layers) - set(kept):
+                    raise InputError(f"layers: expected some that run with the network, got {', '.join(sorted(missing))}; "
+                                     "compile no part of the network.")
                 undistorted = dict(kept)
+                kept.clear()
                 for level, images in enumerate(distorted[:, rows]):
                     model(images)
                     for layer in layers:
