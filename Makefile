@@ -43,7 +43,7 @@ book: .venv/installed
 # All pages anew: a link or a table of contents may change in pages whose source did not.
 html:
 	@echo "Building the pages."
-	@rm -rf $(HTML) && touch $(BEGUN)
+	@mkdir -p $(LOGS) && rm -rf $(HTML) && touch $(BEGUN)
 	@set -o pipefail; $(BIN)/jupyter-book build . --all -W --keep-going -q 2>&1 | sed $$'s/\033\\[[0-9;]*m//g' > $(LOGS)/book.log \
 	  || { rm -rf $(HTML); grep -E 'WARNING|ERROR' $(LOGS)/book.log >&2 || tail -n 3 $(LOGS)/book.log >&2; \
 	       echo "The book was not built; the full log is $(LOGS)/book.log." >&2; exit 1; }

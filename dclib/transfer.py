@@ -11,7 +11,7 @@ from torch import nn
 from dclib.datasets import Rows, Split
 from dclib.distortions import distort
 from dclib.errors import InputError
-from dclib.models import evaluation_mode
+from dclib.models import evaluation_mode, unwrapped
 from dclib.svm import LinearSVM, fit_svm
 
 #: Section 5.3: images a class for the machines and for the choice of their cost, and how often both are drawn.
@@ -50,6 +50,7 @@ def dense_features(model: nn.Module, images: torch.Tensor | Rows, layer: str, *,
     """
     if not len(images):
         raise InputError("images: expected at least one, got none.")
+    model = unwrapped(model)  # a compiled network does not hear the hook
     parameter = next(model.parameters())
     rows = []
     with _recorded(model, layer) as seen, torch.inference_mode():

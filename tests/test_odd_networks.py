@@ -173,3 +173,10 @@ def test_accuracy_per_level_refuses_other_outputs_than_logits(how):
         accuracy_per_level(Network(), torch.rand(2, 3, 3, 2, 2), torch.zeros(3))
 
 
+
+
+def test_a_layer_that_does_not_run_has_no_distance():
+    model, clean, distorted, _ = made(lambda: Residual(nn.ReLU()))
+    model.unused = nn.Conv2d(3, 4, 3)
+    with refused("unused"):
+        activation_distances(model, ["a", "unused"], clean, distorted)
