@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -19,6 +18,8 @@ from dclib.models import (
     AllConvNet,
     KerasBatchNorm2d,
     batchnorm_behind,
+    evaluation_mode,
+    filter_index,
     modules_by_name,
     named_conv,
     replace_module,
@@ -234,7 +235,7 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
         raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
     model = unwrapped(model)
     _check_names(model, filters)
-    indices = {layer: _check_filters(named_conv(model, layer), layer, chosen) for layer, chosen in filters.items()}
+    indices = {layer: filter_index(layer, chosen, named_conv(model, layer).out_channels) for layer, chosen in filters.items()}
     indices = {layer: index for layer, index in indices.items() if len(index)}
     if not indices:
         raise InputError("filters: expected at least one filter to correct, got none.")
@@ -276,7 +277,7 @@ def unit_shares(network: nn.Module, images: torch.Tensor) -> dict[str, float]:
     Returns:
         {layer name: share}, 0 for no correction.
     """
-    shares, handles, was_training = {}, [], network.training
+    shares, handles = {}, []
     for name, layer in network.named_modules():
         if isinstance(layer, CorrectedConv2d):
             def note(conv, inputs, output, name=name, layer=layer):
@@ -284,12 +285,11 @@ def unit_shares(network: nn.Module, images: torch.Tensor) -> dict[str, float]:
                 shares[name] = (layer.unit.residual(outputs).square().mean() / outputs.square().mean()).sqrt().item()
             handles.append(layer.conv.register_forward_hook(note))
     try:
-        with torch.inference_mode():
-            network.eval()(images)
+        with evaluation_mode(network), torch.inference_mode():
+            network(images)
     finally:
         for handle in handles:
             handle.remove()
-        network.train(was_training)
     return shares
 
 
@@ -347,21 +347,3 @@ def _check_names(model: nn.Module, filters: dict) -> None:
         if other != layer:
             raise InputError(f"filters: expected every convolution once, got {other!r} and {layer!r}, which are one module; "
                              "leave one of the names out.")
-
-
-def _check_filters(conv: nn.Conv2d, layer: str, chosen: list[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-    try:
-        index = torch.as_tensor(chosen)
-    except (TypeError, ValueError, RuntimeError):
-        index = torch.empty(0, 0)
-    if index.ndim == 1 and len(index) == 0:
-        return torch.empty(0, dtype=torch.int64)
-    count = conv.out_channels
-    if index.ndim != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise InputError(f"filters of {layer!r}: expected a list of whole numbers, got {chosen!r}.")
-    if int(index.min()) < 0 or int(index.max()) >= count:
-        raise InputError(f"filters of {layer!r}: expected indices in 0..{count - 1}, "
-                         f"got {int(index.min())}..{int(index.max())}.")
-    if len(index.unique()) != len(index):
-        raise InputError(f"filters of {layer!r}: expected distinct indices, got some twice.")
-    return index.long()

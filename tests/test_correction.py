@@ -9,6 +9,7 @@ import torch
 from support import CHOSEN, SMALL, images, refused, settled, train_some_steps, trainable_names
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune  # noqa: F401 - nn.utils does not import it itself
 from torchvision.models import alexnet, resnet18, squeezenet1_0
 
 from dclib import correction
@@ -217,6 +218,25 @@ def test_no_gradient_is_gathered(net):
              if any(len(shape) == 4 for shape in event.input_shapes)}
     assert "aten::convolution_backward" in names
     assert not names & {"aten::index_add_", "aten::index_select", "aten::index_put_", "aten::cat"}
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
+@pytest.mark.parametrize("computed", [nn.utils.weight_norm, nn.utils.spectral_norm,
+                                      lambda conv: nn.utils.prune.l1_unstructured(conv, "weight", 0.5)])
+def test_weights_that_a_hook_computes(computed):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), computed(nn.Conv2d(4, 5, 1)), nn.AvgPool2d(30), nn.Flatten()).eval()
+    model(images())  # the hook leaves a tensor that cannot be copied
+    with refused("copy", "remove_weight_norm"):
+        correct(model, {"0": [0]}, UnitDesign(2))
+
+
+def test_weights_that_a_parametrisation_computes_are_corrected():
+    conv = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    model = nn.Sequential(conv, nn.ReLU(), nn.AvgPool2d(30), nn.Flatten()).eval()
+    network = correct(model, {"0": [1, 3]}, UnitDesign(2))
+    with torch.inference_mode():
+        changed = (network(images()) != model(images())).any(0)
+    assert changed.tolist() == [False, True, False, True]
 
 
 def test_every_name_of_a_layer_will_do():

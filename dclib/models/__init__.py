@@ -21,6 +21,7 @@ from dclib.models.surgery import (
     FrozenBatchNorm2d,
     batchnorm_behind,
     count_parameters,
+    filter_index,
     frozen_batchnorm,
     modules_by_name,
     multiply_adds,
@@ -33,7 +34,7 @@ from dclib.models.surgery import (
 
 __all__ = ["CIFAR100_MEAN", "CIFAR100_STD", "IMAGENET_MEAN", "TRUNK_SHA256", "AlexNet", "AllConvNet", "CenterCrop",
            "FrozenBatchNorm1d", "FrozenBatchNorm2d", "KerasBatchNorm2d", "Normalize", "batchnorm_behind",
-           "count_parameters", "evaluation_mode", "frozen_batchnorm", "images_at_once", "load", "load_trunk",
+           "count_parameters", "evaluation_mode", "filter_index", "frozen_batchnorm", "images_at_once", "load", "load_trunk",
            "modules_by_name", "multiply_adds", "named_conv", "predicted_classes", "replace_module", "selected_copy",
            "trace", "trainable_copy", "unwrapped"]
 

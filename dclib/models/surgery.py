@@ -128,6 +128,9 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, bat
             its statistics stand still. That is the paper's text, which keeps everything else fixed. True freezes only its
             scale and shift: in training it normalises by the mini-batch and updates its statistics. That is what Keras 1
             does with a frozen layer, and so what the released code trained.
+
+    Raises:
+        InputError: a layer that is unknown or neither kind; a network that cannot be copied.
     """
     model = unwrapped(model)
     modules = modules_by_name(model)
@@ -136,7 +139,7 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, bat
             named_conv(model, layer)
     behind = batchnorm_behind(model, layers) if layers else {}
     trained_names = {*layers, *behind.values()}
-    copied = copy.deepcopy(model)
+    copied = _copied(model)
     trained = {module for name, module in modules_by_name(copied).items() if name in trained_names}
     for module in list(copied.modules()):
         for parameter in module.parameters(recurse=False):
@@ -148,6 +151,15 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, bat
             else:  # a class of the user's own: who knows what else it does
                 module.register_forward_pre_hook(_in_evaluation)
     return copied
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # whatever the attributes of the user's modules raise
+        raise InputError(f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got "
+                         f"{type(error).__name__} ({str(error).splitlines()[0]}); weights that a hook computes are made permanent "
+                         "by torch.nn.utils.remove_weight_norm, remove_spectral_norm or prune.remove.") from error
 
 
 def _has_running_statistics(module: nn.Module) -> bool:
