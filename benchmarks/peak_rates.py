@@ -53,6 +53,7 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
 
 def _trial(run: Run, share: float, rate: float) -> Run:
     schedule = replace(cifar100.shortened(run.schedule, share), learning_rate=rate)
+    schedule = replace(schedule, evaluate_every=schedule.iterations)  # one look, at the end of the cycle
     drawn = {"selection": replace(run.selection, order="random"), "ranking": None} if run.selection else {}
     return replace(run, schedule=schedule, **drawn)
 
