@@ -6,7 +6,7 @@
 #   OUT      folder for the archive of records, the small networks and the benchmark files
 #   MINUTES  for the queue (default 8); the same call again goes on where this one ended
 # Set JOBS (processes that share the GPU, default 4), PROFILE (default paper), DEVICE (default cuda), TARGETS (default:
-# the CIFAR-100 half), DCLIB_RESULTS (default ~/dclib-results), WIDTH and ITERATIONS (of the check) to change them.
+# the CIFAR-100 half), DCLIB_RESULTS (default ~/dclib-results), NETWORK and ITERATIONS (of the check) to change them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ mkdir -p "$out"
 if [ ! -e "$DCLIB_RESULTS/checked" ]; then
   echo "Checking that every kind of run works on $device."
   DCLIB_RESULTS=$(mktemp -d) python3 -m dclib run table3 figure4 --profile smoke --device "$device" --quiet
-  python3 -m benchmarks.training --device "$device" --precision "$precision" --iterations "${ITERATIONS:-50}" --width "${WIDTH:-96}"
+  python3 -m benchmarks.training --device "$device" --precision "$precision" --iterations "${ITERATIONS:-20}" --networks "${NETWORK:-96}"
   mkdir -p "$DCLIB_RESULTS" && touch "$DCLIB_RESULTS/checked"
 fi
 
