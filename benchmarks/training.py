@@ -24,10 +24,9 @@ from benchmarks.measure import entry, seconds, write
 from dclib.correction import CorrectedConv2d, correct
 from dclib.datasets import Split
 from dclib.distortions import levels
-from dclib.engine import Engine, optimiser_for
 from dclib.experiments import imagenet, profile
 from dclib.models import AlexNet, AllConvNet, trainable_copy
-from dclib.training import _Batches, keep_freed_memory
+from dclib.training import Batches, Engine, keep_freed_memory, optimiser_for
 
 WIDTHS = {"32": "small", "96": "short-training"}
 
@@ -81,7 +80,7 @@ def iterations(kind: str, model: nn.Module, device: str, precision: str):
     schedule = imagenet.SCALES["small"].deepcorrect if kind == "alexnet" else profile(WIDTHS[kind]).deepcorrect
     side = 256 if kind == "alexnet" else 32
     data = Split(torch.randint(0, 256, (500, 3, side, side), dtype=torch.uint8), torch.randint(0, 20, (500,)))
-    batches = _Batches(data, schedule, 0, "blur", levels(scale, "blur"), torch.device(device))
+    batches = Batches(data, schedule, 0, "blur", levels(scale, "blur"), torch.device(device))
     model = model.to(device).train()
     step, position = Engine(model, optimiser_for(model, schedule), schedule, precision), iter(range(10**9))
     return (lambda: step(*batches.draw(next(position)), 0.001)), schedule.batch_size

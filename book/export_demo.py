@@ -18,7 +18,7 @@ import torch
 from execute import INPUTS, ROOT, digest
 from PIL import Image
 
-from dclib import models, notebook, tables
+from dclib import notebook, tables, zoo
 from dclib.datasets import photograph_file
 from dclib.errors import InputError
 from dclib.experiments import method_run, profile
@@ -55,7 +55,7 @@ def published_networks():
         for method in METHODS:
             for distortion in ("blur", "awgn"):
                 try:
-                    found[method, distortion] = models.load(method, distortion=distortion, profile=scale)
+                    found[method, distortion] = zoo.load_model(method, distortion=distortion, profile=scale)
                 except InputError:  # not trained yet
                     continue
         if found:

@@ -111,11 +111,11 @@ def _list_missing(profile_name: str, store) -> None:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
-    from dclib import distributed
     from dclib.experiments import HALVES, TARGETS, profile, queue
     from dclib.missing import about_unasked
     from dclib.results import Store
     from dclib.sweep import parse_duration, sweep
+    from dclib.training import distributed
     targets = [t for name in options.targets or ["cifar100"] for t in HALVES.get(name, (name,))]
     if unknown := [t for t in targets if t not in TARGETS]:
         raise InputError(f"target: expected some of {', '.join((*HALVES, *TARGETS))}, got {unknown[0]!r}.")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from dclib import distributed
 from dclib.deadlines import Deadline
 from dclib.environment import check_device, commit, free_bytes
 from dclib.errors import InputError
@@ -18,7 +17,7 @@ from dclib.progress import Progress, Silent, line_about
 from dclib.queueing import Queue
 from dclib.results import Store, published
 from dclib.runs import Run
-from dclib.training import Diverged, OutOfTime
+from dclib.training import Diverged, OutOfTime, distributed
 from dclib.workers import Pool, Terms
 
 #: Seconds between two looks for what other processes are making.

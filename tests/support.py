@@ -18,7 +18,8 @@ from dclib.datasets import Split
 from dclib.errors import InputError
 from dclib.models import AllConvNet
 from dclib.results import Record, pack_bits
-from dclib.runs import Run, Schedule, Selection
+from dclib.runs import Run, Selection
+from dclib.training import Schedule
 
 #: A design of units, and the filters {layer: indices} that the fixture `corrected` has units for.
 SMALL = UnitDesign(width=3, input_batchnorm=True)

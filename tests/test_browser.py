@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dclib import models
+from dclib import zoo
 from dclib.distortions import additive_white_gaussian_noise, gaussian_blur
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,7 +181,7 @@ def example(page, number):
 def networks(page, against):
     """{method: the PyTorch network behind one panel of the page}."""
     scale = page.evaluate("dclibDemo.data.scale")
-    return {method: models.load(method, distortion=against, profile=scale)
+    return {method: zoo.load_model(method, distortion=against, profile=scale)
             for method in page.evaluate("dclibDemo.data.methods")}
 
 

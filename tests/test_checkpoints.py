@@ -9,11 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from support import data_of, refused, small_net
 
-from dclib import training
 from dclib.correction import UnitDesign, correct
 from dclib.models import trainable_copy
-from dclib.runs import Schedule
-from dclib.training import OutOfTime, train
+from dclib.training import OutOfTime, Schedule, loop, train
 
 KINDS = {
     "baseline": (small_net, None),
@@ -28,7 +26,7 @@ def run_until(model, kind, path, monkeypatch, stop=None):
     """Train for `stop` iterations of the clock, which counts the iterations of this process."""
     count = [0]
     hook = model.register_forward_pre_hook(lambda m, i: count.__setitem__(0, count[0] + m.training))
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: float(count[0])))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(count[0])))
     distortion = KINDS[kind][1]
     try:
         return train(model, data_of(24), data_of(6, 1), RESUMED, seed=5, distortion=distortion,
@@ -160,7 +158,7 @@ def test_a_checkpoint_that_cannot_be_written(checkpoint, monkeypatch, error):
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(training, "save_file", fail)
+    monkeypatch.setattr(loop, "save_file", fail)
     with refused("DCLIB_RESULTS", "o space left"):
         run_until(KINDS["finetune"][0](), "finetune", checkpoint, monkeypatch)
     assert checkpoint.read_bytes() == whole and len(list(checkpoint.parent.iterdir())) == 1

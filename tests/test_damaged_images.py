@@ -12,7 +12,8 @@ from dclib import datasets, transfer
 from dclib.datasets import folders
 from dclib.errors import InputError
 from dclib.execution import obtain, parts
-from dclib.runs import Run, Schedule, Selection
+from dclib.runs import Run, Selection
+from dclib.training import Schedule
 
 TRAIN, VAL = 5, 4
 #: One of the second class's images for training, one of the third class's for testing.

@@ -11,14 +11,12 @@ import torch
 from support import worker_context
 from torch import nn
 
-from dclib import distributed
 from dclib.correction import UnitDesign, correct
 from dclib.datasets import Split
 from dclib.execution import obtain
 from dclib.experiments import baseline_under, profile
 from dclib.results import Store
-from dclib.runs import Schedule
-from dclib.training import train
+from dclib.training import Schedule, distributed, train
 
 SCHEDULE = Schedule(6, 8, 0.1, (4,), 3, augmentation="none")
 KINDS = ("plain", "corrected")

@@ -11,12 +11,13 @@ from support import RANKING, data_of, record_of, worker_context
 from test_distributed import free_port
 from torch import nn
 
-from dclib import distributed, execution, ranking
+from dclib import execution, ranking
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
 from dclib.execution import obtain, swaps
 from dclib.results import Store, unpack_bits
-from dclib.runs import Run, Schedule, Selection
+from dclib.runs import Run, Selection
+from dclib.training import Schedule, distributed
 
 # ---------------------------------------------------------------- rankings, a part of the images at a time
 

@@ -22,8 +22,8 @@ from dclib.measures import (
     trained_parameters,
 )
 from dclib.models import AlexNet, CenterCrop, count_parameters, load_trunk
-from dclib.runs import Run, Schedule
-from dclib.training import _Batches, augment
+from dclib.runs import Run
+from dclib.training import Batches, Schedule, augment
 
 SMALL = imagenet.SCALES["small"]
 
@@ -151,7 +151,7 @@ def test_trained_parameters_of_tables_7_to_12():
 def batches(count=64, distortion="awgn", **schedule):
     images = torch.full((count, 3, 16, 16), 128, dtype=torch.uint8)
     s = Schedule(3, count, 0.1, (2,), 3, mixture="each by chance", **schedule)
-    return _Batches(Split(images, torch.arange(count)), s, 0, distortion, (20.0,), torch.device("cpu"))
+    return Batches(Split(images, torch.arange(count)), s, 0, distortion, (20.0,), torch.device("cpu"))
 
 
 def test_each_image_is_distorted_by_chance():
@@ -164,7 +164,7 @@ def test_each_image_is_distorted_by_chance():
 def test_only_undistorted_images_are_augmented_half_of_them():
     ramp = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(1000, 3, 8, 8).contiguous()
     s = Schedule(3, 1000, 0.1, (2,), 3, mixture="each by chance", augmentation="rotate-shift-zoom-flip")
-    images, _ = _Batches(Split(ramp, torch.arange(1000)), s, 0, "awgn", (30.0,), torch.device("cpu")).draw(1)
+    images, _ = Batches(Split(ramp, torch.arange(1000)), s, 0, "awgn", (30.0,), torch.device("cpu")).draw(1)
     whole = (images == images.round()).flatten(1).all(1)
     same = (images == ramp[0].float()).flatten(1).all(1)
     assert 0.45 < whole.double().mean() < 0.55  # noise leaves no whole number

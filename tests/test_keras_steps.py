@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from dclib.correction import RELEASED_CIFAR100, correct
-from dclib.engine import Engine, optimiser_for
 from dclib.models import CIFAR100_MEAN, CIFAR100_STD, AllConvNet, trainable_copy
-from dclib.runs import Schedule
+from dclib.training import Engine, Schedule, optimiser_for
 
 OBSERVED = json.loads((Path(__file__).parent / "data" / "keras_steps.json").read_text())["cases"]
 CONV = [f"conv{i}" for i in range(1, 10)]

@@ -17,8 +17,8 @@ from dclib.datasets import Collection, Dataset
 from dclib.execution import checkpoint, makers, swaps
 from dclib.files import write_whole
 from dclib.results import Record, Store
-from dclib.runs import Run, Schedule, Selection
-from dclib.training import OutOfTime
+from dclib.runs import Run, Selection
+from dclib.training import OutOfTime, Schedule
 
 SIGMAS = (5.0, 30.0)
 AWGN = {"distortion": "awgn", "sigmas": SIGMAS}

@@ -12,13 +12,11 @@ from support import data_of, refused, small_net
 from torch import nn
 from torch.nn import functional as F
 
-from dclib import training
 from dclib.correction import UnitDesign, correct
 from dclib.datasets import Split
 from dclib.distortions import gaussian_blur
 from dclib.models import trainable_copy
-from dclib.runs import Schedule
-from dclib.training import TOLERANCE, _Batches, augment, train
+from dclib.training import TOLERANCE, Batches, Schedule, augment, loop, train
 
 PLAIN = Schedule(6, 10, 0.05, (4,), 3, augmentation="none")
 
@@ -64,7 +62,7 @@ def test_schedules_that_cannot_be(changes):
 def test_images_are_cropped_before_they_are_distorted(distortion):
     data = Split(torch.randint(0, 256, (40, 3, 40, 48), dtype=torch.uint8), torch.arange(40) % 10)
     s = schedule(iterations=1, batch_size=40, crop=32, mixture="each by chance")
-    batches = _Batches(data, s, 3, distortion, (2.0,), torch.device("cpu"), blur_of_bytes=True)
+    batches = Batches(data, s, 3, distortion, (2.0,), torch.device("cpu"), blur_of_bytes=True)
     images, labels = batches.draw(0)
     order = batches._sample(0)
     cropped = data.images[order][..., 4:36, 8:40].numpy()
@@ -76,7 +74,7 @@ def test_images_are_cropped_before_they_are_distorted(distortion):
                 planes = [cv2.GaussianBlur(plane, (9, 9), 2.0, None, 2.0, cv2.BORDER_CONSTANT) for plane in before]
                 assert np.abs(image - np.stack(planes)).max() <= 1 and np.array_equal(image, np.rint(image))
     with refused("40x48", "64x64"):
-        _Batches(data, schedule(crop=64), 3, None, (), torch.device("cpu")).draw(0)
+        Batches(data, schedule(crop=64), 3, None, (), torch.device("cpu")).draw(0)
 
 
 @pytest.mark.parametrize("height, width", [(64, 256), (96, 32), (50, 50)])
@@ -316,7 +314,7 @@ def test_a_better_network_must_be_better_by_the_tolerance(monkeypatch, accuracie
         right = round(10_000 * next(looks))
         return torch.arange(10_000).expand(2, 10_000) < right
 
-    monkeypatch.setattr(training, "correct_on", look)
+    monkeypatch.setattr(loop, "correct_on", look)
     model = small_net()
     progress = train(model, data_of(), data_of(6, 1), schedule(iterations=6, evaluate_every=2), seed=1,
                      distortion="blur", sigmas=(1.0,))

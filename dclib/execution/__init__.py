@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 import torch
 from filelock import FileLock, Timeout
 
-from dclib import distributed
 from dclib.environment import environment, forget_peak, peak_bytes
 from dclib.errors import InputError
 from dclib.execution.checkpoint import Report
@@ -13,6 +12,7 @@ from dclib.execution.makers import MAKERS, help_with
 from dclib.execution.parts import data_for, filters_of, network, priorities_of
 from dclib.results import Record, Store
 from dclib.runs import Run
+from dclib.training import distributed
 
 __all__ = ["BusyError", "data_for", "filters_of", "found", "network", "obtain", "priorities_of"]
 
@@ -27,7 +27,7 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
         report: called with (parts done, parts in all, a few words) now and then.
 
     Raises:
-        training.OutOfTime: at the deadline.
+        OutOfTime: at the deadline.
         InputError: another process is making this run; data, weights or records that cannot be used.
     """
     record = None if recompute else found(run, store)

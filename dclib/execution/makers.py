@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from dclib import datasets, distributed, restoration, transfer
+from dclib import datasets, restoration, transfer
 from dclib.correction import unit_shares
 from dclib.datasets import Dataset, Split
 from dclib.evaluation import correct_on, distorted_copies
@@ -28,7 +28,7 @@ from dclib.models import count_parameters
 from dclib.results import Store, pack_bits
 from dclib.runs import Run
 from dclib.statistics import own_neighbours
-from dclib.training import Progress, train
+from dclib.training import Progress, distributed, train
 
 #: Clean images on which it is measured how much units add.
 _LOOKED_AT = 50

@@ -7,7 +7,8 @@ from dclib import datasets
 from dclib.correction import RELEASED_CIFAR100, UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
-from dclib.runs import FRACTIONS, SEMANTICS, Run, Schedule, Selection
+from dclib.runs import FRACTIONS, Run, Selection
+from dclib.training import SEMANTICS, Schedule
 
 CONV = tuple(f"conv{i}" for i in range(1, 10))
 TOP = CONV[6:]

@@ -7,7 +7,8 @@ from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
 from dclib.models import TRUNK_SHA256, AlexNet
-from dclib.runs import FRACTIONS, SEMANTICS, Run, Schedule, Selection
+from dclib.runs import FRACTIONS, Run, Selection
+from dclib.training import SEMANTICS, Schedule
 from dclib.transfer import LAYERS
 
 CONV = AlexNet.correctable

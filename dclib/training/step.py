@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dclib import distributed
 from dclib.correction import CorrectedConv2d, CorrectionUnit
 from dclib.errors import InputError
-from dclib.runs import Schedule
+from dclib.training import distributed
+from dclib.training.schedule import Schedule
 
 
 def optimiser_for(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:

@@ -18,14 +18,14 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from dclib import distributed
 from dclib.datasets import Split
 from dclib.distortions import blur_matrices, blur_with
-from dclib.engine import Engine, optimiser_for
 from dclib.errors import InputError
 from dclib.evaluation import all_levels, can_be_kept, correct_on, correct_predictions
 from dclib.files import whole
-from dclib.runs import AUGMENTATIONS, SEMANTICS, Schedule
+from dclib.training import distributed
+from dclib.training.schedule import AUGMENTATIONS, SEMANTICS, Schedule
+from dclib.training.step import Engine, optimiser_for
 
 #: A later network replaces the best one only if its validation accuracy is higher by this much (released code).
 TOLERANCE = 0.001
@@ -81,7 +81,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
     keep_freed_memory()
     device = next(model.parameters()).device
-    batches = _Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes)
+    batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes)
     optimiser = optimiser_for(model, schedule)
     step = Engine(model, optimiser, schedule, precision)  # first: velocities take on its memory format
     look = _looks(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None
@@ -123,7 +123,7 @@ def keep_freed_memory() -> None:
             mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 2**28)
 
 
-class _Batches:
+class Batches:
     """Mini-batches by iteration number: augmented, half distorted, in 0..255, on `device`."""
 
     def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | None, sigmas: tuple[float, ...],
