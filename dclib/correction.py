@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -302,14 +303,32 @@ def save(network: nn.Module, path: str | Path) -> Path:
     plan = getattr(network, "correction", None)
     if plan is None:
         raise InputError(f"save: expected a network made by correct(), got {type(network).__name__}.")
-    path = Path(path)
+    path, state = Path(path), network.state_dict()
+    own, shared = _own_tensors(state)
+    metadata = {"correction": json.dumps(plan), "shared": json.dumps(shared),
+                "versions": json.dumps(getattr(state, "_metadata", {}))}
     try:
         with whole(path) as temporary:
-            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary,
-                      metadata={"correction": json.dumps(plan)})
+            save_file(own, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
         raise InputError(f"save: expected a folder that can be written, got {error} for {path}.") from error
     return path
+
+
+def _own_tensors(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Every tensor once, and which names share one: safetensors refuses tied weights."""
+    own, shared, seen = {}, {}, {}
+    for name, value in state.items():
+        place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
+        if (first := seen.setdefault(place, name)) != name:
+            shared[name] = first
+        else:
+            own[name] = value.contiguous()
+    storages = {}
+    for name, value in own.items():  # parts of one memory, but not the same part
+        if storages.setdefault(value.untyped_storage().data_ptr(), name) != name and value.numel():
+            own[name] = value.clone()
+    return own, shared
 
 
 def load(model: nn.Module, path: str | Path) -> nn.Module:
@@ -317,8 +336,11 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
     try:
         with safe_open(path, framework="pt") as file:
             plan = json.loads((file.metadata() or {}).get("correction", "null"))
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, ValueError) as error:
+            state = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
+            shared, versions = (json.loads((file.metadata() or {}).get(key, "{}")) for key in ("shared", "versions"))
+            state |= {name: state[first] for name, first in shared.items()}
+            state._metadata = versions  # some networks of torchvision read their own version out of it
+    except (OSError, SafetensorError, ValueError, LookupError, AttributeError) as error:
         raise InputError(f"load: expected a safetensors file at {path}, got {error}; save the network again.") from error
     if plan is None:
         raise InputError(f"load: expected a file written by correction.save, got {path} without its description.")

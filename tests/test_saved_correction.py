@@ -6,12 +6,14 @@ import shutil
 
 import pytest
 import torch
+import torchvision
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support import CHOSEN, SMALL, images, refused, settled, train_some_steps, trainable_names
 from torch import nn
 
 from dclib import correction
-from dclib.correction import CRITICALLY_WIDE, UnitDesign, correct
+from dclib.correction import CRITICALLY_WIDE, UnitDesign, correct, load, save
 from dclib.models import AllConvNet
 
 # ---------------------------------------------------------------- saved, copied, compiled, exported
@@ -153,3 +155,40 @@ def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
     correction.save(corrected, path)
     with refused("weights", "AllConvNet"):
         correction.load(AllConvNet(10, 16), path)
+
+
+class Tied(nn.Module):
+    """Two convolutions with one weight, and a buffer that is a part of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3), nn.Conv2d(3, 4, 3)
+        self.b.weight = self.a.weight
+        self.register_buffer("whole", torch.arange(6.0))
+        self.register_buffer("part", self.whole[2:4])
+
+    def forward(self, x):
+        return self.c(self.b(self.a(x))).mean((2, 3)) + self.part.sum()
+
+
+@pytest.mark.parametrize("chosen", ["a", "c"])
+def test_tied_weights_are_written_once(chosen, tmp_path):
+    network = correct(Tied(), {chosen: [0, 2]}, UnitDesign(2)).eval()
+    with safe_open(save(network, tmp_path / "n.safetensors"), "pt") as file:
+        weights = [name for name in file.keys() if name.endswith("weight") and "unit" not in name]
+    assert len(weights) == 2
+    loaded = load(Tied(), tmp_path / "n.safetensors").eval()
+    with torch.inference_mode():
+        assert torch.equal(loaded(images()), network(images()))
+    assert loaded.b.weight is (loaded.a.conv if chosen == "a" else loaded.a).weight
+
+
+@pytest.mark.parametrize("build", [torchvision.models.mnasnet0_5, torchvision.models.squeezenet1_0])
+def test_networks_that_read_their_version(build, tmp_path):
+    model = build(num_classes=5).eval()
+    layer = next(name for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    network = correct(model, {layer: [0, 1]}, UnitDesign(2)).eval()
+    loaded = load(build(num_classes=5), save(network, tmp_path / "n.safetensors")).eval()
+    x = images(2, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded(x), network(x))
