@@ -84,25 +84,24 @@ def read_source(name):
 def execute(name, inputs, output, threads, environment):
     """Execute one notebook, in a kernel of this process; returns what its metadata says about the run.
 
-    Everything is written to a temporary file first, which becomes `output`/`name`.ipynb only on success.
+    `output`/`name`.ipynb is written whole, and only on success.
     """
     import nbformat
     import papermill
 
+    from dclib.files import write_whole
+
     logs = ROOT / "_build/logs"
-    page, partial = output / f"{name}.ipynb", output / f".{name}.partial.ipynb"
-    source = logs / f"{name}.ipynb"
+    page, source = output / f"{name}.ipynb", logs / f"{name}.ipynb"
     os.dup2(os.open(logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
     os.environ.update(OMP_NUM_THREADS=str(threads), TQDM_DISABLE="1")
     try:
         nbformat.write(read_source(name), source)
         with own_kernel():
-            notebook = papermill.execute_notebook(
-                source, partial, inputs["parameters"], cwd=ROOT, progress_bar=False)
+            notebook = papermill.execute_notebook(source, None, inputs["parameters"], cwd=ROOT, progress_bar=False)
         hide_untrue_parameters(notebook, inputs["parameters"], papermill.inspect_notebook(str(source)))
         notebook.metadata[METADATA_KEY] = run = describe_run(notebook, inputs, environment)
-        nbformat.write(notebook, partial)
-        partial.replace(page)
+        write_whole(page, nbformat.writes(notebook).encode() + b"\n", "choose another with --output")
     except papermill.PapermillExecutionError as error:
         print(error, file=sys.stderr)
         raise Failed(f"notebooks/{name}.md failed in the cell that begins with "
@@ -112,8 +111,6 @@ def execute(name, inputs, output, threads, environment):
     except Exception as error:
         traceback.print_exc()
         raise Failed(f"notebooks/{name}.md could not be executed: {type(error).__name__}: {error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return run
 
 
@@ -197,6 +194,8 @@ def from_both_ends(names):
 
 def write_status(names, inputs, output):
     """Write `status.md`: how each page was made, and whether it is older than what it was made from."""
+    from dclib.files import write_whole
+
     runs = {name: read_run(output / f"{name}.ipynb") for name in names}
     text = "\n".join([
         "# Status of the pages", "",
@@ -207,7 +206,7 @@ def write_status(names, inputs, output):
         "Made with", "", *environments(runs), ""])
     status = output / "status.md"
     if not status.exists() or status.read_text(encoding="utf-8") != text:
-        status.write_text(text, encoding="utf-8")
+        write_whole(status, text.encode(), "choose another with --output")
 
 
 def status_row(name, run, inputs):

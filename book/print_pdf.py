@@ -9,6 +9,7 @@ from chromium import chromium
 from execute import ROOT
 
 from dclib.errors import InputError
+from dclib.files import whole
 
 WHOLE = ROOT / "_build/singlehtml"
 MARGIN = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
@@ -24,17 +25,15 @@ def print_pdf(browser, folder, target):
     if not written.is_file():
         raise InputError(f"{written}: expected the book as one page, got no such file; use make pdf.")
     shutil.copyfile(written, opened)  # its links to styles begin in `folder`, though it lies in a folder of its own
-    partial = target.with_name(f".{target.name}.partial")
     page = browser.new_page(color_scheme="light")
     page.goto(opened.as_uri(), wait_until="load")
     page.wait_for_function("MathJax.startup.promise.then(() => true)", timeout=120_000)
     page.evaluate(UNFOLD)
     try:
-        page.pdf(path=partial, format="A4", margin=MARGIN, print_background=True, outline=True, tagged=True, scale=0.75,
-                 display_header_footer=True, header_template="<span></span>", footer_template=FOOTER)
-        partial.replace(target)
+        with whole(target) as temporary:
+            page.pdf(path=temporary, format="A4", margin=MARGIN, print_background=True, outline=True, tagged=True,
+                     scale=0.75, display_header_footer=True, header_template="<span></span>", footer_template=FOOTER)
     finally:
-        partial.unlink(missing_ok=True)
         page.close()
 
 
