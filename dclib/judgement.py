@@ -9,20 +9,21 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from dclib import paper, verdicts
+from dclib import paper
 from dclib.experiments import TARGETS, Profile, baseline_under, imagenet, profile, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
-from dclib.findings import Estimate, difference
-from dclib.gate import Training
-from dclib.measures import measure, other_classes, other_width, short_training, trained_parameters
 from dclib.places import PLACES, places
-from dclib.replication import pooled_deviation
 from dclib.results import Record, Store, unpack_bits
 from dclib.runs import Run
 from dclib.statistics import Interval, Outcome, bootstrap_interval
 from dclib.tables import PREFERRED, dress
 from dclib.transfer import TRAINING, VALIDATION
-from dclib.verdicts import Verdict
+from dclib.verdicts import rule
+from dclib.verdicts.finding import Estimate, difference
+from dclib.verdicts.gate import Training
+from dclib.verdicts.measures import measure, other_classes, other_width, short_training, trained_parameters
+from dclib.verdicts.replication import pooled_deviation
+from dclib.verdicts.rule import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
 SCALES = PREFERRED
@@ -303,7 +304,7 @@ def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
     def lookup_run_to_run(table: int, level: int | None) -> tuple[float, int] | None:
         return moves(next(half for half in HALVES if table in half)).get(level)
 
-    return verdicts.judge(claim, lookup, lookup_swaps, lookup_measure, lookup_parameters, lookup_run_to_run)
+    return rule.judge(claim, lookup, lookup_swaps, lookup_measure, lookup_parameters, lookup_run_to_run)
 
 
 def deviations(name: str, half: Sequence[int], store: Store) -> dict[int | None, tuple[float, int]]:

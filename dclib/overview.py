@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dclib import tables
-from dclib.comparison import POINT, Sample, interval
 from dclib.experiments import profile, rows
 from dclib.judgement import SCALES, SIGNS, signed
-from dclib.measures import other_classes, other_width
 from dclib.places import PLACES, places
-from dclib.replication import expected_false_ticks
 from dclib.results import Record, Store
 from dclib.statistics import Outcome
-from dclib.verdicts import Basis, Verdict
+from dclib.verdicts.comparison import POINT, Sample, interval
+from dclib.verdicts.measures import other_classes, other_width
+from dclib.verdicts.replication import expected_false_ticks
+from dclib.verdicts.rule import Basis, Verdict
 
 _UNBROKEN, _HYPHEN = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}"
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dclib import results, verdicts
-from dclib.gate import Training
+from dclib import results
 from dclib.results import pack_bits
+from dclib.verdicts import rule
+from dclib.verdicts.gate import Training
 
 IMAGES = 2000
 
@@ -60,7 +61,7 @@ class Shelf:
 def judged(test, lookup, *lookups, deviation=1e-6):
     """The verdict on a claim where three seeds say how much an accuracy moves between trainings; None: no row has three."""
     others = (*lookups, None, None, None)[:3]
-    return verdicts.judge(test, lookup, *others, lambda table, level: None if deviation is None else (deviation, 4))
+    return rule.judge(test, lookup, *others, lambda table, level: None if deviation is None else (deviation, 4))
 
 
 def claim(kind, paper=None, digits=None, **test):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from claim_records import Record, claim, judged, record
 
-from dclib import gate, judgement, paper
+from dclib import judgement, paper
 from dclib.experiments import TARGETS, imagenet, profile, rows
-from dclib.gate import Training, last_rise, obstacles
 from dclib.results import pack_filters
 from dclib.statistics import Outcome
-from dclib.verdicts import Basis
+from dclib.verdicts import gate
+from dclib.verdicts.gate import Training, last_rise, obstacles
+from dclib.verdicts.rule import Basis
 
 FLAT = [{"iteration": 10 * i, "validation": [0.5] * 7} for i in range(1, 11)]
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from claim_records import Record, Shelf, claim, judged
 
-from dclib.comparison import compare
 from dclib.datasets import per_class_sample
-from dclib.evidence import Evidence
 from dclib.statistics import Outcome
+from dclib.verdicts.comparison import compare
+from dclib.verdicts.evidence import Evidence
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 

@@ -13,15 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The rooms from the ground up; a room knows those below it, and of its own layer those that do not know it.
 LAYERS = (
     ("errors", "settings", "files", "statistics", "paper", "deadlines"),
-    ("distortions", "models", "replication"),
+    ("distortions", "models"),
     ("probing", "swapping", "ranking", "correction"),
     ("datasets", "evaluation", "restoration", "svm", "transfer"),
     ("training",),
     ("runs", "experiments", "places"),
     ("results",),
     ("environment", "execution", "queueing", "forecast", "progress", "workers", "sweep", "missing",
-     "verdicts", "claims", "count_claims", "swap_claims", "findings", "evidence", "comparison", "gate", "measures",
-     "susceptibility", "figures", "figures_imagenet", "illustrations", "looks", "diagrams", "sliders"),
+     "verdicts", "figures", "figures_imagenet", "illustrations", "looks", "diagrams", "sliders"),
     ("tables", "provenance", "judgement", "overview", "costs"),
     ("notebook", "zoo", "cli"),
     ("__main__",),

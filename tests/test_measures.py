@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 from claim_records import record
 
-from dclib import judgement, paper, verdicts
+from dclib import judgement, paper
 from dclib.experiments import imagenet, profile, rows, stand_in
-from dclib.measures import (
-    iterations_to,
-    measure,
-    other_width,
-    per_class,
-    short_training,
-    unit_operations,
-)
 from dclib.statistics import Outcome
+from dclib.verdicts import rule
+from dclib.verdicts.measures import iterations_to, measure, other_width, per_class, short_training, unit_operations
 
 SMALL = imagenet.SCALES["small"]
 
@@ -66,7 +60,7 @@ def speed(store, slow, fast, name):
         curve = [{"iteration": 10 * (i + 1), "loss": 1.0, "validation": [a] * 7} for i, a in enumerate(accuracies)]
         store.put(record(run, np.ones((7, 200), bool), curve=curve))
     claim = next(c for c in paper.claims() if c["test"].get("name") == f"figure12_{name}_blur")
-    return verdicts.judge(claim, lambda table, method: [], None, lambda name: measure(name, "small", store))
+    return rule.judge(claim, lambda table, method: [], None, lambda name: measure(name, "small", store))
 
 
 @pytest.mark.parametrize("slow, fast, expected, factor", [
@@ -79,7 +73,7 @@ def speed(store, slow, fast, name):
 @pytest.mark.parametrize("name", ["speedup", "batchnorm_speedup", "order_speedup"])
 def test_speed_of_figure_12(store, monkeypatch, slow, fast, expected, factor, name):
     """With so many validation images that an accuracy is what it is; one training each holds in direction at best."""
-    monkeypatch.setattr("dclib.measures._validation_images", lambda scale: 10**8)
+    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale: 10**8)
     verdict = speed(store, slow, fast, name)
     assert (verdict.verdict, verdict.ours) == (expected, factor if factor is None else pytest.approx(factor))
     assert ("same look" in verdict.explanation) == (expected is Outcome.OPEN)
@@ -90,17 +84,17 @@ def test_speed_of_figure_12(store, monkeypatch, slow, fast, expected, factor, na
 
 def test_speed_has_the_interval_of_its_validation_images(store, monkeypatch):
     """200 images: at .3 an accuracy is off by .064, less than half of that on each side; at .35 and .25 the looks differ."""
-    monkeypatch.setattr("dclib.measures._validation_images", lambda scale: 200)
+    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale: 200)
     verdict = speed(store, (0.10, 0.20, 0.25, 0.30), (0.35, 0.40, 0.40, 0.45), "speedup")
     assert verdict.verdict == Outcome.DIRECTION and verdict.interval[0] <= verdict.ours <= verdict.interval[1]
-    monkeypatch.setattr("dclib.measures._validation_images", lambda scale: 10)
+    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale: 10)
     few = speed(store, (0.10, 0.20, 0.25, 0.30), (0.35, 0.40, 0.40, 0.45), "speedup")
     assert few.verdict == Outcome.INCONCLUSIVE and np.ptp(few.interval) > np.ptp(verdict.interval)
 
 
 def test_who_ends_higher(store, monkeypatch):
     for images, expected in ((10**4, Outcome.DIRECTION), (20, Outcome.INCONCLUSIVE)):
-        monkeypatch.setattr("dclib.measures._validation_images", lambda scale, images=images: images)
+        monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale, images=images: images)
         verdict = speed(store, (0.1, 0.2), (0.2, 0.3), "final")
         assert verdict.verdict == expected and verdict.ours == pytest.approx(0.1)
 

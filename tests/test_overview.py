@@ -14,7 +14,7 @@ from dclib import judgement, overview, paper, places
 from dclib.cli import _parser
 from dclib.experiments import TARGETS
 from dclib.statistics import Outcome
-from dclib.verdicts import Basis
+from dclib.verdicts.rule import Basis
 
 
 def judged(store, *words):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from paper_records import lookup, measure, parameters
 
-from dclib import claims as kinds
-from dclib import comparison, paper, verdicts
-from dclib.comparison import RunToRun
+from dclib import paper
 from dclib.ranking import correction_priority
 from dclib.statistics import Outcome
-from dclib.susceptibility import best_quarter, held_out_over_levels
+from dclib.verdicts import comparison, kinds, rule
+from dclib.verdicts.comparison import RunToRun
+from dclib.verdicts.susceptibility import best_quarter, held_out_over_levels
 
 ACCURACY_TABLES = (1, 2, 3, 4, 7, 8, 11, 12)
 # These do not show up when the numbers are computed again: a wrong name in the text, a total that was cut.
@@ -142,8 +142,8 @@ def by_the_tables(monkeypatch):
     """Judge a claim by the paper's own numbers, without any tolerance."""
     monkeypatch.setattr(comparison, "POINT", 0.0)
     monkeypatch.setattr(comparison, "authors_spread", lambda level: RunToRun(0.0, "none"))
-    monkeypatch.setattr("dclib.evidence.authors_spread", lambda level: RunToRun(0.0, "none"))
-    return lambda claim: verdicts.judge(claim, lookup, paper.swap_fractions, measure, parameters)
+    monkeypatch.setattr("dclib.verdicts.evidence.authors_spread", lambda level: RunToRun(0.0, "none"))
+    return lambda claim: rule.judge(claim, lookup, paper.swap_fractions, measure, parameters)
 
 
 def test_claims_are_complete_and_unique():
@@ -225,7 +225,7 @@ def test_p_values_of_table_6_are_those_of_the_claims():
 
 def test_methods_of_claims_are_rows_of_the_tables():
     for claim in paper.claims():
-        for table, method in verdicts.required(claim):
+        for table, method in rule.required(claim):
             assert table == 6 or lookup(table, method)
 
 

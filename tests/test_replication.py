@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dclib.replication import (
+from dclib.statistics import percentile_interval, resample_means
+from dclib.verdicts.replication import (
     draw_pvalue,
     expected_false_ticks,
     pooled_deviation,
@@ -15,7 +16,6 @@ from dclib.replication import (
     smallest_effect,
     widen,
 )
-from dclib.statistics import percentile_interval, resample_means
 
 
 def test_pooled_deviation_is_that_of_an_analysis_of_variance():

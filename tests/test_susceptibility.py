@@ -8,10 +8,10 @@ from scipy import stats
 
 from dclib import paper
 from dclib.experiments import imagenet, profile, ranking
-from dclib.measures import measure
 from dclib.results import pack_bits, pack_filters, unpack_filters
 from dclib.statistics import Outcome
-from dclib.susceptibility import (
+from dclib.verdicts.measures import measure
+from dclib.verdicts.susceptibility import (
     best_quarter,
     by_chance,
     colour_share,

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from claim_records import Record, Shelf, claim, judged
 
-from dclib import paper, verdicts
-from dclib.comparison import compare
-from dclib.evidence import Evidence
+from dclib import paper
 from dclib.statistics import Outcome
+from dclib.verdicts import rule
+from dclib.verdicts.comparison import compare
+from dclib.verdicts.evidence import Evidence
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 
@@ -52,7 +53,7 @@ def test_ratio_direction_is_below_one():
 
 def test_relative_drop_reads_two_tables():
     test = claim("relative_drop", 0.41, 2, a="A", b={"table": 13, "method": "B"})
-    assert verdicts.required(test) == [(3, "A"), (13, "B")]
+    assert rule.required(test) == [(3, "A"), (13, "B")]
     assert judged(test, Shelf({"A": 0.50, "B": 0.85})).verdict == HOLDS
 
 
@@ -213,7 +214,7 @@ def test_measures_that_cannot_judge_say_why():
 
 
 def test_everything_is_not_run_yet_without_records():
-    found = verdicts.judge_all(Shelf({}))
+    found = rule.judge_all(Shelf({}))
     for verdict, source in zip(found, paper.claims(), strict=True):
         assert verdict.claim == source["id"]
         if source["test"]["kind"] != "arithmetic":

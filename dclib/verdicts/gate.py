@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from dclib.comparison import POINT, Sample
-from dclib.evidence import NotRun
-from dclib.findings import show
 from dclib.statistics import percentile_interval, resample_means
+from dclib.verdicts.comparison import POINT, Sample
+from dclib.verdicts.evidence import NotRun
+from dclib.verdicts.finding import show
 
 FLAT = 0.1  # of all that a training gained: what its last quarter may hold
 IMAGES = 1000

@@ -1,6 +1,6 @@
 """What a claim's test needs of the records, found through the caller's functions, and what was used of it.
 
-dclib.comparison computes with what is found, dclib.findings has the rules.
+dclib.verdicts.comparison computes with what is found, dclib.verdicts.finding has the rules.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from dclib import paper
-from dclib.comparison import RunToRun, Sample, authors_spread
+from dclib.verdicts.comparison import RunToRun, Sample, authors_spread
 
 
 class NotRun(Exception):

@@ -1,6 +1,6 @@
 """What Figures 2, 10, 11, 12 and Table 10 are claimed to show, as numbers computed from records and weights.
 
-What rankings show (Figure 6, the first claim of the paper) is in dclib.susceptibility.
+What rankings show (Figure 6, the first claim of the paper) is in dclib.verdicts.susceptibility.
 
 Each measure is {"value", "runs", "stand_in", ...} as `verdicts.judge` takes it, with an interval where its records give
 one, or None where a record is missing; `measure` finds it by the name that data/paper/claims.json gives it.
@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from dclib import statistics, susceptibility
+from dclib import statistics
 from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, CorrectionUnit, correct
 from dclib.experiments import imagenet
 from dclib.models import AlexNet, AllConvNet, count_parameters, multiply_adds, trainable_copy
 from dclib.results import Record, Store
 from dclib.runs import Run
+from dclib.verdicts import susceptibility
 
 #: Side of conv1..conv5's output for a 227x227 image.
 SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}

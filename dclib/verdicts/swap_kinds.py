@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy import stats
 
-from dclib import comparison, findings, paper
-from dclib.evidence import Evidence
-from dclib.findings import Estimate, Finding, could_show, show
+from dclib import paper
 from dclib.statistics import Outcome, difference_error, percentile_interval, resample_means
+from dclib.verdicts import comparison, finding
+from dclib.verdicts.evidence import Evidence
+from dclib.verdicts.finding import Estimate, Finding, could_show, show
 
 
 class Curves:
@@ -84,7 +85,7 @@ def _curves(evidence: Evidence, dataset: str) -> Curves:
 
 
 def _found(found: Estimate, outcome: Outcome, text: str) -> Finding:
-    return findings.told(Finding(found.value, found.interval, outcome, text), found)
+    return finding.told(Finding(found.value, found.interval, outcome, text), found)
 
 
 def _recovered_share(claim: dict, evidence: Evidence) -> Finding:
@@ -94,7 +95,7 @@ def _recovered_share(claim: dict, evidence: Evidence) -> Finding:
         return nothing
     found = _estimate(lambda v: _recovered(v, layer, test["fraction"]), [curves], curves.error / _gain(curves, layer))
     text = f"The share is {show(found.value, found.interval)}, {test['at_least']:g} is asked for"
-    return _found(found, findings.at_least(found, test["at_least"]), text)
+    return _found(found, finding.at_least(found, test["at_least"]), text)
 
 
 def _recovered_less(claim: dict, evidence: Evidence) -> Finding:
@@ -108,7 +109,7 @@ def _recovered_less(claim: dict, evidence: Evidence) -> Finding:
     error = sum(c.error / _gain(c, layer) for c, layer in zip(sides, layers))
     found = _estimate(lambda a, b: _recovered(b, layers[1], test["fraction"]) - _recovered(a, layers[0], test["fraction"]),
                       sides, error)
-    return _found(found, findings.difference(found), f"Shares {less:.2f} and {more:.2f}")
+    return _found(found, finding.difference(found), f"Shares {less:.2f} and {more:.2f}")
 
 
 def _largest_step(claim: dict, evidence: Evidence) -> Finding:
@@ -131,7 +132,7 @@ def _lead(quantity: Callable, chosen: int, what: str, curves: Curves, error: flo
 
     found = _estimate(lead, [curves], error)
     text = f"The {what} leads the next best by {show(found.value, found.interval)}"
-    return _found(found, findings.difference(found), text)
+    return _found(found, finding.difference(found), text)
 
 
 def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
@@ -155,7 +156,7 @@ def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
     steps = [_estimate(lambda v, i=i: quantity(v)[..., i] - quantity(v)[..., i + 1], [curves], error)
              for i in range(len(values) - 1)]
     whole = _estimate(lambda v: quantity(v)[..., 0] - quantity(v)[..., -1], [curves], error)
-    outcome = findings.difference(whole)
+    outcome = finding.difference(whole)
     if outcome is Outcome.HOLDS and not all(step.side() > 0 for step in steps):
         outcome = Outcome.DIRECTION if correlation < 0 else Outcome.INCONCLUSIVE
     text = (f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}; {sum(s.side() > 0 for s in steps)} of "
@@ -163,7 +164,7 @@ def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
     return Finding(correlation, None, outcome, text + (could_show(whole) if outcome is Outcome.INCONCLUSIVE else ""))
 
 
-#: What `claims` has of them, by the kind in data/paper/claims.json.
+#: What `kinds` has of them, by the kind in data/paper/claims.json.
 KINDS = {
     "recovered_share": _recovered_share,
     "recovered_less": _recovered_less,

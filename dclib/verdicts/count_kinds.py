@@ -4,9 +4,9 @@ from math import floor, prod
 
 from scipy import stats
 
-from dclib.evidence import Evidence
-from dclib.findings import Finding
 from dclib.statistics import Outcome
+from dclib.verdicts.evidence import Evidence
+from dclib.verdicts.finding import Finding
 
 
 def _count(claim: dict, evidence: Evidence) -> Finding:

@@ -28,10 +28,10 @@ saw. But a claim is about methods, and the unit of a method is a training:
   direction; a tick takes 19.
 - Random splits (Section 5.3, the same for both methods) take the place of images, corrected for the images that they
   share. Figures 4 and 5 resample the images swapped on; Figure 6 those that rank. Figures 10 to 12 bring intervals of
-  their own (dclib.measures); where there is none, a value holds in direction at best.
+  their own (dclib.verdicts.measures); where there is none, a value holds in direction at best.
 
 What may judge. A claim about a method for which another one was run (a deconvolution for NCSR) cannot be judged. Trained
-networks pass one gate, whatever the claim asks (dclib.gate): each has clearly left its baseline, and a stand-in has a
+networks pass one gate, whatever the claim asks (dclib.verdicts.gate): each has clearly left its baseline, and a stand-in has a
 validation curve that is flat in the last quarter of its training and at least 1,000 test images. Networks that are
 narrower than the paper's, or have fewer classes, judge no size, only on which side of "no effect" one lies; a short
 training at the paper's own width judges sizes, and is named.
@@ -58,11 +58,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from dclib import gate, paper
-from dclib.claims import KINDS
-from dclib.evidence import Evidence, NotRun, operand_key
-from dclib.findings import Finding
+from dclib import paper
 from dclib.statistics import Outcome
+from dclib.verdicts import gate
+from dclib.verdicts.evidence import Evidence, NotRun, operand_key
+from dclib.verdicts.finding import Finding
+from dclib.verdicts.kinds import KINDS
 
 OPERANDS = ("method", "baseline", "a", "b", "better", "worse", "fewer", "than", "pairs")
 

@@ -1,14 +1,14 @@
 """What a claim comes to, and the rules that kinds of claims share: for a difference, a share, a likeness, a number.
 
 Each rule asks an `Estimate`: our value and the interval that decides. What an interval does not show is inconclusive, not
-contradicted; dclib.verdicts has the rule in words.
+contradicted; dclib.verdicts.rule has the rule in words.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dclib.replication import POWER, power, smallest_effect
 from dclib.statistics import Outcome
+from dclib.verdicts.replication import POWER, power, smallest_effect
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The kinds of claim in data/paper/claims.json, and what each comes to when records are at hand.
 
-A kind is a function (claim, evidence) -> Finding. The rule that they share stands in dclib.verdicts. Each kind, the
+A kind is a function (claim, evidence) -> Finding. The rule that they share stands in dclib.verdicts.rule. Each kind, the
 fields of its test, and our value:
 
 accuracy (table, method, level?)
@@ -44,19 +44,20 @@ from itertools import product
 
 import numpy as np
 
-from dclib import comparison, count_claims, findings, statistics, swap_claims
-from dclib.comparison import RunToRun, Sample, compare, estimate, paired_tests
-from dclib.evidence import Evidence
-from dclib.findings import Estimate, Finding, could_show, show
-from dclib.replication import draw_pvalue, smallest_effect
+from dclib import statistics
 from dclib.statistics import SIGNIFICANCE, Outcome
+from dclib.verdicts import comparison, count_kinds, finding, swap_kinds
+from dclib.verdicts.comparison import RunToRun, Sample, compare, estimate, paired_tests
+from dclib.verdicts.evidence import Evidence
+from dclib.verdicts.finding import Estimate, Finding, could_show, show
+from dclib.verdicts.replication import draw_pvalue, smallest_effect
 
 # A number
 
 
 def _number(value: float, found: Estimate, spread: float, null: float | None, evidence: Evidence) -> Finding:
     """The rule for a number: value is the paper's, null what no effect would give."""
-    outcome = findings.number(found, value, spread, null, evidence.sizes)
+    outcome = finding.number(found, value, spread, null, evidence.sizes)
     text = f"Ours is {show(found.value, found.interval)}, the paper's {value:g}"
     if outcome is Outcome.OPEN and not evidence.sizes:
         text = f"A stand-in with {_named(evidence.other_sizes)} judges no size. {text}"
@@ -70,7 +71,7 @@ def _number(value: float, found: Estimate, spread: float, null: float | None, ev
     if evidence.sizes and evidence.short_trainings:
         text += f"; the size is that of a short training, {_named(evidence.short_trainings)}"
     kept = spread if evidence.sizes and outcome is not Outcome.OPEN else None
-    return findings.told(Finding(found.value, found.interval, outcome, text, spread=kept), found)
+    return finding.told(Finding(found.value, found.interval, outcome, text, spread=kept), found)
 
 
 def _quantity(claim, evidence, samples, formula, null=None) -> Finding:
@@ -100,7 +101,7 @@ def _recovered_loss(claim: dict, evidence: Evidence) -> Finding:
     samples, bound = [evidence.sample(evidence.test["method"]), baseline, baseline.at(0)], evidence.test["at_least"]
     found = estimate(samples, lambda method, before, clean: (method - before) / (clean - before))
     text = f"The share is {show(found.value, found.interval)}, {bound:g} is asked for"
-    return findings.told(Finding(found.value, found.interval, findings.at_least(found, bound), text), found)
+    return finding.told(Finding(found.value, found.interval, finding.at_least(found, bound), text), found)
 
 
 # Order, likeness, significance
@@ -129,7 +130,7 @@ def _order(claim: dict, evidence: Evidence) -> Finding:
     if len(parts) > len(wholes) and (open_parts := [p for p in parts if p.unreplicated]):
         text += f"; single levels are {open_parts[0].words}"
     outcome = _all_shown(parts, wholes, claim["from_tables"] if evidence.sizes else None, least)
-    return findings.told(Finding(least.value, least.interval, outcome, text, pvalues), least)
+    return finding.told(Finding(least.value, least.interval, outcome, text, pvalues), least)
 
 
 def _all_shown(parts: list[Estimate], wholes: list[Estimate], effect: float | None, least: Estimate) -> Outcome:
@@ -141,7 +142,7 @@ def _all_shown(parts: list[Estimate], wholes: list[Estimate], effect: float | No
         return Outcome.DIRECTION
     if any(p.side() < 0 and not p.unreplicated for p in [*parts, *wholes]):
         return Outcome.CONTRADICTED
-    if effect is not None and not least.unreplicated and findings.excluded(least, effect):
+    if effect is not None and not least.unreplicated and finding.excluded(least, effect):
         return Outcome.CONTRADICTED
     return Outcome.INCONCLUSIVE
 
@@ -188,18 +189,18 @@ def _against_draws(pairs: list[tuple[Sample, Sample]]) -> tuple[float, np.ndarra
 def _drop(claim: dict, evidence: Evidence) -> Finding:
     sample = evidence.sample(evidence.test["method"])
     fall = compare(sample.at(0), sample.at(evidence.test["level"]), within=True)
-    outcome = findings.difference(fall, claim["from_tables"] if evidence.sizes else None)
-    return findings.told(Finding(fall.value, fall.interval, outcome, f"The fall is {show(fall.value, fall.interval)}"), fall)
+    outcome = finding.difference(fall, claim["from_tables"] if evidence.sizes else None)
+    return finding.told(Finding(fall.value, fall.interval, outcome, f"The fall is {show(fall.value, fall.interval)}"), fall)
 
 
 def _similar(claim: dict, evidence: Evidence) -> Finding:
     test, level = evidence.test, evidence.test.get("level")
     found = compare(evidence.sample(test["a"], level), evidence.sample(test["b"], level))
-    outcome, margin = findings.alike(found, test["margin"]), test["margin"]
+    outcome, margin = finding.alike(found, test["margin"]), test["margin"]
     text = f"The difference is {show(found.value, found.interval)}, the margin {margin:g}"
     if outcome is Outcome.OPEN:
         text = f"Chance alone moves the difference by more than the margin. {text}"
-    return findings.told(Finding(found.value, found.interval, outcome, text), found)
+    return finding.told(Finding(found.value, found.interval, outcome, text), found)
 
 
 def _significant(claim: dict, evidence: Evidence) -> Finding:
@@ -263,18 +264,18 @@ def _measure(claim: dict, evidence: Evidence) -> Finding:
     exact = measured.get("exact", False)
     found = Estimate(ours, low, high, bounds, measured.get("unreplicated", bounds is None and not exact))
     if claim["paper"] is not None:
-        finding = _number(claim["paper"], found, test["tolerance"], test["above"], evidence)
+        made = _number(claim["paper"], found, test["tolerance"], test["above"], evidence)
     else:
-        outcome = findings.difference(found, null=test["above"])
+        outcome = finding.difference(found, null=test["above"])
         text = f"Ours is {show(ours, None if exact else bounds)}, above {test['above']:g} is claimed"
-        finding = findings.told(Finding(ours, bounds, outcome, text), found)
+        made = finding.told(Finding(ours, bounds, outcome, text), found)
     if words := measured.get("words"):  # a value that no number says
-        finding = replace(finding, ours=None, interval=None, explanation=words[0].upper() + words[1:])
-    finding = replace(finding, explanation=finding.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
+        made = replace(made, ours=None, interval=None, explanation=words[0].upper() + words[1:])
+    made = replace(made, explanation=made.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
     if not measured.get("undecided"):
-        return finding
+        return made
     reason = measured["undecided"][0].upper() + measured["undecided"][1:]
-    return replace(finding, outcome=Outcome.OPEN, spread=None, explanation=f"{reason}. {finding.explanation}")
+    return replace(made, outcome=Outcome.OPEN, spread=None, explanation=f"{reason}. {made.explanation}")
 
 
 def _named(words: list[str]) -> str:
@@ -292,7 +293,7 @@ KINDS = {
     "similar": _similar,
     "significant": _significant,
     "not_significant": _not_significant,
-    **count_claims.KINDS,
-    **swap_claims.KINDS,
+    **count_kinds.KINDS,
+    **swap_kinds.KINDS,
     "measure": _measure,
 }

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dclib import replication, statistics
+from dclib import statistics
 from dclib.datasets import per_class_sample
-from dclib.findings import Estimate
+from dclib.verdicts import replication
+from dclib.verdicts.finding import Estimate
 
 POINT = 0.01  # the authors' own spread between two evaluations of one network, in mean accuracy over levels
 
