@@ -12,16 +12,17 @@ from pandas.io.formats.style import Styler
 from dclib import paper
 from dclib.experiments import TARGETS, Profile, baseline_under, imagenet, profile, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
+from dclib.experiments.networks import other_classes, other_width, short_training, trained_parameters
 from dclib.places import PLACES, places
 from dclib.results import Record, Store, unpack_bits
 from dclib.runs import Run
-from dclib.statistics import Interval, Outcome, bootstrap_interval
+from dclib.statistics import Interval, bootstrap_interval
 from dclib.tables import PREFERRED, dress
 from dclib.transfer import TRAINING, VALIDATION
 from dclib.verdicts import rule
-from dclib.verdicts.finding import Estimate, difference
+from dclib.verdicts.finding import WAITING, Estimate, Outcome, difference
 from dclib.verdicts.gate import Training
-from dclib.verdicts.measures import measure, other_classes, other_width, short_training, trained_parameters
+from dclib.verdicts.measures import measure
 from dclib.verdicts.replication import pooled_deviation
 from dclib.verdicts.rule import Verdict
 
@@ -29,8 +30,6 @@ from dclib.verdicts.rule import Verdict
 SCALES = PREFERRED
 SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.CONTRADICTED: "✗", Outcome.INCONCLUSIVE: "○",
          Outcome.OPEN: "?", Outcome.NOT_RUN: "…"}
-#: Verdicts of claims that no record judges.
-WAITING = (Outcome.OPEN, Outcome.NOT_RUN)
 #: Tables whose rows say together by how much an accuracy moves from one training to the next.
 HALVES = (range(1, 7), range(7, 13), range(13, 16))
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from dclib import tables
 from dclib.experiments import profile, rows
+from dclib.experiments.networks import other_classes, other_width
 from dclib.judgement import SCALES, SIGNS, signed
 from dclib.places import PLACES, places
 from dclib.results import Record, Store
-from dclib.statistics import Outcome
 from dclib.verdicts.comparison import POINT, Sample, interval
-from dclib.verdicts.measures import other_classes, other_width
+from dclib.verdicts.finding import Outcome
 from dclib.verdicts.replication import expected_false_ticks
 from dclib.verdicts.rule import Basis, Verdict
 

@@ -1,4 +1,4 @@
-"""Paired tests, intervals and the words for a verdict.
+"""Paired tests and intervals.
 
 The paper compares two networks with a paired t-test whose pairs are distortion levels (Sections 5.1 and
 5.2): seven pairs, and levels of one network are far from independent. Images are the better unit: both
@@ -10,7 +10,6 @@ where the network named the right class; level 0 is the clean image.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from scipy import stats
@@ -20,17 +19,6 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05  # the paper's threshold
 RESAMPLES = 2000
-
-
-class Outcome(StrEnum):
-    """The six verdicts on a claim. What was not shown is not contradicted: it is inconclusive."""
-
-    HOLDS = "holds"
-    DIRECTION = "holds in direction"
-    CONTRADICTED = "contradicted"
-    INCONCLUSIVE = "inconclusive"
-    OPEN = "cannot be judged"
-    NOT_RUN = "not run yet"
 
 
 @dataclass(frozen=True)

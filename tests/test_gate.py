@@ -7,8 +7,8 @@ from claim_records import Record, claim, judged, record
 from dclib import judgement, paper
 from dclib.experiments import TARGETS, imagenet, profile, rows
 from dclib.results import pack_filters
-from dclib.statistics import Outcome
 from dclib.verdicts import gate
+from dclib.verdicts.finding import Outcome
 from dclib.verdicts.gate import Training, last_rise, obstacles
 from dclib.verdicts.rule import Basis
 

@@ -15,11 +15,12 @@ from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, correct
 from dclib.datasets import Collection, Dataset, Split
 from dclib.evaluation import correct_predictions
 from dclib.experiments import HALVES, TARGETS, imagenet, profile, queue, rows, stand_in
+from dclib.experiments.networks import other_classes, trained_parameters
 from dclib.figures_imagenet import class_difference, filters
 from dclib.models import AlexNet, CenterCrop, count_parameters, load_trunk
 from dclib.runs import Run
 from dclib.training import Batches, Schedule, augment
-from dclib.verdicts.measures import measure, other_classes, trained_parameters
+from dclib.verdicts.measures import measure
 
 SMALL = imagenet.SCALES["small"]
 

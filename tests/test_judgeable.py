@@ -6,9 +6,9 @@ import torch
 from claim_records import Record, Shelf, claim, judged
 
 from dclib.datasets import per_class_sample
-from dclib.statistics import Outcome
 from dclib.verdicts.comparison import compare
 from dclib.verdicts.evidence import Evidence
+from dclib.verdicts.finding import Outcome
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 

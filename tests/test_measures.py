@@ -6,9 +6,10 @@ from claim_records import record
 
 from dclib import judgement, paper
 from dclib.experiments import imagenet, profile, rows, stand_in
-from dclib.statistics import Outcome
+from dclib.experiments.networks import other_width, short_training, unit_operations
 from dclib.verdicts import rule
-from dclib.verdicts.measures import iterations_to, measure, other_width, per_class, short_training, unit_operations
+from dclib.verdicts.finding import Outcome
+from dclib.verdicts.measures import iterations_to, measure, per_class
 
 SMALL = imagenet.SCALES["small"]
 

@@ -13,7 +13,7 @@ from test_pages import put, put_baseline, run_of
 from dclib import judgement, overview, paper, places
 from dclib.cli import _parser
 from dclib.experiments import TARGETS
-from dclib.statistics import Outcome
+from dclib.verdicts.finding import Outcome
 from dclib.verdicts.rule import Basis
 
 

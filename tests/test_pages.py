@@ -10,7 +10,7 @@ from support import refused
 from dclib import costs, judgement, notebook, paper, tables
 from dclib.experiments import METHODS, profile, rows
 from dclib.results import Record, Store, pack_bits
-from dclib.statistics import Outcome
+from dclib.verdicts.finding import Outcome
 
 
 def put(store, run, *, share=0.5, parameters=100):

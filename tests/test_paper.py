@@ -6,9 +6,9 @@ from paper_records import lookup, measure, parameters
 
 from dclib import paper
 from dclib.ranking import correction_priority
-from dclib.statistics import Outcome
 from dclib.verdicts import comparison, kinds, rule
 from dclib.verdicts.comparison import RunToRun
+from dclib.verdicts.finding import Outcome
 from dclib.verdicts.susceptibility import best_quarter, held_out_over_levels
 
 ACCURACY_TABLES = (1, 2, 3, 4, 7, 8, 11, 12)

@@ -9,7 +9,7 @@ from scipy import stats
 from dclib import paper
 from dclib.experiments import imagenet, profile, ranking
 from dclib.results import pack_bits, pack_filters, unpack_filters
-from dclib.statistics import Outcome
+from dclib.verdicts.finding import Outcome
 from dclib.verdicts.measures import measure
 from dclib.verdicts.susceptibility import (
     best_quarter,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from claim_records import Shelf, claim, judged
 
-from dclib.statistics import Outcome
+from dclib.verdicts.finding import Outcome
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 

@@ -5,10 +5,10 @@ import pytest
 from claim_records import Record, Shelf, claim, judged
 
 from dclib import paper
-from dclib.statistics import Outcome
 from dclib.verdicts import rule
 from dclib.verdicts.comparison import compare
 from dclib.verdicts.evidence import Evidence
+from dclib.verdicts.finding import Outcome
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 

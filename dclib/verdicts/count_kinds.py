@@ -4,9 +4,8 @@ from math import floor, prod
 
 from scipy import stats
 
-from dclib.statistics import Outcome
 from dclib.verdicts.evidence import Evidence
-from dclib.verdicts.finding import Finding
+from dclib.verdicts.finding import Finding, Outcome
 
 
 def _count(claim: dict, evidence: Evidence) -> Finding:

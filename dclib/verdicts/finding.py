@@ -6,9 +6,24 @@ contradicted; dclib.verdicts.rule has the rule in words.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
-from dclib.statistics import Outcome
 from dclib.verdicts.replication import POWER, power, smallest_effect
+
+
+class Outcome(StrEnum):
+    """The six verdicts on a claim. What was not shown is not contradicted: it is inconclusive."""
+
+    HOLDS = "holds"
+    DIRECTION = "holds in direction"
+    CONTRADICTED = "contradicted"
+    INCONCLUSIVE = "inconclusive"
+    OPEN = "cannot be judged"
+    NOT_RUN = "not run yet"
+
+
+#: Verdicts of claims that no record judges.
+WAITING = (Outcome.OPEN, Outcome.NOT_RUN)
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ from itertools import product
 import numpy as np
 
 from dclib import statistics
-from dclib.statistics import SIGNIFICANCE, Outcome
+from dclib.statistics import SIGNIFICANCE
 from dclib.verdicts import comparison, count_kinds, finding, swap_kinds
 from dclib.verdicts.comparison import RunToRun, Sample, compare, estimate, paired_tests
 from dclib.verdicts.evidence import Evidence
-from dclib.verdicts.finding import Estimate, Finding, could_show, show
+from dclib.verdicts.finding import Estimate, Finding, Outcome, could_show, show
 from dclib.verdicts.replication import draw_pvalue, smallest_effect
 
 # A number

@@ -59,10 +59,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dclib import paper
-from dclib.statistics import Outcome
 from dclib.verdicts import gate
 from dclib.verdicts.evidence import Evidence, NotRun, operand_key
-from dclib.verdicts.finding import Finding
+from dclib.verdicts.finding import Finding, Outcome
 from dclib.verdicts.kinds import KINDS
 
 OPERANDS = ("method", "baseline", "a", "b", "better", "worse", "fewer", "than", "pairs")

@@ -12,10 +12,10 @@ import numpy as np
 from scipy import stats
 
 from dclib import paper
-from dclib.statistics import Outcome, difference_error, percentile_interval, resample_means
+from dclib.statistics import difference_error, percentile_interval, resample_means
 from dclib.verdicts import comparison, finding
 from dclib.verdicts.evidence import Evidence
-from dclib.verdicts.finding import Estimate, Finding, could_show, show
+from dclib.verdicts.finding import Estimate, Finding, Outcome, could_show, show
 
 
 class Curves:

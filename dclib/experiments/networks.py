@@ -1,0 +1,67 @@
+"""The networks behind runs, counted and compared: operations, parameters, classes, widths, lengths. Nothing is run."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, CorrectionUnit, correct
+from dclib.models import AlexNet, AllConvNet, count_parameters, multiply_adds, trainable_copy
+from dclib.runs import Run
+
+#: Side of conv1..conv5's output for a 227x227 image.
+SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}
+
+
+def unit_operations(method: str, layer: str) -> int:
+    """Multiply-adds of one correction unit of Table 10 for one image: `method` names its architecture."""
+    unit = CorrectionUnit(ALEXNET_FILTERS[layer], ALEXNET_UNITS[method][layer])
+    return multiply_adds(unit, ALEXNET_FILTERS[layer], SIZES[layer], SIZES[layer])
+
+
+@lru_cache
+def trained_parameters(run: Run) -> int:
+    """How many parameters a run trains, counted from its network; needs no record."""
+    with torch.device("meta"):  # AlexNet's dense layers are large, and only counted: they get no memory
+        whole = AlexNet(run.classes) if run.network == "AlexNet" else AllConvNet(run.classes, run.width)
+    for module in whole.modules():
+        if not isinstance(module, nn.Linear):
+            module.to_empty(device="cpu", recurse=False)
+    if run.selection is None:
+        return count_parameters(trainable_copy(whole, run.layers))
+    filters = {layer: list(range(count)) for layer, count in run.selection.counts}
+    return count_parameters(correct(whole, filters, dict(run.designs) or run.design, also_train=run.also_train))
+
+
+def other_classes(run: Run, whole: Run) -> str:
+    """Where `run`, or the network that it starts from, has another number of classes than at the paper's scale; "" if not.
+
+    `whole` is the same run at that scale.
+    """
+    pairs = zip(_class_counts(run), _class_counts(whole), strict=True)
+    return " and ".join(dict.fromkeys(f"{here} classes instead of {there}" for here, there in pairs if here != there))
+
+
+def other_width(run: Run, whole: Run) -> str:
+    """Where `run`, or the network that it starts from, is narrower or wider than at the paper's scale; "" if not."""
+    pairs = zip(_chain(run), _chain(whole), strict=True)
+    return " and ".join(dict.fromkeys(f"{here.width} channels instead of {there.width}" for here, there in pairs
+                                      if here.width != there.width))
+
+
+def short_training(run: Run, whole: Run) -> str:
+    """Where `run`, or the network that it starts from, is trained for fewer iterations than at the paper's scale."""
+    pairs = ((here.schedule, there.schedule) for here, there in zip(_chain(run), _chain(whole), strict=True))
+    return " and ".join(dict.fromkeys(f"{here.iterations:,} iterations instead of {there.iterations:,}"
+                                      for here, there in pairs if here and there and here.iterations < there.iterations))
+
+
+def _class_counts(run: Run) -> Iterator[int]:
+    return (link.classes for link in _chain(run))
+
+
+def _chain(run: Run | None) -> Iterator[Run]:
+    while run is not None:
+        yield run
+        run = run.base
