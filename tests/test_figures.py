@@ -10,8 +10,9 @@ import pytest
 import torch
 from support import refused
 
-from dclib import diagrams, experiments, figures, figures_imagenet, looks, paper
+from dclib import experiments, figures, paper
 from dclib.correction import ALEXNET_FILTERS, CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
+from dclib.figures import diagrams, style
 from dclib.models import AlexNet, AllConvNet
 from dclib.results import Record
 
@@ -139,7 +140,7 @@ def test_a_long_name_does_not_leave_the_figure():
 
 
 @pytest.mark.parametrize("names", [("Baseline", "Finetune-9", "Deepcorr-3", "Baseline, restored"),
-                                   ("Baseline", *looks.ALEXNET_ROWS), ("Wiener deconvolution, for NCSR", "BM3D")])
+                                   ("Baseline", *style.ALEXNET_ROWS), ("Wiener deconvolution, for NCSR", "BM3D")])
 def test_no_two_methods_look_alike(names):
     drawn = figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here").axes[0].lines
     assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(names)
@@ -176,7 +177,7 @@ def test_a_method_looks_the_same_in_every_figure(names):
 
 def test_kinds_of_unit_look_the_same_in_a_network_of_another_depth():
     for kind in ("-no-bn", "-lite", "-bottleneck"):
-        assert looks.look_of(f"Deepcorr-1{kind}", 3) == looks.look_of(f"Deepcorr-5{kind}", 0)
+        assert style.look_of(f"Deepcorr-1{kind}", 3) == style.look_of(f"Deepcorr-5{kind}", 0)
 
 
 def test_records_of_one_method_share_its_colour_and_differ():
@@ -187,10 +188,10 @@ def test_records_of_one_method_share_its_colour_and_differ():
 
 
 def test_choices_of_filters_pair_by_their_number():
-    ranked, random, least = (looks.look_of(name, 0) for name in ("ranked_48", "random_48", "ranked_48_least"))
+    ranked, random, least = (style.look_of(name, 0) for name in ("ranked_48", "random_48", "ranked_48_least"))
     assert ranked["color"] == random["color"] == least["color"]
     assert (ranked["linestyle"], random["linestyle"], least["linestyle"]) == ("-", "--", ":")
-    assert experiments.SHARES == looks.SHARES
+    assert experiments.SHARES == style.SHARES
 
 
 def test_the_papers_training_curves_are_drawn_whole():
@@ -203,12 +204,12 @@ def test_the_papers_training_curves_are_drawn_whole():
 
 def test_gain_and_loss_differ_in_print_without_colour():
     """The lightness of Figure 11's colours falls from the greatest loss to the greatest gain."""
-    red, green, blue = (figures_imagenet.DIFFERENCE(np.linspace(0, 1, 21))[:, :3] ** 2.2).T
+    red, green, blue = (figures.DIFFERENCE(np.linspace(0, 1, 21))[:, :3] ** 2.2).T
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     assert (np.diff(luminance) < 0).all() and luminance[0] > 0.6 and luminance[-1] < 0.05
-    figure = figures_imagenet.class_difference(np.linspace(-0.5, 0.5, 100), [str(i) for i in range(100)], "blur", "here")
+    figure = figures.class_difference(np.linspace(-0.5, 0.5, 100), [str(i) for i in range(100)], "blur", "here")
     squares = figure.axes[0].images[0]
-    assert squares.get_cmap() == figures_imagenet.DIFFERENCE and squares.get_clim() == (-0.5, 0.5)
+    assert squares.get_cmap() == figures.DIFFERENCE and squares.get_clim() == (-0.5, 0.5)
 
 
 def test_the_same_data_give_the_same_bytes():

@@ -9,14 +9,14 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from support import refused
 
-from dclib import figures, illustrations
+from dclib import figures, statistics
 
 CLASSES = ("coffee", "hubble_deep_field", "retina")
 
 
 def predictions(wrong="retina"):
     images = np.random.default_rng(0).uniform(-20, 275, (2, 3, 3, 8, 8))
-    return illustrations.predictions(images, ("coffee", "retina"), [["coffee", wrong, "coffee"], ["retina"] * 3],
+    return figures.predictions(images, ("coffee", "retina"), [["coffee", wrong, "coffee"], ["retina"] * 3],
                                      np.array([[0.984, 0.5, 0.25], [0.75, 0.7, 0.6]]), "blur", (0, 1.0, 3.0), "here")
 
 
@@ -29,7 +29,7 @@ def clusters(spread):
 
 def embeddings():
     (near, labels), (far, _) = clusters((0.1, 8.0)), clusters((0.1, 2.0))
-    return illustrations.embeddings({"Baseline": near, "Deepcorr-3": far}, labels, CLASSES, "awgn", (0, 20.0))
+    return figures.embeddings({"Baseline": near, "Deepcorr-3": far}, labels, CLASSES, "awgn", (0, 20.0))
 
 
 @pytest.mark.parametrize("draw, said", [
@@ -63,7 +63,7 @@ def test_every_point_is_drawn_and_no_two_classes_look_alike():
     for axes in figure.axes:
         assert sum(len(c.get_offsets()) for c in axes.collections) == 60
     points, labels = np.random.default_rng(0).normal(size=(1, 40, 2)), np.arange(40) % 20
-    drawn = illustrations.embeddings({"net": points}, labels, [f"c{i}" for i in range(20)], "blur", (0,)).axes[0].collections
+    drawn = figures.embeddings({"net": points}, labels, [f"c{i}" for i in range(20)], "blur", (0,)).axes[0].collections
     looks = {(tuple(c.get_facecolor()[0]), c.get_paths()[0].vertices.tobytes()) for c in drawn}
     assert len(looks) == 20
 
@@ -72,12 +72,12 @@ def test_own_neighbours_are_those_of_a_nearest_neighbour_classifier():
     points, labels = clusters((4.0,))
     expected = np.mean([KNeighborsClassifier(1).fit(np.delete(points[0], i, 0), np.delete(labels, i)).predict(
         points[0][i:i + 1])[0] == labels[i] for i in range(60)])
-    assert 0.4 < illustrations.own_neighbours(points[0], labels) == expected < 1
-    assert illustrations.own_neighbours(np.zeros((4, 2)), np.array([0, 0, 1, 1])) <= 1  # equal points
+    assert 0.4 < statistics.own_neighbours(points[0], labels) == expected < 1
+    assert statistics.own_neighbours(np.zeros((4, 2)), np.array([0, 0, 1, 1])) <= 1  # equal points
 
 
 def test_nothing_to_draw():
     with refused("at least one image"):
-        illustrations.predictions(np.empty((0, 3, 3, 8, 8)), (), (), np.empty((0, 3)), "blur", (0, 1, 2), "here")
+        figures.predictions(np.empty((0, 3, 3, 8, 8)), (), (), np.empty((0, 3)), "blur", (0, 1, 2), "here")
     with refused("at least one network"):
-        illustrations.embeddings({}, [], (), "blur", (0,))
+        figures.embeddings({}, [], (), "blur", (0,))

@@ -16,7 +16,7 @@ from dclib.datasets import Collection, Dataset, Split
 from dclib.evaluation import correct_predictions
 from dclib.experiments import HALVES, TARGETS, imagenet, profile, queue, rows, stand_in
 from dclib.experiments.networks import other_classes, trained_parameters
-from dclib.figures_imagenet import class_difference, filters
+from dclib.figures import class_difference, filters
 from dclib.models import AlexNet, CenterCrop, count_parameters, load_trunk
 from dclib.runs import Run
 from dclib.training import Batches, Schedule, augment

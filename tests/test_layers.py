@@ -20,7 +20,7 @@ LAYERS = (
     ("runs", "experiments", "places"),
     ("results",),
     ("environment", "execution", "queueing", "forecast", "progress", "workers", "sweep", "missing",
-     "verdicts", "figures", "figures_imagenet", "illustrations", "looks", "diagrams", "sliders"),
+     "verdicts", "figures"),
     ("tables", "provenance", "judgement", "overview", "costs"),
     ("notebook", "zoo", "cli"),
     ("__main__",),

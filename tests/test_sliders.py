@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from support import refused
 
-from dclib import sliders
 from dclib.distortions import LEVELS
+from dclib.figures import sliders
 
 SIGMAS = LEVELS["cifar100"]["blur"]
 ACCURACY = {"Baseline": [0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], "Deepcorr-6": [0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4]}

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dclib.distortions import gaussian_window
 from dclib.errors import InputError
-from dclib.looks import GREY, look, look_of
+from dclib.figures.style import GREY, look, look_of
 from dclib.results import Record
 
 NAMES = {"blur": "Gaussian blur", "awgn": "noise (AWGN)"}
@@ -40,7 +40,7 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
                          source: str, *, measure: str = "top-1 accuracy") -> Figure:
     """Tables 3 and 4, drawn: {method: accuracy [1 + levels]}, level 0 clean.
 
-    Each method has its own look (`dclib.looks`); what stands in for NCSR has NCSR's.
+    Each method has its own look (`dclib.figures.style`); what stands in for NCSR has NCSR's.
     `source` says whose numbers these are ("the paper", "here, small"), `measure` which accuracy it is.
     """
     _not_empty(curves)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dclib.errors import InputError
-from dclib.figures import NAMES, STYLE, TITLES, WIDTH
+from dclib.figures.curves import NAMES, STYLE, TITLES, WIDTH
 
 #: Dark blue for gains, grey where nothing differs, light yellow for losses: told apart by every reader, and in print
 #: without colour, because the lightness falls all the way.

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dclib.errors import InputError
-from dclib.figures import NAMES, STYLE, SYMBOLS
-from dclib.looks import COLOURS, MARKERS
+from dclib.figures.curves import NAMES, STYLE, SYMBOLS
+from dclib.figures.style import COLOURS, MARKERS
 from dclib.statistics import own_neighbours
 
 #: Dark enough to be read as small print; right and wrong also differ by their sign.
