@@ -1,24 +1,32 @@
 """What every notebook of the book opens with: where its live runs are kept, how they are made, how text is shown."""
 
+import base64
 import html
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from dclib import settings
 from dclib.datasets import photographs
 from dclib.environment import check_device
 from dclib.errors import InputError
 from dclib.experiments import PROFILES, Profile, profile
-from dclib.figures import CAPTION
+from dclib.figures.style import CAPTION, STYLE
 from dclib.judgement import judge_in_miniature, signed, styled_verdicts
 from dclib.results import Record, Store, results_folder
 from dclib.runs import Run
 from dclib.sweep import sweep
+
+#: Bytes up to which a figure is shown as SVG.
+SVG_LIMIT = 150_000
+FLEXIBLE = "flex:1 1 300px;min-width:0"
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,42 @@ def live_folder(profile_name: str) -> Path:
     if folder := settings.folder("DCLIB_MINIATURE"):
         return folder
     return results_folder().parent / profile_name
+
+
+def show(*figures: Figure, caption: str = ""):
+    """The figures as one HTML `<figure>`: images with alt text, side by side where there is room, then the caption.
+
+    SVG where it is small, PNG at twice the screen's resolution where not. `caption` may hold HTML.
+    """
+    from IPython.display import HTML
+
+    images = "".join(_image(figure) for figure in figures)
+    if len(figures) > 1 and len(figures) % 2:  # else the last of an odd number would grow into the room beside it
+        images += f'<span style="{FLEXIBLE}"></span>'
+    below = f'<figcaption style="{CAPTION}">{caption}</figcaption>' if caption else ""
+    return HTML(f'<figure class="dclib-figure" style="margin:0.5rem 0"><div style="display:flex;flex-wrap:wrap;'
+                f'gap:0.75rem;justify-content:center">{images}</div>{below}</figure>')
+
+
+def _image(figure: Figure) -> str:
+    alt = getattr(figure, "alt_text", "")
+    if not alt:
+        raise InputError("show: expected a figure with an alt text, got none; set figure.alt_text.")
+    content, kind = _saved(figure, "svg"), "svg+xml"
+    if len(content) > SVG_LIMIT:
+        content, kind = _saved(figure, "png", dpi=192), "png"
+    width = round(figure.get_figwidth() * 96)
+    data = base64.b64encode(content).decode()
+    return (f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" '
+            f'style="{FLEXIBLE};max-width:{round(1.35 * width)}px;height:auto;background:white;'
+            'border-radius:4px">')
+
+
+def _saved(figure: Figure, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None, **options)
+    return buffer.getvalue()
 
 
 def text(markdown: str):

@@ -31,5 +31,5 @@ def load_model(name: str, *, distortion: str = "blur", profile: str | None = Non
             network = execution.network(run, store)
             network.profile = scale
             return network
-    raise InputError(f"load_model: expected a published network, got {method} for {distortion}, which is not run yet; make it "
-                     f"with `dclib run table{3 if distortion == 'blur' else 4} --profile {profile or 'small'}`.")
+    raise InputError(f"load_model: expected a published network, got {method} for {distortion}, which is not run yet; make "
+                     f"it with `dclib run table{3 if distortion == 'blur' else 4} --profile {profile or 'small'}`.")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import refused
 
-from dclib import experiments, figures, paper
+from dclib import experiments, figures, notebook, paper
 from dclib.correction import ALEXNET_FILTERS, CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
 from dclib.figures import diagrams, style
 from dclib.models import AlexNet, AllConvNet
@@ -105,7 +105,7 @@ def test_print_is_large_enough_on_white(drawn):
 
 def test_shown_with_its_alt_text_as_one_image(drawn):
     figure, _ = drawn
-    shown = figures.show(figure, caption="A caption.").data
+    shown = notebook.show(figure, caption="A caption.").data
     images = re.findall(r'<img src="data:image/(svg\+xml|png);base64,([^"]+)" alt="([^"]+)"', shown)
     assert len(images) == 1 and shown.count("<img") == 1 and ">A caption.</figcaption>" in shown
     kind, content, _ = images[0]
@@ -113,7 +113,7 @@ def test_shown_with_its_alt_text_as_one_image(drawn):
     if kind == "png":
         assert content.startswith(b"\x89PNG")
     else:
-        assert ElementTree.fromstring(content).tag.endswith("svg") and len(content) <= figures.SVG_LIMIT
+        assert ElementTree.fromstring(content).tag.endswith("svg") and len(content) <= notebook.SVG_LIMIT
 
 
 def test_every_line_differs_by_more_than_colour():
@@ -213,7 +213,7 @@ def test_gain_and_loss_differ_in_print_without_colour():
 
 
 def test_the_same_data_give_the_same_bytes():
-    first, second = (figures.show(figures.blur_windows(SIGMAS)).data for _ in range(2))
+    first, second = (notebook.show(figures.blur_windows(SIGMAS)).data for _ in range(2))
     assert first == second
 
 
@@ -225,7 +225,7 @@ def test_one_changed_number_changes_the_alt_text():
 
 def test_html_in_an_alt_text_is_escaped():
     figure = figures.gallery(strips()[:1].clip(0, 255), ['a "quoted" <name>'])
-    assert "&quot;quoted&quot; &lt;name&gt;" in figures.show(figure).data
+    assert "&quot;quoted&quot; &lt;name&gt;" in notebook.show(figure).data
 
 
 def test_nothing_to_draw_is_refused():
@@ -237,4 +237,4 @@ def test_nothing_to_draw_is_refused():
 
 def test_figure_without_alt_text_is_refused():
     with refused("alt text"):
-        figures.show(mpl.figure.Figure())
+        notebook.show(mpl.figure.Figure())

@@ -9,7 +9,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from support import refused
 
-from dclib import figures, statistics
+from dclib import figures, notebook, statistics
 
 CLASSES = ("coffee", "hubble_deep_field", "retina")
 
@@ -42,7 +42,7 @@ def test_drawn_as_every_figure_of_the_book(draw, said):
     assert figure.alt_text.endswith(".") and "\n" not in figure.alt_text
     assert min(t.get_fontsize() for t in figure.findobj(mpl.text.Text) if t.get_text().strip()) >= 9
     assert figure.get_figwidth() <= 5.5
-    image = re.search(r'base64,([^"]+)"', figures.show(figure).data)
+    image = re.search(r'base64,([^"]+)"', notebook.show(figure).data)
     assert len(base64.b64decode(image[1])) > 1000
 
 

@@ -1,29 +1,22 @@
-"""Records and arrays -> figures, each with an alt text that is made from the same data."""
+"""Records and arrays -> figures, each with an alt text that is made from the same data. Nothing is computed here but means.
 
-from dclib.figures.classes import DIFFERENCE, class_difference, filters
+Every function returns one matplotlib `Figure` with an attribute `alt_text`. A figure is one panel, narrow enough for a
+telephone; `notebook.show` sets several side by side where there is room. Lines differ by marker and dash as well as colour.
+"""
+
+from dclib.figures.classes import DIFFERENCE, class_difference, embeddings
 from dclib.figures.curves import (
-           CAPTION,
-           NAMES,
-           STYLE,
-           SVG_LIMIT,
-           SYMBOLS,
-           TITLES,
-           UNITS,
-           WIDTH,
-           accuracy_over_levels,
-           blur_windows,
-           distortion_strip,
-           gallery,
-           learning_curves,
-           priorities,
-           show,
-           swap_fractions,
-           swap_layers,
-           training_curves,
+    accuracy_over_levels,
+    blur_windows,
+    learning_curves,
+    priorities,
+    swap_fractions,
+    swap_layers,
+    training_curves,
 )
-from dclib.figures.images import embeddings, predictions
+from dclib.figures.images import distortion_strip, filters, gallery, predictions
+from dclib.figures.style import NAMES, STYLE, SYMBOLS, TITLES, UNITS, WIDTH
 
-__all__ = ["CAPTION", "DIFFERENCE", "NAMES", "STYLE", "SVG_LIMIT", "SYMBOLS", "TITLES", "UNITS", "WIDTH",
-           "accuracy_over_levels", "blur_windows", "class_difference", "distortion_strip", "embeddings", "filters",
-           "gallery", "learning_curves", "predictions", "priorities", "show", "swap_fractions", "swap_layers",
-           "training_curves"]
+__all__ = ["DIFFERENCE", "NAMES", "STYLE", "SYMBOLS", "TITLES", "UNITS", "WIDTH", "accuracy_over_levels", "blur_windows",
+           "class_difference", "distortion_strip", "embeddings", "filters", "gallery", "learning_curves", "predictions",
+           "priorities", "swap_fractions", "swap_layers", "training_curves"]

@@ -1,52 +1,19 @@
-"""Figures 6 and 11: AlexNet's first filters, and which classes gain. Conventions as in `figures`."""
+"""Figures 2, 10 and 11: how the features of classes cluster, and which classes gain."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dclib.errors import InputError
-from dclib.figures.curves import NAMES, STYLE, TITLES, WIDTH
+from dclib.figures.style import COLOURS, MARKERS, NAMES, STYLE, SYMBOLS, TITLES, WIDTH, short
+from dclib.statistics import own_neighbours
 
 #: Dark blue for gains, grey where nothing differs, light yellow for losses: told apart by every reader, and in print
 #: without colour, because the lightness falls all the way.
 DIFFERENCE = mpl.colormaps["cividis_r"]
-
-
-def filters(weights: np.ndarray, order: Sequence[int], what: str, *, colour_specific: np.ndarray | None = None) -> Figure:
-    """Filters as small pictures, row by row in `order` (Figure 6).
-
-    Args:
-        weights: [N, 3, k, k]; each is stretched to the whole range for the eye.
-        order: indices of the filters to show, first at the top left.
-        what: names the choice, for title and alt text.
-        colour_specific: bool [N]; these get a frame.
-    """
-    if not len(order):
-        raise InputError("filters: expected at least one filter to show, got none.")
-    columns = 12
-    rows = -(-len(order) // columns)
-    with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(WIDTH, 0.36 * rows + 0.45), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    figure.suptitle(what, fontsize=11, x=0.02, ha="left")
-    for axes in grid:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    for axes, number in zip(grid, order):
-        picture = np.asarray(weights[number], dtype=float).transpose(1, 2, 0)
-        low, high = picture.min(), picture.max()
-        axes.imshow((picture - low) / max(high - low, 1e-12), interpolation="nearest")
-        if colour_specific is not None and colour_specific[number]:
-            axes.spines[:].set(visible=True, linewidth=1.6, color="#d55e00")
-    counted = ""
-    if colour_specific is not None:
-        count = int(np.sum(np.asarray(colour_specific)[list(order)]))
-        counted = f" {count} of them respond to colour and are framed; {len(order) - count} hardly do."
-    figure.alt_text = (f"{what}: {len(order)} filters of {weights.shape[-1]} by {weights.shape[-2]} pixels as small "
-                       f"pictures, in rows of {columns}.{counted}")
-    return figure
 
 
 def class_difference(difference: np.ndarray, names: Sequence[str], distortion: str, source: str) -> Figure:
@@ -98,3 +65,48 @@ def _squares(difference: np.ndarray, limit: float) -> Figure:
     axes.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, label="gain in accuracy", shrink=0.85)
     return figure
+
+
+def embeddings(points: Mapping[str, np.ndarray], labels: Sequence[int], classes: Sequence[str], distortion: str,
+               sigmas: Sequence[float]) -> Figure:
+    """Figures 2 and 10: features in the plane, one row per network, one column per level, one point per image.
+
+    Args:
+        points: {network: coordinates [levels, images, 2]}, such as t-SNE's.
+        labels: class of each image [images].
+        classes: the names of the classes; they differ by colour and by marker.
+        sigmas: per level, 0 for clean.
+    """
+    if not points:
+        raise InputError("embeddings: expected the points of at least one network, got none.")
+    labels = np.asarray(labels)
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(5.2, 1.75 * len(points) + 0.26 * -(-len(classes) // 3) + 0.3), layout="constrained")
+        grid = figure.subplots(len(points), len(sigmas), squeeze=False)
+    parts = []
+    for row, (network, levels) in zip(grid, points.items()):
+        shares = [own_neighbours(level, labels) for level in levels]
+        for axes, level, share in zip(row, levels, shares, strict=True):
+            _scatter(axes, np.asarray(level), labels, classes)
+            axes.set_xlabel(f"{share:.0%} near\ntheir own", fontsize=9, labelpad=3)
+        row[0].set_ylabel(network, fontsize=10)
+        parts.append(f"{network}: " + ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {share:.0%}"
+                                                for sigma, share in zip(sigmas, shares)))
+    for axes, sigma in zip(grid[0], sigmas):
+        axes.set_title("clean" if sigma == 0 else f"{SYMBOLS[distortion]} = {sigma:g}", fontsize=10, pad=4)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9,
+                  handletextpad=0.1, columnspacing=0.8, markerscale=1.8)
+    figure.alt_text = (f"Scatter plots of {len(labels)} images of {len(classes)} classes by the features of a network, "
+                       f"under growing {NAMES[distortion]}. The share of points whose nearest neighbour is of their own "
+                       f"class: {'; '.join(parts)}.")
+    return figure
+
+
+def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+    for number, name in enumerate(classes):
+        own = points[labels == number]
+        marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]  # no pair comes twice within 81 classes
+        axes.scatter(own[:, 0], own[:, 1], s=9, marker=marker, color=COLOURS[number % len(COLOURS)], linewidths=0,
+                     label=short(name))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color="0.8")

@@ -16,8 +16,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from dclib.correction import CRITICALLY_WIDE, UnitDesign
-from dclib.figures.curves import STYLE, WIDTH
-from dclib.figures.style import COLOURS, GREY
+from dclib.figures.style import COLOURS, GREY, STYLE, WIDTH
 from dclib.models import AlexNet, AllConvNet
 
 _ROW, _HEIGHT = 1.0, 0.66  # distance of two rows, height of a block

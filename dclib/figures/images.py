@@ -1,16 +1,13 @@
-"""Figures 1, 2 and 10: what a network says of single images, and how its features cluster. Conventions as in `figures`."""
+"""Figures 1 and 6, and images at all levels: what a network sees and says, and its first filters."""
 
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dclib.errors import InputError
-from dclib.figures.curves import NAMES, STYLE, SYMBOLS
-from dclib.figures.style import COLOURS, MARKERS
-from dclib.statistics import own_neighbours
+from dclib.figures.style import NAMES, STYLE, SYMBOLS, TITLES, WIDTH, course, not_empty, short, with_alt
 
 #: Dark enough to be read as small print; right and wrong also differ by their sign.
 RIGHT, WRONG = "#0b5394", "#a63603"
@@ -39,12 +36,12 @@ def predictions(images: np.ndarray, classes: Sequence[str], predicted: Sequence[
         for axes, picture, name, share in zip(row, pictures, names, shares, strict=True):
             right = name == truth
             axes.imshow(picture, interpolation="nearest")
-            axes.set_xlabel(f"{'✓' if right else '✗'} {_short(name)}\n{share:.0%}", fontsize=9, labelpad=3,
+            axes.set_xlabel(f"{'✓' if right else '✗'} {short(name)}\n{share:.0%}", fontsize=9, labelpad=3,
                             color=RIGHT if right else WRONG, fontweight="normal" if right else "bold")
-        row[0].set_ylabel(_short(truth), fontsize=9)
-        said = ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {'right' if name == truth else _short(name)} "
+        row[0].set_ylabel(short(truth), fontsize=9)
+        said = ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {'right' if name == truth else short(name)} "
                          f"{share:.0%}" for sigma, name, share in zip(sigmas, names, shares))
-        stories.append(f"{_short(truth)}: {said}")
+        stories.append(f"{short(truth)}: {said}")
     for axes, sigma in zip(grid[0], sigmas):
         axes.set_title("clean" if sigma == 0 else f"{SYMBOLS[distortion]} = {sigma:g}", fontsize=10, pad=4)
     for axes in grid.ravel():
@@ -55,52 +52,78 @@ def predictions(images: np.ndarray, classes: Sequence[str], predicted: Sequence[
     return figure
 
 
-def embeddings(points: Mapping[str, np.ndarray], labels: Sequence[int], classes: Sequence[str], distortion: str,
-               sigmas: Sequence[float]) -> Figure:
-    """Figures 2 and 10: features in the plane, one row per network, one column per level, one point per image.
+def distortion_strip(strips: Mapping[str, np.ndarray], sigmas: Mapping[str, Sequence[float]], what: str) -> Figure:
+    """One image at every level: {distortion: values in 0..255 [1 + levels, 3, H, W]}, level 0 clean.
+
+    Values outside 0..255 are clipped for the screen only. `what` names the image.
+    """
+    not_empty(strips)
+    columns = max(len(s) for s in strips.values())
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(5.2, 1.12 * len(strips)), layout="constrained")
+        grid = figure.subplots(len(strips), columns, squeeze=False)
+    for row, (distortion, images) in zip(grid, strips.items()):
+        shown = np.clip(np.asarray(images, dtype=float) / 255, 0, 1).transpose(0, 2, 3, 1)
+        for axes, image, sigma in zip(row, shown, [0, *sigmas[distortion]], strict=True):
+            axes.imshow(image, interpolation="nearest")
+            axes.set_title("clean" if sigma == 0 else f"{sigma:g}", fontsize=9, pad=3)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(f"{TITLES[distortion]}, {SYMBOLS[distortion]}", fontsize=9)
+    changes = []
+    for distortion, images in strips.items():
+        contrast = np.asarray(images, dtype=float).std(axis=(1, 2, 3))
+        changes.append(f"under {NAMES[distortion]} up to σ = {sigmas[distortion][-1]:g} the standard deviation of its "
+                       f"pixels {course(contrast, '.0f')}")
+    return with_alt(figure, f"{what} at {columns} levels, clean first: {'; '.join(changes)}.")
+
+
+def gallery(images: np.ndarray, names: Sequence[str]) -> Figure:
+    """One image per class, values in 0..255 [classes, 3, H, W], with its name below."""
+    columns = 5
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(5.2, 1.15 * -(-len(names) // columns)), layout="constrained")
+        grid = figure.subplots(-(-len(names) // columns), columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, image, name in zip(grid, np.asarray(images), names):
+        axes.imshow(image.transpose(1, 2, 0).astype(np.uint8), interpolation="nearest")
+        axes.set_title(name.replace("_", " ").replace("hubble deep field", "hubble").removesuffix(" left"), fontsize=9,
+                       pad=3)
+    return with_alt(figure, f"{len(names)} small patches, one of each photograph: {', '.join(names)}. They are grey "
+                            "with a tint, and differ in texture.")
+
+
+def filters(weights: np.ndarray, order: Sequence[int], what: str, *, colour_specific: np.ndarray | None = None) -> Figure:
+    """Filters as small pictures, row by row in `order` (Figure 6).
 
     Args:
-        points: {network: coordinates [levels, images, 2]}, such as t-SNE's.
-        labels: class of each image [images].
-        classes: the names of the classes; they differ by colour and by marker.
-        sigmas: per level, 0 for clean.
+        weights: [N, 3, k, k]; each is stretched to the whole range for the eye.
+        order: indices of the filters to show, first at the top left.
+        what: names the choice, for title and alt text.
+        colour_specific: bool [N]; these get a frame.
     """
-    if not points:
-        raise InputError("embeddings: expected the points of at least one network, got none.")
-    labels = np.asarray(labels)
+    if not len(order):
+        raise InputError("filters: expected at least one filter to show, got none.")
+    columns = 12
+    rows = -(-len(order) // columns)
     with mpl.rc_context(STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(5.2, 1.75 * len(points) + 0.26 * -(-len(classes) // 3) + 0.3), layout="constrained")
-        grid = figure.subplots(len(points), len(sigmas), squeeze=False)
-    parts = []
-    for row, (network, levels) in zip(grid, points.items()):
-        shares = [own_neighbours(level, labels) for level in levels]
-        for axes, level, share in zip(row, levels, shares, strict=True):
-            _scatter(axes, np.asarray(level), labels, classes)
-            axes.set_xlabel(f"{share:.0%} near\ntheir own", fontsize=9, labelpad=3)
-        row[0].set_ylabel(network, fontsize=10)
-        parts.append(f"{network}: " + ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {share:.0%}"
-                                                for sigma, share in zip(sigmas, shares)))
-    for axes, sigma in zip(grid[0], sigmas):
-        axes.set_title("clean" if sigma == 0 else f"{SYMBOLS[distortion]} = {sigma:g}", fontsize=10, pad=4)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9,
-                  handletextpad=0.1, columnspacing=0.8, markerscale=1.8)
-    figure.alt_text = (f"Scatter plots of {len(labels)} images of {len(classes)} classes by the features of a network, "
-                       f"under growing {NAMES[distortion]}. The share of points whose nearest neighbour is of their own "
-                       f"class: {'; '.join(parts)}.")
+        figure = Figure(figsize=(WIDTH, 0.36 * rows + 0.45), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure.suptitle(what, fontsize=11, x=0.02, ha="left")
+    for axes in grid:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes, number in zip(grid, order):
+        picture = np.asarray(weights[number], dtype=float).transpose(1, 2, 0)
+        low, high = picture.min(), picture.max()
+        axes.imshow((picture - low) / max(high - low, 1e-12), interpolation="nearest")
+        if colour_specific is not None and colour_specific[number]:
+            axes.spines[:].set(visible=True, linewidth=1.6, color="#d55e00")
+    counted = ""
+    if colour_specific is not None:
+        count = int(np.sum(np.asarray(colour_specific)[list(order)]))
+        counted = f" {count} of them respond to colour and are framed; {len(order) - count} hardly do."
+    figure.alt_text = (f"{what}: {len(order)} filters of {weights.shape[-1]} by {weights.shape[-2]} pixels as small "
+                       f"pictures, in rows of {columns}.{counted}")
     return figure
-
-
-def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
-    for number, name in enumerate(classes):
-        own = points[labels == number]
-        marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]  # no pair comes twice within 81 classes
-        axes.scatter(own[:, 0], own[:, 1], s=9, marker=marker, color=COLOURS[number % len(COLOURS)], linewidths=0,
-                     label=_short(name))
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, color="0.8")
-
-
-def _short(name: str) -> str:
-    """A class name for small print."""
-    words = name.replace("_", " ").removesuffix(" left")
-    return words if len(words) <= 14 else words[:13].rstrip() + "…"

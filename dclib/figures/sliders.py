@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from dclib.errors import InputError
-from dclib.figures.curves import CAPTION, NAMES, TITLES
+from dclib.figures.style import CAPTION, NAMES, TITLES
 
 UNITS = {"blur": "pixels", "awgn": "grey values"}
 

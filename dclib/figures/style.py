@@ -1,8 +1,17 @@
-"""Colour, marker and dash of lines: a method keeps its own in every figure, whatever else is drawn beside it."""
+"""What all figures share: names, sizes, and the colour, marker and dash of lines.
+
+A method keeps its look in every figure, whatever else is drawn beside it.
+"""
 
 import re
+from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dclib.errors import InputError
 
 COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 7, 9, 3, 5, 8)]
 MARKERS = "osD^vPX*h"
@@ -14,6 +23,17 @@ ALEXNET_ROWS = ("Deepcorr-5", "Deepcorr-5c", "Deepcorr-5-no-bn", "Finetune-8", "
                 "Deepcorr-5-bottleneck")
 SHARES = (6, 12, 24, 48)  # of Figure 9: filters of conv1 that are corrected
 ORDERS = {"ranked": "-", "random": "--", "least": ":"}
+NAMES = {"blur": "Gaussian blur", "awgn": "noise (AWGN)"}
+TITLES = {"blur": "Blur", "awgn": "Noise"}
+SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
+UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
+WIDTH = 4.3
+STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
+         "legend.fontsize": 10, "legend.handlelength": 2.6, "legend.columnspacing": 1.2,
+         "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False,
+         "axes.grid": True, "grid.color": "0.88", "axes.axisbelow": True,
+         "lines.markersize": 5, "lines.linewidth": 1.6, "svg.hashsalt": "dclib"}
+CAPTION = "color:inherit;font-weight:400;font-size:0.9rem;text-align:left;margin:0.4rem 0"
 
 
 def look(i: int) -> dict:
@@ -46,3 +66,38 @@ def _depth(method: str) -> int | None:
     """k of Finetune-k, Deepcorr-k and Deepcorr-kc."""
     match = re.fullmatch(r"(?:Finetune|Deepcorr)-(\d+)c?", method)
     return int(match[1]) if match else None
+
+
+def panel(title: str, height: float = 3.5) -> tuple[Figure, Axes]:
+    """One panel with its title at the left."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.subplots()
+    axes.set_title(title, loc="left")
+    return figure, axes
+
+
+def course(values: Sequence[float], form: str = ".3f") -> str:
+    """In words, from the first to the last value: "falls from 0.700 to 0.100"."""
+    first, last = (f"{float(v):{form}}" for v in (values[0], values[-1]))
+    if first == last:
+        return f"ends where it starts, at {first}"
+    return f"{'rises' if float(values[-1]) > float(values[0]) else 'falls'} from {first} to {last}"
+
+
+def not_empty(curves: Mapping | Sequence) -> None:
+    """`InputError` where there is nothing to draw."""
+    if not len(curves):
+        raise InputError("figure: expected at least one curve, got none; make the runs first.")
+
+
+def with_alt(figure: Figure, text: str) -> Figure:
+    """`figure` with its alt text."""
+    figure.alt_text = text
+    return figure
+
+
+def short(name: str) -> str:
+    """A class name for small print."""
+    words = name.replace("_", " ").removesuffix(" left")
+    return words if len(words) <= 14 else words[:13].rstrip() + "…"
