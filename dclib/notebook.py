@@ -19,10 +19,11 @@ from dclib.environment import check_device
 from dclib.errors import InputError
 from dclib.experiments import PROFILES, Profile, profile
 from dclib.figures.style import CAPTION, STYLE
-from dclib.judgement import judge_in_miniature, signed, styled_verdicts
 from dclib.results import Record, Store, results_folder
 from dclib.runs import Run
 from dclib.sweep import sweep
+from dclib.tables import signed, styled_verdicts
+from dclib.verdicts.judgement import judge_in_miniature
 
 #: Bytes up to which a figure is shown as SVG.
 SVG_LIMIT = 150_000

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from claim_records import Record, claim, judged, record
 
-from dclib import judgement, paper
+from dclib import paper
 from dclib.experiments import TARGETS, imagenet, profile, rows
 from dclib.results import pack_filters
-from dclib.verdicts import gate
+from dclib.verdicts import gate, judgement
 from dclib.verdicts.finding import Outcome
 from dclib.verdicts.gate import Training, last_rise, obstacles
 from dclib.verdicts.rule import Basis

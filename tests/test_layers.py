@@ -21,7 +21,7 @@ LAYERS = (
     ("results",),
     ("environment", "execution", "queueing", "forecast", "progress", "workers", "sweep", "missing",
      "verdicts", "figures"),
-    ("tables", "provenance", "judgement", "overview", "costs"),
+    ("tables",),
     ("notebook", "zoo", "cli"),
     ("__main__",),
 )

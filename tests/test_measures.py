@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from claim_records import record
 
-from dclib import judgement, paper
+from dclib import paper, tables
 from dclib.experiments import imagenet, profile, rows, stand_in
 from dclib.experiments.networks import other_width, short_training, unit_operations
-from dclib.verdicts import rule
+from dclib.verdicts import judgement, rule
 from dclib.verdicts.finding import Outcome
 from dclib.verdicts.measures import iterations_to, measure, per_class
 
@@ -135,7 +135,7 @@ def test_rows_name_the_stand_in_and_the_caption_says_it_in_full(store):
     bits = np.arange(2000)[None] < np.array([1600, *[900] * 6])[:, None]
     put_networks(store, "blur", {"Finetune-8": bits, "Deepcorr-5-no-bn": bits})
     store.put(record(imagenet.baseline_under(SMALL, "blur"), np.arange(2000)[None] < np.array([1000, *[100] * 6])[:, None]))
-    frame = judgement.verdict_frame(["4", "5.2.2"], store).set_index("claim")
+    frame = tables.verdict_frame(["4", "5.2.2"], store).set_index("claim")
     shown, full = "Stand-in: 20 ImageNet classes.", stand_in("table7", profile("small")).partition("; ")[0]
     number = frame.loc[[claim for claim in frame.index if claim.startswith("AlexNet as trained") and "blur" in claim][0]]
     assert number["verdict"] == Outcome.OPEN and number["here"].startswith("0.1143 [") and number["deviation"] == "–"
@@ -143,7 +143,7 @@ def test_rows_name_the_stand_in_and_the_caption_says_it_in_full(store):
     order = frame[frame.index.str.startswith("Deepcorr-5-no-bn beats Finetune-8 at every level of Gaussian")].iloc[0]
     assert order["verdict"] == Outcome.INCONCLUSIVE and shown in order["why"] and order["here"].endswith("small")
     assert "In the paper itself: At sigma 2 Table 7 has 0.5000" in order["why"]
-    for style in judgement.styled_verdicts(["4", "5.2.2"], store):
+    for style in tables.styled_verdicts(["4", "5.2.2"], store):
         assert style.caption.count(full) == 1 and f"Stand-in small: {full}" in style.caption and "NCSR" not in style.caption
         assert "here" in style.data and full not in " ".join(style.data["why"])
 

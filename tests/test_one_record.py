@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dclib import figures, judgement, paper, tables
+from dclib import figures, paper, tables
 from dclib.distortions import LEVELS
 from dclib.experiments import FRACTIONS, TARGETS, profile, rows
 from dclib.results import Record, Store, pack_bits
 from dclib.runs import Run
+from dclib.verdicts import judgement
 
 SCALE, IMAGES, LEVEL = "small", 1000, 4  # the level at which one accuracy is changed
 OPERANDS = ("method", "baseline", "a", "b", "better", "worse", "fewer", "than", "pairs")

@@ -10,9 +10,11 @@ import yaml
 from reference_notebooks import ROOT
 from test_pages import put, put_baseline, run_of
 
-from dclib import judgement, overview, paper, places
+from dclib import paper, places, tables
 from dclib.cli import _parser
 from dclib.experiments import TARGETS
+from dclib.tables import overview
+from dclib.verdicts import judgement
 from dclib.verdicts.finding import Outcome
 from dclib.verdicts.rule import Basis
 
@@ -116,7 +118,7 @@ def test_claim_rows_say_how_far_ours_is_and_what_is_behind_it(store):
     worse, better = (float(np.mean(record.accuracy)) for record in records)
     claims = [c for c in paper.claims() if c["test"]["kind"] == "relative_improvement"
               and {c["test"]["a"], c["test"]["b"]} == {"Deepcorr-1", "Finetune-1"} and c["test"]["table"] == 3]
-    frame = judgement.verdict_frame({c["section"] for c in claims}, store)
+    frame = tables.verdict_frame({c["section"] for c in claims}, store)
     for claim in claims:
         row = frame[frame["claim"].str.startswith(claim["claim"])].iloc[0]
         ours = better / worse - 1

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from support import refused
 
-from dclib import costs, judgement, notebook, paper, tables
+from dclib import notebook, paper, tables
 from dclib.experiments import METHODS, profile, rows
 from dclib.results import Record, Store, pack_bits
+from dclib.tables import costs
+from dclib.tables.accuracy import _best_two
+from dclib.verdicts import judgement
 from dclib.verdicts.finding import Outcome
 
 
@@ -90,7 +93,7 @@ def test_fewer_test_images_earn_no_mark(store):
 
 
 def test_ties_share_their_mark():
-    marks = tables._best_two({"a": [0.5, 0.1], "b": [0.50001, 0.3], "c": [0.4, 0.2]})
+    marks = _best_two({"a": [0.5, 0.1], "b": [0.50001, 0.3], "c": [0.4, 0.2]})
     assert marks["a"][0] == marks["b"][0] == "font-weight: bold" and marks["c"] == ["text-decoration: underline"] * 2
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dclib import experiments, provenance, tables
+from dclib import experiments, tables
 from dclib.experiments import imagenet, profile
 from dclib.results import Record, pack_bits
+from dclib.tables import provenance
 
 
 def put(store, run, share):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks" / "results"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 def restoration(folder: Path = BENCHMARKS) -> str:

@@ -13,15 +13,13 @@ from dclib.distortions import LEVELS
 from dclib.errors import InputError
 from dclib.experiments import Profile, profile, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
-from dclib.provenance import training
+from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
 
 NOT_RUN = "not run yet"
 #: Tables with one accuracy per level, and under which distortion.
 TABLES = {"table1": 1, "table2": 2, "table3": 3, "table4": 4, "table7": 7, "table8": 8, "table11": 11, "table12": 12}
 DISTORTION_OF = {1: "blur", 2: "awgn", 3: "blur", 4: "awgn", 7: "blur", 8: "awgn", 11: "blur", 12: "awgn"}
-#: Profiles in the order in which a page prefers their records.
-PREFERRED = ("paper", "imagenet20", "short-training", "small")
 
 
 @dataclass(frozen=True)
@@ -116,25 +114,6 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
                         columns=[*heads, "parameters"])
 
 
-def source_line(target: str, profile_name: str, store: Store) -> str:
-    """Where the numbers of a table or figure come from: profile, stand-in, trainings, data, seeds, commits, hardware, command."""
-    p = profile(profile_name)
-    described = [run for runs in rows(target, p).values() for run in runs]
-    found = {run.id: record for run in described if (record := store.get(run))}
-    records = list(found.values())
-    command = f"dclib run {target} --profile {profile_name}"
-    if not records:
-        return f"Profile {profile_name}: {NOT_RUN}; make it with `{command}`."
-    environments = [record.environment for record in records]
-    seeds = sorted({record.seed for record in records})
-    scale = "; ".join(filter(None, (stand_in(target, p), training([run for run in described if run.id in found], store))))
-    data = sorted({f"{r.description['dataset']} {r.description['fingerprint'][:8]}" for r in records})
-    return (f"Profile {profile_name}{f' ({scale})' if scale else ''}; data {', '.join(data)}; "
-            f"{len(records)} record{'s' * (len(records) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
-            f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
-            f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")
-
-
 def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> Styler:
     """`beside` for a page, as in the paper: per column the best value bold and the second best underlined.
 
@@ -176,41 +155,6 @@ def of_records(records: dict[str, Record], caption: str) -> Styler:
         marks.loc[name, heads[:-1]] = styles
     ids = "".join(record.id for record in records.values())
     return dress(_marked(frame, marks), caption, hashlib.sha256(ids.encode()).hexdigest()[:8])
-
-
-def published_scale(target: str, store: Store) -> str:
-    """The one profile to show for a table or figure: the first of `PREFERRED` that has half of its rows, else most rows.
-
-    So a few records of a larger scale do not push aside a whole table of a stand-in.
-    """
-    recorded = {}
-    for name in PREFERRED:
-        described = rows(target, profile(name)).values()
-        recorded[name] = sum(any(store.get(run) for run in runs) for runs in described)
-        if described and 2 * recorded[name] >= len(described):
-            return name
-    return max(recorded, key=recorded.get) if any(recorded.values()) else PREFERRED[-1]
-
-
-def shown_records(target: str, label: str, store: Store) -> list[Record]:
-    """The records of one row, a record per seed, at the `published_scale` of the whole target; empty if there is none.
-
-    All rows of a table or figure come from one profile, so that they can be compared.
-    """
-    runs = rows(target, profile(published_scale(target, store))).get(label, ())
-    return [record for run in runs if (record := store.get(run))]
-
-
-def source_lines(target: str, store: Store) -> str:
-    """`source_line` of what a page shows for a table and, while a stand-in is shown, how to make the real one."""
-    name = published_scale(target, store)
-    lines = [source_line(target, name, store)]
-    if name != "paper":
-        lines.append(source_line(target, "paper", store))
-    missing = [row.own_name for row in collect(target, name, store) if not row.records]
-    if missing and len(missing) < len(collect(target, name, store)):
-        lines.insert(1, f"{NOT_RUN.capitalize()}: {', '.join(missing)}.")
-    return " ".join(lines)
 
 
 def _marked(frame: pd.DataFrame, marks: pd.DataFrame) -> Styler:

@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dclib import tables
 from dclib.experiments import profile, rows
 from dclib.experiments.networks import other_classes, other_width
-from dclib.judgement import SCALES, SIGNS, signed
 from dclib.places import PLACES, places
 from dclib.results import Record, Store
+from dclib.tables.accuracy import printed_average
+from dclib.tables.claims import SIGNS, signed
+from dclib.tables.sources import published_scale
 from dclib.verdicts.comparison import POINT, Sample, interval
 from dclib.verdicts.finding import Outcome
+from dclib.verdicts.judgement import SCALES
 from dclib.verdicts.replication import expected_false_ticks
 from dclib.verdicts.rule import Basis, Verdict
 
@@ -102,7 +104,7 @@ def false_ticks(judged: Sequence[tuple[Verdict, str]]) -> str:
 
 
 def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
-    scale, wanted = tables.published_scale(targets[0], store) if targets else "", {}
+    scale, wanted = published_scale(targets[0], store) if targets else "", {}
     for target in targets:
         wanted |= {(target, label): runs for label, runs in rows(target, profile(scale)).items()}
     records = {row: [record for run in runs if (record := store.get(run))] for row, runs in wanted.items()}
@@ -123,7 +125,7 @@ def _best(records: dict[tuple[str, str], list[Record]]) -> tuple:
 
     Its target and label, the paper's mean, our mean with its interval, and how many seeds that is.
     """
-    means = {row: tables.printed_average(*row) for row, found in records.items() if found}
+    means = {row: printed_average(*row) for row, found in records.items() if found}
     if not any(mean is not None for mean in means.values()):
         return "", "", None, None, None, 0
     best = max(means, key=means.get)

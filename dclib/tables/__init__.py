@@ -1,0 +1,20 @@
+"""Records and verdicts beside the paper's numbers, as DataFrames and as styled tables. Nothing is computed here but means."""
+
+from dclib.tables.accuracy import (
+    DISTORTION_OF,
+    NOT_RUN,
+    TABLES,
+    Row,
+    beside,
+    collect,
+    dress,
+    of_records,
+    printed_average,
+    styled,
+)
+from dclib.tables.claims import SIGNS, signed, styled_verdicts, verdict_frame
+from dclib.tables.sources import published_scale, shown_records, source_line, source_lines
+
+__all__ = ["DISTORTION_OF", "NOT_RUN", "SIGNS", "TABLES", "Row", "beside", "collect", "dress", "of_records",
+           "printed_average", "published_scale", "shown_records", "signed", "source_line", "source_lines", "styled",
+           "styled_verdicts", "verdict_frame"]
