@@ -20,9 +20,8 @@ from dclib.environment import environment
 from dclib.errors import InputError
 from dclib.execution import obtain
 from dclib.execution.parts import data_for, untrained, validation_images
-from dclib.experiments import cifar100, imagenet
+from dclib.experiments import SCALES, Run, imagenet, shortened
 from dclib.results import Store
-from dclib.runs import Run
 from dclib.training import Diverged, train
 
 #: Candidates per family of each half, in equal number: a rate and a third of it up or down.
@@ -42,7 +41,7 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
         found[family] = {}
         for rate in rates:
             if half == "imagenet":
-                s = imagenet.SCALES[profile]
+                s = SCALES[profile]
                 run = (imagenet.finetune(s, "blur") if family == "Finetune-8" else imagenet.deepcorrect(s, family, "blur"))
                 runs = [run]
             else:
@@ -52,7 +51,7 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
 
 
 def _trial(run: Run, share: float, rate: float) -> Run:
-    schedule = replace(cifar100.shortened(run.schedule, share), learning_rate=rate)
+    schedule = replace(shortened(run.schedule, share), learning_rate=rate)
     schedule = replace(schedule, evaluate_every=schedule.iterations)  # one look, at the end of the cycle
     drawn = {"selection": replace(run.selection, order="random"), "ranking": None} if run.selection else {}
     return replace(run, schedule=schedule, **drawn)
@@ -78,7 +77,7 @@ def main() -> None:
     parser.add_argument("--family", help="try this family alone, and keep what is written of the others")
     parser.add_argument("--results")
     options = parser.parse_args()
-    if options.half == "imagenet" and options.profile not in imagenet.SCALES:
+    if options.half == "imagenet" and options.profile not in SCALES:
         raise SystemExit(str(InputError(f"profile: expected one with an ImageNet half, got {options.profile}.")))
     torch.set_num_threads(1)
     store = Store(options.results)

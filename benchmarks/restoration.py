@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import entry, seconds, write
-from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, correct
+from dclib.correction import correct
 from dclib.distortions import additive_white_gaussian_noise, gaussian_blur
+from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.models import AlexNet
 from dclib.restoration import deconvolve, denoise_bm3d
 from dclib.training import keep_freed_memory

@@ -29,7 +29,6 @@ from dclib.models import (
 )
 from dclib.models.norms import normalised
 
-
 #: How fresh weights of a unit are drawn: normal with variance 2 / fan-in, or uniform with variance 2 / (fan-in + fan-out).
 INITIALISATIONS = {"he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
                    "glorot_uniform": nn.init.xavier_uniform_}
@@ -78,23 +77,6 @@ class UnitDesign:
 RELEASED_CIFAR100 = UnitDesign(width=64, input_batchnorm=True)
 #: The unit of the paper's text (Figure 7): as wide as it has filters.
 CRITICALLY_WIDE = UnitDesign()
-
-
-def _alexnet_designs(wide: UnitDesign, first: UnitDesign) -> dict[str, UnitDesign]:
-    return {f"conv{i}": first if i == 1 else wide for i in range(1, 6)}
-
-
-#: Filters that Deepcorr-5 corrects in each layer of AlexNet (Section 5.2.2): 75 % of two layers, 50 % of three.
-ALEXNET_FILTERS = {"conv1": 72, "conv2": 192, "conv3": 192, "conv4": 192, "conv5": 128}
-#: The units of Table 10, and Deepcorr-5 without BatchNorm (Section 5.2.2).
-ALEXNET_UNITS = {
-    "Deepcorr-5": _alexnet_designs(UnitDesign(), UnitDesign(kernels=(1, 5, 5, 1))),
-    "Deepcorr-5-no-bn": _alexnet_designs(UnitDesign(batchnorm=False), UnitDesign(kernels=(1, 5, 5, 1), batchnorm=False)),
-    "Deepcorr-5-lite": _alexnet_designs(UnitDesign(128), UnitDesign(128, dilations=(1, 1, 2, 1))),
-    "Deepcorr-5-bottleneck": {
-        layer: UnitDesign(count // 2, (1, 3, 3, 3, 1), (1, 1, 1, 2, 1) if layer == "conv1" else ())
-        for layer, count in ALEXNET_FILTERS.items()},
-}
 
 
 class CorrectionUnit(nn.Module):

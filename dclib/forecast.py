@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 from dclib.environment import device_name
+from dclib.experiments import Run
 from dclib.results import Record
-from dclib.runs import Run
 
 #: Bytes of a run of which nothing like it has a record: for the network, and for each of its channels and images at once.
 _BYTES = {"AllConvNet": (1.5e9, 1.2e5), "AlexNet": (7e9, 0.0)}

@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dclib.experiments import PROFILES, TARGETS, profile, queue
+from dclib.experiments import PLACES, PROFILES, TARGETS, Run, profile, queue
 from dclib.forecast import Forecast, duration
-from dclib.places import PLACES
 from dclib.results import Record, Store
-from dclib.runs import Run
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from dclib import settings
 from dclib.datasets import photographs
 from dclib.environment import check_device
 from dclib.errors import InputError
-from dclib.experiments import PROFILES, Profile, profile
+from dclib.experiments import PROFILES, Profile, Run, profile
 from dclib.figures.style import CAPTION, STYLE
 from dclib.results import Record, Store, results_folder
-from dclib.runs import Run
 from dclib.sweep import sweep
 from dclib.tables import signed, styled_verdicts
 from dclib.verdicts.judgement import judge_in_miniature

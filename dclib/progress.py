@@ -6,10 +6,10 @@ import time
 from datetime import datetime, timedelta
 from typing import TextIO
 
+from dclib.experiments import Run
 from dclib.forecast import Forecast, duration
 from dclib.queueing import Queue
 from dclib.results import Record
-from dclib.runs import Run
 
 #: Seconds between two lines: on a terminal, and in a log.
 _OFTEN, _SELDOM = 0.5, 60.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from dclib.runs import Run
+from dclib.experiments import Run
 
 
 class Queue:

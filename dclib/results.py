@@ -19,8 +19,8 @@ import numpy as np
 
 from dclib import settings
 from dclib.errors import InputError
+from dclib.experiments import Run
 from dclib.files import whole, write_whole
-from dclib.runs import Run
 
 SCHEMA = 1
 _KEYS = {"schema", "id", "description", "outcome", "cost", "environment", "checksum"}

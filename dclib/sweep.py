@@ -12,11 +12,11 @@ from dclib.deadlines import Deadline
 from dclib.environment import check_device, commit, free_bytes
 from dclib.errors import InputError
 from dclib.execution import BusyError, found, obtain
+from dclib.experiments import Run
 from dclib.forecast import Forecast
 from dclib.progress import Progress, Silent, line_about
 from dclib.queueing import Queue
 from dclib.results import Store, published
-from dclib.runs import Run
 from dclib.training import Diverged, OutOfTime, distributed
 from dclib.workers import Pool, Terms
 

@@ -17,10 +17,10 @@ import torch
 from dclib.deadlines import Deadline
 from dclib.errors import InputError
 from dclib.execution import BusyError, obtain
+from dclib.experiments import Run
 from dclib.progress import Progress, line_about
 from dclib.queueing import Queue
 from dclib.results import Store
-from dclib.runs import Run
 from dclib.training import Diverged, OutOfTime
 
 #: A run is given up when so many workers died of it, and the sweep when so many did before they could do anything.

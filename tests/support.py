@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from dclib.correction import UnitDesign
 from dclib.datasets import Split
 from dclib.errors import InputError
+from dclib.experiments import Run, Selection
 from dclib.models import AllConvNet
 from dclib.results import Record, pack_bits
-from dclib.runs import Run, Selection
 from dclib.training import Schedule
 
 #: A design of units, and the filters {layer: indices} that the fixture `corrected` has units for.

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from dclib import paper
-from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, CorrectionUnit, correct
+from dclib.correction import CorrectionUnit, correct
+from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.models import AlexNet, count_parameters, multiply_adds
 
 SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}

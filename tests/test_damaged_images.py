@@ -12,7 +12,7 @@ from dclib import datasets, transfer
 from dclib.datasets import folders
 from dclib.errors import InputError
 from dclib.execution import obtain, parts
-from dclib.runs import Run, Selection
+from dclib.experiments import Run, Selection
 from dclib.training import Schedule
 
 TRAIN, VAL = 5, 4

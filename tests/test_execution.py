@@ -15,8 +15,8 @@ from dclib import execution, ranking
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
 from dclib.execution import obtain, swaps
+from dclib.experiments import Run, Selection
 from dclib.results import Store, unpack_bits
-from dclib.runs import Run, Selection
 from dclib.training import Schedule, distributed
 
 # ---------------------------------------------------------------- rankings, a part of the images at a time

@@ -11,7 +11,8 @@ import torch
 from support import refused
 
 from dclib import experiments, figures, notebook, paper
-from dclib.correction import ALEXNET_FILTERS, CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
+from dclib.correction import CRITICALLY_WIDE, RELEASED_CIFAR100, UnitDesign
+from dclib.experiments.imagenet import ALEXNET_FILTERS
 from dclib.figures import diagrams, style
 from dclib.models import AlexNet, AllConvNet
 from dclib.results import Record

@@ -11,18 +11,18 @@ from safetensors.torch import save
 from support import refused
 
 from dclib import execution, models, paper, restoration, tables
-from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, correct
+from dclib.correction import correct
 from dclib.datasets import Collection, Dataset, Split
 from dclib.evaluation import correct_predictions
-from dclib.experiments import HALVES, TARGETS, imagenet, profile, queue, rows, stand_in
+from dclib.experiments import HALVES, NETWORKS, SCALES, TARGETS, Run, imagenet, profile, queue, rows, stand_in
+from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.experiments.networks import other_classes, trained_parameters
 from dclib.figures import class_difference, filters
 from dclib.models import AlexNet, CenterCrop, count_parameters, load_trunk
-from dclib.runs import Run
 from dclib.training import Batches, Schedule, augment
 from dclib.verdicts.measures import measure
 
-SMALL = imagenet.SCALES["small"]
+SMALL = SCALES["small"]
 
 
 # Runs
@@ -73,11 +73,11 @@ def test_what_a_run_needs_comes_first():
 
 
 def test_schedules_are_the_papers():
-    whole = imagenet.SCALES["paper"]
+    whole = SCALES["paper"]
     assert (whole.finetune.iterations, whole.finetune.batch_size) == (62_500, 256)
     assert whole.finetune.drops == (18_750, 37_500, 56_250)
     assert (whole.finetune.learning_rate, whole.deepcorrect.learning_rate) == (0.001, 0.1)
-    assert "BVLC" in whole.stand_in and all(imagenet.SCALES[name].stand_in for name in ("small", "imagenet20"))
+    assert "BVLC" in whole.stand_in and all(SCALES[name].stand_in for name in ("small", "imagenet20"))
     assert "20 ImageNet classes" in stand_in("table7", profile("small"))
     assert "third of the width" in stand_in("table3", profile("small"))
 
@@ -228,7 +228,7 @@ def test_every_rival_of_a_run_is_known():
 
 
 def test_rows_of_section_5_3():
-    small, whole = (imagenet.rows("table14", imagenet.SCALES[name], (0,)) for name in ("small", "paper"))
+    small, whole = (imagenet.rows("table14", SCALES[name], (0,)) for name in ("small", "paper"))
     assert set(small) == {f"{m} {d}" for m in ("Baseline", "Finetune-8", "Deepcorr-5") for d in ("caltech101", "sun397")}
     for label, runs in small.items():
         method, dataset = label.split()
@@ -239,7 +239,7 @@ def test_rows_of_section_5_3():
     clean = imagenet.rows("table13", SMALL, (0,))["Baseline caltech101"][0]
     assert clean.sigmas == () and clean.trained_on == "clean"
     assert "18 of SUN" in stand_in("table13", profile("small"))
-    assert stand_in("table13", profile("paper")) == imagenet.NETWORKS["paper"]
+    assert stand_in("table13", profile("paper")) == NETWORKS["paper"]
 
 
 def test_a_transfer_is_made_and_recorded(store, monkeypatch):

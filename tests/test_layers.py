@@ -17,7 +17,7 @@ LAYERS = (
     ("probing", "swapping", "ranking", "correction"),
     ("datasets", "evaluation", "restoration", "svm", "transfer"),
     ("training",),
-    ("runs", "experiments", "places"),
+    ("experiments",),
     ("results",),
     ("environment", "execution", "queueing", "forecast", "progress", "workers", "sweep", "missing",
      "verdicts", "figures"),

@@ -5,13 +5,13 @@ import pytest
 from claim_records import record
 
 from dclib import paper, tables
-from dclib.experiments import imagenet, profile, rows, stand_in
+from dclib.experiments import SCALES, imagenet, profile, rows, stand_in
 from dclib.experiments.networks import other_width, short_training, unit_operations
 from dclib.verdicts import judgement, rule
 from dclib.verdicts.finding import Outcome
 from dclib.verdicts.measures import iterations_to, measure, per_class
 
-SMALL = imagenet.SCALES["small"]
+SMALL = SCALES["small"]
 
 
 def test_operations_of_a_unit_by_hand():

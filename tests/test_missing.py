@@ -6,7 +6,7 @@ import pytest
 from support import BASE, record_of
 
 from dclib import cli
-from dclib.experiments import TARGETS, baseline, deepcorrect, finetune, imagenet, profile, queue
+from dclib.experiments import SCALES, TARGETS, baseline, deepcorrect, finetune, imagenet, profile, queue
 from dclib.forecast import Forecast
 from dclib.missing import about_unasked, missing, unasked
 from dclib.results import Record
@@ -65,7 +65,7 @@ def test_the_command_line_lists_it(store, capsys):
 # ---------------------------------------------------------------- records that nobody asks for
 
 @pytest.mark.parametrize("run", [baseline(SMALL), baseline(SMALL, 17), deepcorrect(profile("paper"), 6, "awgn", 2),
-                                 imagenet.ranking(imagenet.SCALES["imagenet20"], "blur", 1),
+                                 imagenet.ranking(SCALES["imagenet20"], "blur", 1),
                                  baseline(profile("smoke"))], ids=str)
 def test_runs_of_profiles_with_any_seed_are_asked_for(run):
     assert unasked([record_of(run)]) == []

@@ -12,9 +12,8 @@ import pytest
 
 from dclib import figures, paper, tables
 from dclib.distortions import LEVELS
-from dclib.experiments import FRACTIONS, TARGETS, profile, rows
+from dclib.experiments import FRACTIONS, TARGETS, Run, profile, rows
 from dclib.results import Record, Store, pack_bits
-from dclib.runs import Run
 from dclib.verdicts import judgement
 
 SCALE, IMAGES, LEVEL = "small", 1000, 4  # the level at which one accuracy is changed

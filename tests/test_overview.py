@@ -10,7 +10,7 @@ import yaml
 from reference_notebooks import ROOT
 from test_pages import put, put_baseline, run_of
 
-from dclib import paper, places, tables
+from dclib import experiments, paper, tables
 from dclib.cli import _parser
 from dclib.experiments import TARGETS
 from dclib.tables import overview
@@ -24,10 +24,10 @@ def judged(store, *words):
 
 
 def test_all_tables_and_figures_are_there_with_a_page():
-    assert list(places.PLACES) == [f"Table {n}" for n in range(1, 16)] + [f"Figure {n}" for n in range(1, 13)]
+    assert list(experiments.PLACES) == [f"Table {n}" for n in range(1, 16)] + [f"Figure {n}" for n in range(1, 13)]
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     pages = {chapter["file"] for part in yaml.safe_load(toc)["parts"] for chapter in part["chapters"]}
-    for page, targets in places.PLACES.values():
+    for page, targets in experiments.PLACES.values():
         assert f"executed/{page}" in pages and set(targets) <= set(TARGETS)
 
 
@@ -36,20 +36,20 @@ def test_all_tables_and_figures_are_there_with_a_page():
     ("Section 5.3; Tables 13 and 15", {"Table 13", "Table 15"}), ("Section 4.1; Figure 4", {"Figure 4"}),
     ("Section 3.1", set()), ("Section 5.2.1; Table 1", {"Table 1"})])
 def test_places(words, named):
-    assert places.places(words) == named
+    assert experiments.places(words) == named
 
 
 def test_every_claim_with_a_place_is_counted_there(store):
     lines = overview.overview(judged(store, ""), store)
     counted = sum((line.verdicts for line in lines), Counter())
-    assert counted.total() == sum(len(places.places(claim["place"])) for claim in paper.claims())
+    assert counted.total() == sum(len(experiments.places(claim["place"])) for claim in paper.claims())
 
 
 def test_without_records_nothing_is_claimed(store):
     for line in overview.overview([], store):
         assert line.ours is None and line.deviation is None and not line.runs
     shown = overview.as_markdown(overview.overview([], store))
-    assert shown.count("*not run yet*") == sum(bool(targets) for _, targets in places.PLACES.values())
+    assert shown.count("*not run yet*") == sum(bool(targets) for _, targets in experiments.PLACES.values())
 
 
 def test_line_has_the_papers_value_ours_and_the_deviation(store):

@@ -15,9 +15,9 @@ from torch import nn
 from dclib import ranking, restoration, swapping, transfer
 from dclib.datasets import Collection, Dataset
 from dclib.execution import checkpoint, makers, swaps
+from dclib.experiments import Run, Selection
 from dclib.files import write_whole
 from dclib.results import Record, Store
-from dclib.runs import Run, Selection
 from dclib.training import OutOfTime, Schedule
 
 SIGMAS = (5.0, 30.0)

@@ -8,11 +8,11 @@ from support import BASE, DEEP, RANKING
 
 from dclib import progress
 from dclib.environment import device_name
+from dclib.experiments import Run
 from dclib.forecast import Forecast, duration
 from dclib.progress import Progress
 from dclib.queueing import Queue
 from dclib.results import Record
-from dclib.runs import Run
 
 HERE = device_name("cpu")
 

@@ -14,10 +14,9 @@ from support import BASE, DEEP, RANKING, SCHEDULE, check_sentence, listing, reco
 from dclib import results
 from dclib.correction import UnitDesign
 from dclib.errors import InputError
-from dclib.experiments import METHODS, baseline, method_run, profile
+from dclib.experiments import METHODS, Run, Selection, baseline, method_run, profile
 from dclib.files import write_whole
 from dclib.results import Record, Store, pack_bits, unpack_bits
-from dclib.runs import Run, Selection
 
 # ---------------------------------------------------------------- runs
 

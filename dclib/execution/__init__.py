@@ -10,8 +10,8 @@ from dclib.errors import InputError
 from dclib.execution.checkpoint import Report
 from dclib.execution.makers import MAKERS, help_with
 from dclib.execution.parts import data_for, filters_of, network, priorities_of
+from dclib.experiments import Run
 from dclib.results import Record, Store
-from dclib.runs import Run
 from dclib.training import distributed
 
 __all__ = ["BusyError", "data_for", "filters_of", "found", "network", "obtain", "priorities_of"]

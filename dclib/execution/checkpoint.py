@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from dclib.errors import InputError
+from dclib.experiments import Run
 from dclib.files import write_whole
 from dclib.results import Store
-from dclib.runs import Run
 from dclib.training import OutOfTime
 
 #: What the parts mean. Another number wherever a kind of run is cut or computed in another way.

@@ -24,9 +24,9 @@ from dclib.execution.parts import (
     validation_images,
 )
 from dclib.execution.swaps import make_ranking, make_swaps
+from dclib.experiments import Run
 from dclib.models import count_parameters
 from dclib.results import Store, pack_bits
-from dclib.runs import Run
 from dclib.statistics import own_neighbours
 from dclib.training import Progress, distributed, train
 

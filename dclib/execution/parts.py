@@ -12,9 +12,9 @@ from dclib import correction, datasets, ranking
 from dclib.datasets import Collection, Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import distorted_copies
+from dclib.experiments import Run
 from dclib.models import AlexNet, AllConvNet, load_trunk, trainable_copy
 from dclib.results import Record, Store
-from dclib.runs import Run
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:

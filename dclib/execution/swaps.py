@@ -13,8 +13,8 @@ from dclib.datasets import Split
 from dclib.evaluation import correct_on
 from dclib.execution.checkpoint import Parts, Report
 from dclib.execution.parts import data_for, left_out, network, pairs, priorities_of, ranking_images
+from dclib.experiments import Run
 from dclib.results import Store, pack_bits, pack_filters
-from dclib.runs import Run
 
 #: Images that are distorted at once, for 5,000 of ImageNet's take 24 GB at all levels. A multiple of the evaluation's
 #: chunks of noise, so that the outcome does not depend on it.

@@ -1,126 +1,17 @@
-"""Profiles, and the runs behind Tables 1 to 6 and Figures 4, 5 and 9: the CIFAR-100 half (Section 5.1)."""
+"""The runs behind Tables 1 to 6 and Figures 4, 5 and 9: the CIFAR-100 half (Section 5.1)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from dclib import datasets
-from dclib.correction import RELEASED_CIFAR100, UnitDesign
+from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
-from dclib.runs import FRACTIONS, Run, Selection
-from dclib.training import SEMANTICS, Schedule
+from dclib.experiments.profiles import CHOICES, CONV, Profile, as_in_the_text, with_budget
+from dclib.experiments.run import FRACTIONS, Run, Selection
+from dclib.training import SEMANTICS
 
-CONV = tuple(f"conv{i}" for i in range(1, 10))
 TOP = CONV[6:]
-#: l2 coefficients of the released baseline; fine-tuned layers keep theirs. DeepCorrect's networks have one for all, which
-#: acts on what -c variants train and is else reported in the loss alone.
-RELEASED_L2 = tuple((layer, 3e-4 if layer in CONV[:6] else 1e-4) for layer in CONV)
-DEEPCORRECT_L2 = tuple((layer, 1e-4) for layer in CONV)
-
-
-@dataclass(frozen=True)
-class Profile:
-    """One scale at which the paper's runs are made.
-
-    `narrow` and `wide` are the corrected filters of conv1..3 and conv4..6, `score` is what filters are ranked by.
-    `baseline_layers` are those that the baseline trains. `stand_in` says in a few words how the profile differs from the
-    paper; empty where it does not.
-    """
-
-    name: str
-    dataset: str
-    classes: int
-    width: int
-    narrow: int
-    wide: int
-    design: UnitDesign
-    baseline: Schedule
-    finetune: Schedule
-    deepcorrect: Schedule
-    ranking_images: int
-    ranking_split: str
-    seeds: tuple[int, ...]
-    deep_warm_up: int = 0
-    photographs: tuple[int, ...] = ()
-    validation_images: int | None = None
-    batchnorm_momentum: float = 0.01
-    precision: str = "float32"
-    score: str = "relative_error"
-    stand_in: str = ""
-    batch_statistics: bool = True
-    baseline_layers: tuple[str, ...] = ()
-
-
-def _paper() -> Profile:
-    """The released schedules: steps of a tenth (Section 5.1.1)."""
-    per_epoch = 176  # 45,000 images in batches of 256
-    baseline = Schedule(110 * per_epoch, 256, 0.1, tuple(per_epoch * e for e in (30, 60, 90)), per_epoch,
-                        augmentation="rotate-shift-flip", l2=RELEASED_L2)
-    # 40 "epochs" of 90,000 samples, as released: twice the passes that the text names. Four equal parts.
-    finetune = Schedule(40 * 360, 250, 0.01, (10 * 360, 20 * 360, 30 * 360), 360, decay=1e-5,
-                        augmentation="rotate-shift-flip", l2=RELEASED_L2)
-    deepcorrect = replace(finetune, learning_rate=0.1, l2=DEEPCORRECT_L2, l1=1e-5)
-    return Profile("paper", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
-                   10, "train", (0, 1, 2), deep_warm_up=360, precision="bfloat16")
-
-
-def _one_cycle(iterations: int, batch: int, peak: float, looks: int, **more) -> Schedule:
-    """A short training: the rate rises over the first sixth, and falls to zero."""
-    return Schedule(iterations, batch, peak, (), -(-iterations // looks), shape="one-cycle", warm_up=iterations // 6, **more)
-
-
-def _retraining(iterations: int, batch: int, looks: int, finetune: float, deepcorrect: float) -> tuple[Schedule, Schedule]:
-    """Finetune-k's and Deepcorr-k's schedule with their peak rates: the same images for both."""
-    return (_one_cycle(iterations, batch, finetune, looks, l2=RELEASED_L2),
-            _one_cycle(iterations, batch, deepcorrect, looks, l2=DEEPCORRECT_L2, l1=1e-5))
-
-
-# Peak rates of the short schedules were chosen on held-out training images, from as many candidates for Finetune as for
-# DeepCorrect and with the same images: `python -m benchmarks.peak_rates`; what was tried stands in benchmarks/results.
-
-
-def _short_training() -> Profile:
-    baseline = _one_cycle(16 * 176, 256, 0.2, 8, l2=RELEASED_L2)
-    finetune, deepcorrect = _retraining(1000, 125, 8, 0.03, 0.1)
-    return Profile("short-training", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
-                   5, "train", (0,), validation_images=1000, stand_in="the paper's own network, trained for a short time")
-
-
-def _small() -> Profile:
-    baseline = _one_cycle(15 * 176, 256, 0.2, 8, l2=RELEASED_L2)
-    finetune, deepcorrect = _retraining(1000, 125, 8, 0.03, 0.1)
-    return Profile("small", "cifar100", 100, 32, 16, 32, UnitDesign(width=16, input_batchnorm=True), baseline,
-                   finetune, deepcorrect, 10, "train", (0, 1, 2), validation_images=1000,
-                   stand_in="CIFAR-100 at a third of the width (32, 64 channels), units of width 16 on half the filters")
-
-
-def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: int, retrain: int, batch: int,
-                 per_class: int, seeds: tuple[int, ...]) -> Profile:
-    finetune, deepcorrect = _retraining(retrain, batch, 4, 0.03, 0.1)
-    return Profile(name, "photographs", len(datasets.PHOTOGRAPHS), width, width // 2, width,
-                   UnitDesign(width=16, input_batchnorm=True, batchnorm_momentum=0.1),
-                   _one_cycle(baseline, batch, 0.1, 4, l2=RELEASED_L2), finetune, deepcorrect,
-                   per_class, "train", seeds, photographs=counts, batchnorm_momentum=0.1,
-                   stand_in=f"{len(datasets.PHOTOGRAPHS)} classes of patches from photographs, {width} and "
-                            f"{2 * width} channels")
-
-
-PROFILES = {
-    "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 50, 1, (0,)),
-    "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 200, 64, 128, 5, (0,)),
-    "small": _small,
-    "short-training": _short_training,
-    "imagenet20": lambda: replace(_paper(), name="imagenet20"),  # paper's CIFAR-100 half; ImageNet has a stand-in
-    "paper": _paper,
-}
-
-
-@lru_cache
-def profile(name: str) -> Profile:
-    """The profile called `name`: smoke, miniature, small, short-training, imagenet20 or paper."""
-    if name not in PROFILES:
-        raise InputError(f"profile: expected one of {', '.join(PROFILES)}, got {name!r}.")
-    return PROFILES[name]()
 
 
 def _common(p: Profile, seed: int) -> dict:
@@ -210,48 +101,6 @@ def unit_variants(p: Profile, distortion: str, seed: int = 0) -> dict[str, Run]:
                                   for kind, design in designs.items()}
 
 
-#: Where the paper's text and the released code differ, by the name of the choice; and one that only the code makes.
-CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation", "frozen BatchNorm",
-           "untrained top")
-
-
-def as_in_the_text(p: Profile, choice: str) -> Profile:
-    """`p` with one choice made as the paper's text has it instead of as the released code has it.
-
-    "frozen BatchNorm" keeps the statistics of frozen BatchNorms too, as Section 4.2 reads; released they follow the
-    mini-batches. "untrained top" is the other way round: the released script of the baseline leaves conv7, conv8 and conv9
-    at their initial draw. Whether the published baseline was made so is not known.
-    """
-    if choice == "score":
-        return replace(p, score="priority")
-    if choice == "ranking images":
-        return replace(p, ranking_split="validation")
-    if choice == "filters":
-        return replace(p, narrow=p.width // 2, wide=p.width)
-    if choice == "unit width":
-        return replace(p, design=replace(p.design, width=None))
-    if choice == "passes":
-        return replace(p, finetune=shortened(p.finetune, 0.5), deepcorrect=shortened(p.deepcorrect, 0.5))
-    if choice == "augmentation":
-        other = "pad-crop-flip" if p.finetune.augmentation == "rotate-shift-flip" else "rotate-shift-flip"
-        return replace(p, finetune=replace(p.finetune, augmentation=other),
-                       deepcorrect=replace(p.deepcorrect, augmentation=other))
-    if choice == "frozen BatchNorm":
-        return replace(p, batch_statistics=False)
-    if choice == "untrained top":
-        return replace(p, baseline_layers=CONV[:6])
-    raise InputError(f"choice: expected one of {', '.join(CHOICES)}, got {choice!r}.")
-
-
-def shortened(schedule: Schedule, share: float) -> Schedule:
-    """A complete schedule of the same shape with that share of the iterations."""
-    def cut(iterations: int) -> int:
-        return int(iterations * share)
-
-    return replace(schedule, iterations=cut(schedule.iterations), warm_up=cut(schedule.warm_up),
-                   drops=tuple(map(cut, schedule.drops)), evaluate_every=max(1, cut(schedule.evaluate_every)))
-
-
 def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: Selection) -> Run:
     layers = tuple(layer for layer, _ in selection.counts)
     schedule = p.deepcorrect
@@ -315,13 +164,6 @@ def rows(target: str, p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]
         return {f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
                 for d in DISTORTIONS for method in BUDGETED for share in BUDGETS}
     raise InputError(f"target: expected one of {', '.join(TARGETS)}, got {target!r}.")
-
-
-def with_budget(p: Profile, share: float) -> Profile:
-    """`p` with retrainings of that share of the iterations, each with a complete schedule of its own."""
-    if share == 1:
-        return p
-    return replace(p, finetune=shortened(p.finetune, share), deepcorrect=shortened(p.deepcorrect, share))
 
 
 def _local_6c(p: Profile, distortion: str, seed: int) -> Run:

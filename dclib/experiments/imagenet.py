@@ -1,14 +1,15 @@
 """The runs behind Tables 7 to 9, 11 to 15 and Figures 4 to 6, 11, 12: the ImageNet half (Sections 5.2, 5.3)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dclib import datasets
-from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS
+from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
+from dclib.experiments.profiles import NETWORKS, Scale
+from dclib.experiments.run import FRACTIONS, Run, Selection
 from dclib.models import TRUNK_SHA256, AlexNet
-from dclib.runs import FRACTIONS, Run, Selection
-from dclib.training import SEMANTICS, Schedule
+from dclib.training import SEMANTICS
 from dclib.transfer import LAYERS
 
 CONV = AlexNet.correctable
@@ -21,11 +22,6 @@ RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
 SUBSTITUTES = {"NCSR": "Wiener deconvolution"}
 TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet",
            "table13", "table14", "table15", "figure10", "audit_imagenet")
-#: How the networks of each scale differ from the paper's, which were a finished AlexNet in another layout.
-NETWORKS = {
-    "small": "20 ImageNet classes, new dense layers on BVLC's convolutions",
-    "imagenet20": "20 ImageNet classes, new dense layers on BVLC's convolutions",
-    "paper": "new dense layers on BVLC's convolutions, read from a slightly coarse, product-quantised copy"}
 #: Section 5.3's tables, and the distortion of each.
 TRANSFER = {"table13": None, "table14": "blur", "table15": "awgn"}
 #: Names of the classes in the order of their labels, where a page shows them one by one.
@@ -38,67 +34,21 @@ CLASSES = {"imagenet20": (
 SHOWN = {"imagenet20": (0, 10, 12, 13, 14, 15, 16, 17, 18, 19), "imagenet": tuple(range(0, 1000, 91))}
 
 
-@dataclass(frozen=True)
-class Scale:
-    """One scale of the ImageNet half: data, schedules, and what of it was cut.
-
-    `deepcorrect` is for units with BatchNorm, `without_batchnorm` for those without, which pass on the size of AlexNet's
-    outputs and diverge at the others' rate. `unit_momentum` is that of the units' BatchNorms. `ranking_images` per class
-    come from the training images, as in the paper's text; the released code takes them from the test images.
-    `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which takes seconds an image;
-    all when None.
-    """
-
-    name: str
-    dataset: str
-    classes: int
-    baseline: Schedule
-    finetune: Schedule
-    deepcorrect: Schedule
-    without_batchnorm: Schedule
-    ranking_images: int
-    seeds: tuple[int, ...]
-    unit_momentum: float = 0.01
-    validation_images: int | None = None
-    test_images: int | None = None
-    rival_images: int | None = None
-    precision: str = "float32"
-    stand_in: str = ""
-    whole_collections: bool = False
+def _alexnet_designs(wide: UnitDesign, first: UnitDesign) -> dict[str, UnitDesign]:
+    return {f"conv{i}": first if i == 1 else wide for i in range(1, 6)}
 
 
-#: What all trainings share: released are the middle 227 pixels, cut out before anything else, and this mixture.
-_COMMON = {"augmentation": "rotate-shift-zoom-flip", "mixture": "each by chance", "crop": 227}
-
-
-def _scale(name: str, dataset: str, classes: int, iterations: int, batch: int, looks: int, **more) -> Scale:
-    """The paper's schedule, or one in its proportions: the rate falls to a tenth after each 30 % (Section 5.2.1)."""
-    drops = tuple(round(0.3 * iterations * part) for part in (1, 2, 3))
-    finetune = Schedule(iterations, batch, 0.001, drops, -(-iterations // looks), **_COMMON)
-    # The pre-trained features are large: at 0.01 new dense layers diverge within 30 iterations.
-    baseline = replace(finetune, drops=(iterations * 3 // 5, iterations * 17 // 20))
-    units = replace(finetune, learning_rate=0.1, l1=1e-5)
-    return Scale(name, dataset, classes, baseline, finetune, units, replace(units, learning_rate=0.01), **more)
-
-
-def _small() -> Scale:
-    """A short training in one cycle. Peak rates: `python -m benchmarks.peak_rates`, as for the CIFAR-100 half."""
-    def one_cycle(iterations: int, peak: float, **more) -> Schedule:
-        return Schedule(iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON,
-                        **more)
-
-    return Scale("small", "imagenet20", 20, one_cycle(240, 0.001), one_cycle(120, 0.001), one_cycle(120, 0.1, l1=1e-5),
-                 one_cycle(120, 0.003, l1=1e-5), ranking_images=5, seeds=(0,), unit_momentum=0.1, validation_images=5,
-                 rival_images=10, stand_in=NETWORKS["small"])
-
-
-SCALES = {scale.name: scale for scale in (
-    _small(),
-    _scale("imagenet20", "imagenet20", 20, 1250, 128, 10, ranking_images=5, seeds=(0, 1, 2), rival_images=10,
-           precision="bfloat16", stand_in=NETWORKS["imagenet20"]),
-    _scale("paper", "imagenet", 1000, 62_500, 256, 50, ranking_images=5, seeds=(0,), precision="bfloat16",
-           whole_collections=True, stand_in=NETWORKS["paper"]),
-)}
+#: Filters that Deepcorr-5 corrects in each layer of AlexNet (Section 5.2.2): 75 % of two layers, 50 % of three.
+ALEXNET_FILTERS = {"conv1": 72, "conv2": 192, "conv3": 192, "conv4": 192, "conv5": 128}
+#: The units of Table 10, and Deepcorr-5 without BatchNorm (Section 5.2.2).
+ALEXNET_UNITS = {
+    "Deepcorr-5": _alexnet_designs(UnitDesign(), UnitDesign(kernels=(1, 5, 5, 1))),
+    "Deepcorr-5-no-bn": _alexnet_designs(UnitDesign(batchnorm=False), UnitDesign(kernels=(1, 5, 5, 1), batchnorm=False)),
+    "Deepcorr-5-lite": _alexnet_designs(UnitDesign(128), UnitDesign(128, dilations=(1, 1, 2, 1))),
+    "Deepcorr-5-bottleneck": {
+        layer: UnitDesign(count // 2, (1, 3, 3, 3, 1), (1, 1, 1, 2, 1) if layer == "conv1" else ())
+        for layer, count in ALEXNET_FILTERS.items()},
+}
 
 
 def _common(s: Scale, seed: int) -> dict:

@@ -6,9 +6,10 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from dclib.correction import ALEXNET_FILTERS, ALEXNET_UNITS, CorrectionUnit, correct
+from dclib.correction import CorrectionUnit, correct
+from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
+from dclib.experiments.run import Run
 from dclib.models import AlexNet, AllConvNet, count_parameters, multiply_adds, trainable_copy
-from dclib.runs import Run
 
 #: Side of conv1..conv5's output for a 227x227 image.
 SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}

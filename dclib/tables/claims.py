@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dclib import paper
-from dclib.places import PLACES, places
+from dclib.experiments import PLACES, places
 from dclib.results import Store
 from dclib.tables.accuracy import dress
 from dclib.verdicts.finding import WAITING, Outcome

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dclib.experiments import profile, rows
+from dclib.experiments import PLACES, places, profile, rows
 from dclib.experiments.networks import other_classes, other_width
-from dclib.places import PLACES, places
 from dclib.results import Record, Store
 from dclib.tables.accuracy import printed_average
 from dclib.tables.claims import SIGNS, signed

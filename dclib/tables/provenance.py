@@ -5,9 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from dclib import paper
-from dclib.experiments import imagenet, profile
+from dclib.experiments import SCALES, Run, profile
 from dclib.results import Store
-from dclib.runs import Run
 
 #: Training images of data sets that are no photographs, where a pass over the data is a length that a reader knows.
 TRAINING_IMAGES = {"cifar100": 45_000}
@@ -77,7 +76,7 @@ def _share(others: list[Run]) -> str:
     """What an AlexNet saw as a share of what the paper's did in all, and before the first point of its Figure 12."""
     if others[0].network != "AlexNet":
         return ""
-    whole = imagenet.SCALES["paper"].finetune
+    whole = SCALES["paper"].finetune
     most = max(_seen(run) for run in others)
     of_all = most / (whole.iterations * whole.batch_size)
     if of_all >= 1:
@@ -89,6 +88,6 @@ def _share(others: list[Run]) -> str:
 def _augmentation(trained: list[Run]) -> str:
     """Which augmentation, and the paper's where it is another one."""
     own = sorted({run.schedule.augmentation for run in trained})
-    whole = imagenet.SCALES["paper"] if trained[0].network == "AlexNet" else profile("paper")
+    whole = SCALES["paper"] if trained[0].network == "AlexNet" else profile("paper")
     released = {whole.baseline.augmentation, whole.finetune.augmentation}
     return f"augmentation {' and '.join(own)}" + ("" if set(own) <= released else f", released {' and '.join(sorted(released))}")

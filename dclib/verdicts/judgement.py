@@ -6,12 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from dclib.experiments import TARGETS, Profile, baseline_under, imagenet, profile, rows, stand_in
+from dclib.experiments import TARGETS, Profile, Run, baseline_under, imagenet, profile, profiles, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.experiments.networks import other_classes, other_width, short_training, trained_parameters
 from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store, unpack_bits
-from dclib.runs import Run
 from dclib.statistics import Interval, bootstrap_interval
 from dclib.transfer import TRAINING, VALIDATION
 from dclib.verdicts import rule
@@ -124,7 +123,7 @@ def training(run: Run, record: Record, p: Profile, store: Store) -> Training:
     """The trained network that `record` tests, as the gate wants it: that of `run`, or of the run that it starts from."""
     network = run if run.kind == "train" else run.base
     own = record if network is run else store.get(network)
-    scale, alexnet = imagenet.SCALES.get(p.name), network.network == "AlexNet"
+    scale, alexnet = profiles.SCALES.get(p.name), network.network == "AlexNet"
     tested = baseline = None
     if network.base is not None:
         under = (imagenet.baseline_under(scale, network.distortion, network.seed) if alexnet

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dclib import statistics
-from dclib.correction import ALEXNET_FILTERS
-from dclib.experiments import imagenet
+from dclib.experiments import SCALES, Run, Scale, imagenet
+from dclib.experiments.imagenet import ALEXNET_FILTERS
 from dclib.experiments.networks import other_classes, unit_operations
 from dclib.results import Record, Store
-from dclib.runs import Run
 from dclib.verdicts import susceptibility
 
 
@@ -26,7 +25,7 @@ def measure(name: str, profile_name: str, store: Store) -> Mapping | None:
         return {"value": _operations_saved(rest.removeprefix("operations_saved_")), "exact": True}
     if figure in susceptibility.KINDS:
         return susceptibility.measure(figure, rest, profile_name, store)
-    scale = imagenet.SCALES.get(profile_name)
+    scale = SCALES.get(profile_name)
     kinds = {"figure2": _separation_lost, "figure10": _separation, "figure11": _classes, "figure12": _speed}
     return kinds[figure](rest, scale, store) if scale and figure in kinds else None
 
@@ -56,7 +55,7 @@ def _operations_saved(what: str) -> float:
     return 1 - few / many
 
 
-def _classes(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
+def _classes(what: str, scale: Scale, store: Store) -> Mapping | None:
     quantity, _, distortion = what.rpartition("_")
     found = _records([imagenet.deepcorrect(scale, "Deepcorr-5", distortion), imagenet.finetune(scale, distortion)], store)
     if not found:
@@ -77,7 +76,7 @@ def _classes(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
     return _found(value(parts.mean(1)), found, scale, interval=bounds)
 
 
-def _separation(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
+def _separation(what: str, scale: Scale, store: Store) -> Mapping | None:
     """By neighbours among the features: the plane of t-SNE is for the eye."""
     distortion = what.rpartition("_")[2]
     found = _records([imagenet.embedded(scale, method, distortion) for method in ("Deepcorr-5", "Baseline")], store)
@@ -87,7 +86,7 @@ def _separation(what: str, scale: imagenet.Scale, store: Store) -> Mapping | Non
     return _apart(ours, other, found, scale)
 
 
-def _separation_lost(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
+def _separation_lost(what: str, scale: Scale, store: Store) -> Mapping | None:
     """How much less apart the classes of the pre-trained network are at the strongest level than clean."""
     found = _records([imagenet.embedded(scale, "Baseline", what.rpartition("_")[2])], store)
     if not found:
@@ -96,13 +95,13 @@ def _separation_lost(what: str, scale: imagenet.Scale, store: Store) -> Mapping 
     return _apart(separation[0], separation[-1], found, scale)
 
 
-def _apart(first: float, second: float, found: list, scale: imagenet.Scale) -> Mapping:
+def _apart(first: float, second: float, found: list, scale: Scale) -> Mapping:
     error = statistics.difference_error(first, second, found[0][1].outcome["images"])
     value = float(first - second)
     return _found(value, found, scale, interval=(value - float(error), value + float(error)))
 
 
-def _speed(what: str, scale: imagenet.Scale, store: Store) -> Mapping | None:
+def _speed(what: str, scale: Scale, store: Store) -> Mapping | None:
     """Validation accuracy over iterations: how many times sooner the slowest of the fast networks has an accuracy of the
     slow one (the smallest factor of all), or by how much the lowest of them ends higher.
 
@@ -158,7 +157,7 @@ def _speed_interval(records: list[Record], accuracies: list[float], images: int 
     return min(ends), max(ends)
 
 
-def _validation_images(scale: imagenet.Scale) -> int | None:
+def _validation_images(scale: Scale) -> int | None:
     return scale.validation_images * scale.classes if scale.validation_images else None
 
 
@@ -176,8 +175,8 @@ def _records(runs: list[Run], store: Store) -> list[tuple[Run, Record]]:
     return found if len(found) == len(runs) else []
 
 
-def _found(value: float, found: list[tuple[Run, Record]], scale: imagenet.Scale, **more) -> dict:
+def _found(value: float, found: list[tuple[Run, Record]], scale: Scale, **more) -> dict:
     """What trained networks give with one seed: nobody knows how much another training would move it."""
     return {"value": float(value), "runs": tuple(record.id for _, record in found), "stand_in": scale.stand_in,
-            "other_classes": other_classes(imagenet.baseline(scale), imagenet.baseline(imagenet.SCALES["paper"])),
+            "other_classes": other_classes(imagenet.baseline(scale), imagenet.baseline(SCALES["paper"])),
             "networks": found, "unreplicated": any(run.method != "Baseline" for run, _ in found), **more}

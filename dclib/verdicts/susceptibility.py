@@ -13,7 +13,7 @@ import torch
 from scipy.stats import rankdata
 
 from dclib import experiments, paper
-from dclib.experiments import imagenet
+from dclib.experiments import SCALES, imagenet
 from dclib.ranking import correction_priority, select_local
 from dclib.results import Record, Store, unpack_bits, unpack_filters
 from dclib.statistics import percentile_interval, resample_means
@@ -158,7 +158,7 @@ def _first_layer_scores(record: Record, score: str) -> np.ndarray:
 def _colour(what: str, profile_name: str, store: Store) -> Mapping | None:
     """Under blur: the share of filters without colour in the top half, cut at the `valley`. Else: by how much Spearman's
     correlation of priority and colour is higher under noise than under blur, which needs no cut."""
-    scale = imagenet.SCALES.get(profile_name)
+    scale = SCALES.get(profile_name)
     needed = ["blur"] if what == "colour_agnostic_blur" else ["awgn", "blur"]
     found = [(run, record) for d in needed if scale for run in [imagenet.ranking(scale, d)] if (record := store.get(run))]
     if len(found) < len(needed):
