@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dclib.environment import environment
+from dclib.execution.environment import environment
 
 FOLDER = Path(__file__).parent / "results"
 

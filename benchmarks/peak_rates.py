@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.measure import FOLDER
 from dclib import experiments
-from dclib.environment import environment
 from dclib.errors import InputError
 from dclib.execution import obtain
-from dclib.execution.parts import data_for, untrained, validation_images
+from dclib.execution.environment import environment
+from dclib.execution.inputs import data_for, untrained, validation_images
 from dclib.experiments import SCALES, Run, imagenet, shortened
 from dclib.results import Store
 from dclib.training import Diverged, train

@@ -159,7 +159,7 @@ def describe_run(notebook, inputs, environment):
 
 def made_on(device):
     """The machine and the versions, as the records name them."""
-    from dclib.environment import environment
+    from dclib.execution.environment import environment
 
     found = environment(device)
     return (f"{found['device']}, Python {found['python']}, torch {found['torch']}, dclib {found['dclib']}, "

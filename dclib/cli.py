@@ -77,8 +77,8 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
+    from dclib.execution.missing import about_unasked
     from dclib.experiments import TARGETS, profile, queue
-    from dclib.missing import about_unasked
     from dclib.results import Store
     p, store = profile(options.profile), Store(options.results)
     if options.missing:
@@ -93,8 +93,8 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _list_missing(profile_name: str, store) -> None:
-    from dclib.forecast import Forecast, duration
-    from dclib.missing import missing
+    from dclib.execution.forecast import Forecast, duration
+    from dclib.execution.missing import missing
     from dclib.results import published
     lacking = missing(profile_name, store, Forecast([*store.readable(), *published().readable()]))
     for found in lacking:
@@ -111,10 +111,10 @@ def _list_missing(profile_name: str, store) -> None:
 def _run(options: argparse.Namespace) -> None:
     import torch
 
+    from dclib.execution.missing import about_unasked
+    from dclib.execution.runner import parse_duration, sweep
     from dclib.experiments import HALVES, TARGETS, profile, queue
-    from dclib.missing import about_unasked
     from dclib.results import Store
-    from dclib.sweep import parse_duration, sweep
     from dclib.training import distributed
     targets = [t for name in options.targets or ["cifar100"] for t in HALVES.get(name, (name,))]
     if unknown := [t for t in targets if t not in TARGETS]:

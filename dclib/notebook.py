@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 from dclib import settings
 from dclib.datasets import photographs
-from dclib.environment import check_device
 from dclib.errors import InputError
+from dclib.execution.environment import check_device
+from dclib.execution.runner import sweep
 from dclib.experiments import PROFILES, Profile, Run, profile
 from dclib.figures.style import CAPTION, STYLE
 from dclib.results import Record, Store, results_folder
-from dclib.sweep import sweep
 from dclib.tables import signed, styled_verdicts
 from dclib.verdicts.judgement import judge_in_miniature
 

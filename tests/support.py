@@ -110,5 +110,5 @@ def listing(folder: Path) -> list[str]:
 def worker_context() -> multiprocessing.context.BaseContext:
     """Processes that start fast: one server imports dclib once and is forked for each of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dclib.sweep", "torch._dynamo"])  # the optimiser imports the latter
+    context.set_forkserver_preload(["dclib.execution.runner", "torch._dynamo"])  # the optimiser imports the latter
     return context

@@ -11,7 +11,8 @@ import torch
 import torchvision
 from support import check_sentence
 
-from dclib import cli, paper, results, sweep
+from dclib import cli, paper, results
+from dclib.execution import runner
 from dclib.experiments import METHODS, baseline, baseline_under, cifar100, profile
 from dclib.results import Store
 
@@ -102,8 +103,8 @@ def test_progress_goes_to_stderr(capsys, folders):
 
 def test_seeds(capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(sweep, "sweep", lambda runs, *_, **options: asked.append((runs, options)) or
-                        sweep.Swept(len(runs), 0, False))
+    monkeypatch.setattr(runner, "sweep", lambda runs, *_, **options: asked.append((runs, options)) or
+                        runner.Swept(len(runs), 0, False))
     options = ["--seeds", "3", "5", "--time-budget", "2m", "--recompute", "--jobs", "3"]
     assert cli.main(["run", "table2", *SMOKE, *options]) == 0
     runs, options = asked[0]
@@ -134,7 +135,7 @@ def test_interrupted(capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "sweep", interrupt)
+    monkeypatch.setattr(runner, "sweep", interrupt)
     assert cli.main(["run", *SMOKE]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 

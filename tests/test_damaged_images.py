@@ -11,7 +11,7 @@ from support import check_sentence, refused
 from dclib import datasets, transfer
 from dclib.datasets import folders
 from dclib.errors import InputError
-from dclib.execution import obtain, parts
+from dclib.execution import inputs, obtain
 from dclib.experiments import Run, Selection
 from dclib.training import Schedule
 
@@ -28,9 +28,9 @@ def folder(monkeypatch, tmp_path):
     monkeypatch.setenv("DCLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(folders.VALIDATION, "imagenet20", 1)
     write_imagenet(tmp_path / "data" / "imagenet20", TRAIN, VAL)
-    parts._load.cache_clear()
+    inputs._load.cache_clear()
     yield tmp_path / "data"
-    parts._load.cache_clear()
+    inputs._load.cache_clear()
 
 
 def publish(monkeypatch, name, fingerprint, names):

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 from support import BASE, refused
 
-from dclib import datasets, environment, execution, notebook, settings
+from dclib import datasets, execution, notebook, settings
+from dclib.execution import environment, obtaining
 from dclib.results import results_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +43,7 @@ def repository(folder, name="dclib", package=None):
 @pytest.fixture
 def commit_in(monkeypatch):
     def commit(package):
-        monkeypatch.setattr(environment, "__file__", str(package / "environment.py"))
+        monkeypatch.setattr(environment, "__file__", str(package / "execution" / "environment.py"))
         return environment.commit.__wrapped__()
 
     return commit
@@ -152,14 +153,14 @@ def test_a_system_without_resource(monkeypatch, store):
 
     monkeypatch.setattr(builtins, "__import__", absent)
     assert environment.peak_bytes("cpu") is None
-    monkeypatch.setitem(execution.MAKERS, "train", lambda *_: ({"accuracy": [1.0]}, {"seconds": 2.0}))
-    assert execution._made(BASE, store, "cpu", None, None).cost == {"seconds": 2.0}
+    monkeypatch.setitem(obtaining.MAKERS, "train", lambda *_: ({"accuracy": [1.0]}, {"seconds": 2.0}))
+    assert obtaining._made(BASE, store, "cpu", None, None).cost == {"seconds": 2.0}
 
 
 @pytest.mark.slow
 def test_no_module_asks_for_resource_when_it_is_imported():
     code = ("import sys; sys.modules['resource'] = None\n"
-            "import dclib.models, dclib.execution, dclib.sweep, dclib.notebook, dclib.cli")
+            "import dclib.models, dclib.execution, dclib.execution.runner, dclib.notebook, dclib.cli")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {
         "PYTHONPATH": str(ROOT)})
     assert (done.returncode, done.stderr) == (0, "")

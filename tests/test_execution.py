@@ -14,7 +14,7 @@ from torch import nn
 from dclib import execution, ranking
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
-from dclib.execution import obtain, swaps
+from dclib.execution import obtain, obtaining, swaps
 from dclib.experiments import Run, Selection
 from dclib.results import Store, unpack_bits
 from dclib.training import Schedule, distributed
@@ -113,14 +113,14 @@ def late_record(rank, port, folder):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     distributed.start("cpu")
-    store, claim = Store(folder), execution._claim
+    store, claim = Store(folder), obtaining._claim
 
     def claim_late(run, store):
         store.put(record_of(TRAINED))
         store.put_weights(TRAINED, b"there")
         return claim(run, store)
 
-    execution._claim = claim_late
+    obtaining._claim = claim_late
     execution.help_with = lambda *_: distributed.agreed("a training, in which process 0 has a share") and 1 / 0
     assert obtain(TRAINED, store) == record_of(TRAINED)
     distributed.stop()

@@ -14,16 +14,16 @@ import pytest
 from support import BASE, RANKING, record_of, refused
 from test_sweep import check_same, some_runs
 
-from dclib import execution, workers
-from dclib import sweep as sweeps
-from dclib.deadlines import Deadline
+from dclib import execution
 from dclib.errors import InputError
+from dclib.execution import runner, workers
+from dclib.execution.deadlines import Deadline
+from dclib.execution.forecast import Forecast
+from dclib.execution.progress import Silent
+from dclib.execution.queueing import Queue
+from dclib.execution.runner import Swept, sweep
 from dclib.experiments import profile, queue
-from dclib.forecast import Forecast
-from dclib.progress import Silent
-from dclib.queueing import Queue
 from dclib.results import Store
-from dclib.sweep import Swept, sweep
 from dclib.training import Diverged, OutOfTime
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,7 @@ def test_one_of_two_jobs_killed_in_the_middle(calm, store, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_that_kills_its_worker_three_times_is_given_up(store, monkeypatch):
-    monkeypatch.setattr(sweeps, "free_bytes", lambda device: None)
+    monkeypatch.setattr(runner, "free_bytes", lambda device: None)
     runs = [run for run in queue(("table1",), profile("smoke"))]
     other = [run for run in queue(("table1",), profile("smoke"), (1,))]
     killing(monkeypatch, lambda run: run == runs[0])
@@ -287,7 +287,7 @@ def test_bad_numbers(store, options, words):
 
 
 def test_more_jobs_than_memory(store, monkeypatch):
-    monkeypatch.setattr(sweeps, "free_bytes", lambda device: int(5e9))
+    monkeypatch.setattr(runner, "free_bytes", lambda device: int(5e9))
     monkeypatch.setattr(Forecast, "bytes", lambda self, run: 2e9)
     with refused("jobs: expected at most 2", "2.0 GB", "5.0 GB", "got 3"):
         sweep(some_runs(), store, jobs=3)
@@ -298,9 +298,9 @@ def test_more_jobs_than_memory(store, monkeypatch):
 
 
 def test_the_memory_of_the_largest_run_is_said(store, monkeypatch):
-    monkeypatch.setattr(sweeps, "free_bytes", lambda device: int(5e9))
+    monkeypatch.setattr(runner, "free_bytes", lambda device: int(5e9))
     monkeypatch.setattr(Forecast, "bytes", lambda self, run: 2e9 if run.kind == "train" else 1e9)
-    monkeypatch.setattr(sweeps.Pool, "work", lambda self: None)
+    monkeypatch.setattr(runner.Pool, "work", lambda self: None)
     said = []
     sweep(some_runs(), store, jobs=2, threads=3, progress=False, say=said.append)
     assert said == ["2 jobs with 3 threads each, nice 10; a job may need 2.0 GB of 5.0 GB that are free."]
@@ -334,6 +334,6 @@ def test_an_interrupted_sweep_has_its_checkpoint(store, monkeypatch):
         assert time.monotonic() > deadline
         raise OutOfTime
 
-    monkeypatch.setattr(sweeps, "obtain", interrupted)
+    monkeypatch.setattr(runner, "obtain", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep(some_runs(), store, progress=False, gentle=True)

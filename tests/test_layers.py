@@ -12,15 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: The rooms from the ground up; a room knows those below it, and of its own layer those that do not know it.
 LAYERS = (
-    ("errors", "settings", "files", "statistics", "paper", "deadlines"),
+    ("errors", "settings", "files", "statistics", "paper"),
     ("distortions", "models"),
     ("probing", "swapping", "ranking", "correction"),
     ("datasets", "evaluation", "restoration", "svm", "transfer"),
     ("training",),
     ("experiments",),
     ("results",),
-    ("environment", "execution", "queueing", "forecast", "progress", "workers", "sweep", "missing",
-     "verdicts", "figures"),
+    ("execution", "verdicts", "figures"),
     ("tables",),
     ("notebook", "zoo", "cli"),
     ("__main__",),
@@ -58,19 +57,22 @@ def arrows():
                    if name.startswith("dclib.")} & rooms() - {room} for room in rooms()}
 
 
+def circles(known):
+    """The arrows {name: names} that lie on a circle."""
+    def reached(name, seen):
+        for below in known.get(name, set()) - seen:
+            seen.add(below)
+            reached(below, seen)
+        return seen
+
+    return {(name, other) for name, others in known.items() for other in others if name in reached(other, set())}
+
+
 def wrong(known):
     """The arrows {room: rooms} that run up, close a circle or join what stands apart."""
     height = {room: number for number, layer in enumerate(LAYERS) for room in layer}
-
-    def reached(room, seen):
-        for below in known.get(room, ()):
-            if below not in seen:
-                seen.add(below)
-                reached(below, seen)
-        return seen
-
-    return {(room, other) for room, others in known.items() for other in others
-            if height[other] > height[room] or {room, other} in APART or room in reached(other, {other})}
+    return circles(known) | {(room, other) for room, others in known.items() for other in others
+                             if height[other] > height[room] or {room, other} in APART}
 
 
 def test_every_room_has_its_place():
@@ -79,6 +81,17 @@ def test_every_room_has_its_place():
 
 def test_no_arrow_runs_up():
     assert not wrong(arrows())
+
+
+def test_no_modules_import_each_other():
+    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+             for path in (ROOT / "dclib").rglob("*.py")}
+
+    def module(name):
+        return name if name in paths else name.rpartition(".")[0]
+
+    assert not circles({name: {module(found) for found in imported(path.read_text(encoding="utf-8"))
+                               if found.startswith("dclib.")} - {"dclib"} for name, path in paths.items()})
 
 
 def test_core_asks_for_torch_numpy_and_safetensors_alone():

@@ -6,9 +6,9 @@ import pytest
 from support import BASE, record_of
 
 from dclib import cli
+from dclib.execution.forecast import Forecast
+from dclib.execution.missing import about_unasked, missing, unasked
 from dclib.experiments import SCALES, TARGETS, baseline, deepcorrect, finetune, imagenet, profile, queue
-from dclib.forecast import Forecast
-from dclib.missing import about_unasked, missing, unasked
 from dclib.results import Record
 
 SMALL = profile("small")

@@ -6,12 +6,12 @@ import io
 import pytest
 from support import BASE, DEEP, RANKING
 
-from dclib import progress
-from dclib.environment import device_name
+from dclib.execution import progress
+from dclib.execution.environment import device_name
+from dclib.execution.forecast import Forecast, duration
+from dclib.execution.progress import Progress
+from dclib.execution.queueing import Queue
 from dclib.experiments import Run
-from dclib.forecast import Forecast, duration
-from dclib.progress import Progress
-from dclib.queueing import Queue
 from dclib.results import Record
 
 HERE = device_name("cpu")

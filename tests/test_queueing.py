@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from support import BASE, DEEP, RANKING
 
+from dclib.execution.queueing import Queue
 from dclib.experiments import profile, queue
-from dclib.queueing import Queue
 
 OTHER = dataclasses.replace(BASE, seed=1)
 RUNS = [BASE, RANKING, DEEP, OTHER]

@@ -14,11 +14,11 @@ from filelock import FileLock
 from support import refused, worker_context
 
 from dclib import execution
-from dclib.execution import BusyError, filters_of, network, obtain
+from dclib.execution import BusyError, filters_of, network, obtain, obtaining
+from dclib.execution.runner import Swept, parse_duration, sweep
 from dclib.experiments import baseline, deepcorrect, first_layer, global_deepcorrect, profile, queue, ranking
 from dclib.models import count_parameters
 from dclib.results import Record, Store
-from dclib.sweep import Swept, parse_duration, sweep
 
 KILLS = 10
 METHODS = ("Baseline", "Finetune-1", "Algorithm 1", "Deepcorr-1")
@@ -179,14 +179,14 @@ def test_what_another_process_made_meanwhile_is_not_made_again(calm, store, monk
     run = next(r for r in some_runs() if r.method == "Deepcorr-1")
     record = store.get(run)
     store.path(run).unlink()
-    real = execution._claim
+    real = obtaining._claim
 
     def late(claimed, where):  # the other process ends just before the lock is taken
         if claimed == run:
             store.put(record)
         return real(claimed, where)
 
-    monkeypatch.setattr(execution, "_claim", late)
+    monkeypatch.setattr(obtaining, "_claim", late)
     monkeypatch.setattr(execution.makers, "train", None)
     assert obtain(run, store) == record
 

@@ -13,7 +13,7 @@ from dclib.correction import unit_shares
 from dclib.datasets import Dataset, Split
 from dclib.evaluation import correct_on, distorted_copies
 from dclib.execution.checkpoint import Parts, Report, begun
-from dclib.execution.parts import (
+from dclib.execution.inputs import (
     check_fingerprint,
     data_for,
     filters_of,

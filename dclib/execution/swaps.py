@@ -12,7 +12,7 @@ from dclib import ranking
 from dclib.datasets import Split
 from dclib.evaluation import correct_on
 from dclib.execution.checkpoint import Parts, Report
-from dclib.execution.parts import data_for, left_out, network, pairs, priorities_of, ranking_images
+from dclib.execution.inputs import data_for, left_out, network, pairs, priorities_of, ranking_images
 from dclib.experiments import Run
 from dclib.results import Store, pack_bits, pack_filters
 

@@ -14,12 +14,12 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
-from dclib.deadlines import Deadline
 from dclib.errors import InputError
-from dclib.execution import BusyError, obtain
+from dclib.execution.deadlines import Deadline
+from dclib.execution.obtaining import BusyError, obtain
+from dclib.execution.progress import Progress, line_about
+from dclib.execution.queueing import Queue
 from dclib.experiments import Run
-from dclib.progress import Progress, line_about
-from dclib.queueing import Queue
 from dclib.results import Store
 from dclib.training import Diverged, OutOfTime
 

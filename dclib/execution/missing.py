@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dclib.execution.forecast import Forecast, duration
 from dclib.experiments import PLACES, PROFILES, TARGETS, Run, profile, queue
-from dclib.forecast import Forecast, duration
 from dclib.results import Record, Store
 
 

@@ -34,7 +34,7 @@ def commit() -> str:
 
     A repository that holds an environment in which dclib is installed, or a copy of it, is not a checkout of it.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     root = package.parent
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {}).get("name")

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
-from dclib.deadlines import Deadline
-from dclib.environment import check_device, commit, free_bytes
 from dclib.errors import InputError
-from dclib.execution import BusyError, found, obtain
+from dclib.execution.deadlines import Deadline
+from dclib.execution.environment import check_device, commit, free_bytes
+from dclib.execution.forecast import Forecast
+from dclib.execution.obtaining import BusyError, found, obtain
+from dclib.execution.progress import Progress, Silent, line_about
+from dclib.execution.queueing import Queue
+from dclib.execution.workers import Pool, Terms
 from dclib.experiments import Run
-from dclib.forecast import Forecast
-from dclib.progress import Progress, Silent, line_about
-from dclib.queueing import Queue
 from dclib.results import Store, published
 from dclib.training import Diverged, OutOfTime, distributed
-from dclib.workers import Pool, Terms
 
 #: Seconds between two looks for what other processes are making.
 _PATIENCE = 2.0

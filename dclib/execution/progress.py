@@ -6,9 +6,9 @@ import time
 from datetime import datetime, timedelta
 from typing import TextIO
 
+from dclib.execution.forecast import Forecast, duration
+from dclib.execution.queueing import Queue
 from dclib.experiments import Run
-from dclib.forecast import Forecast, duration
-from dclib.queueing import Queue
 from dclib.results import Record
 
 #: Seconds between two lines: on a terminal, and in a log.

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from dclib.environment import device_name
+from dclib.execution.environment import device_name
 from dclib.experiments import Run
 from dclib.results import Record
 
