@@ -75,19 +75,20 @@ def _retraining(iterations: int, batch: int, looks: int, finetune: float, deepco
 
 
 # Peak rates of the short schedules were chosen on held-out training images, from as many candidates for Finetune as for
-# DeepCorrect and with the same images: `python -m benchmarks.peak_rates`; what was tried stands in benchmarks/results.
+# DeepCorrect and with the same images: `python -m benchmarks.peak_rates`; what was tried stands in benchmarks/results. At the
+# full width they are those of `small`.
 
 
 def _short_training() -> Profile:
     baseline = _one_cycle(16 * 176, 256, 0.2, 8, l2=RELEASED_L2)
-    finetune, deepcorrect = _retraining(1000, 125, 8, 0.03, 0.1)
+    finetune, deepcorrect = _retraining(1000, 125, 8, 0.01, 0.1)
     return Profile("short-training", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
                    5, "train", (0,), validation_images=1000, stand_in="the paper's own network, trained for a short time")
 
 
 def _small() -> Profile:
     baseline = _one_cycle(15 * 176, 256, 0.2, 8, l2=RELEASED_L2)
-    finetune, deepcorrect = _retraining(1000, 125, 8, 0.03, 0.1)
+    finetune, deepcorrect = _retraining(1000, 125, 8, 0.01, 0.1)
     return Profile("small", "cifar100", 100, 32, 16, 32, UnitDesign(width=16, input_batchnorm=True), baseline,
                    finetune, deepcorrect, 10, "train", (0, 1, 2), validation_images=1000,
                    stand_in="CIFAR-100 at a third of the width (32, 64 channels), units of width 16 on half the filters")
