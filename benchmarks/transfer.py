@@ -15,9 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from benchmarks.measure import entry, seconds, write
-from dclib.svm import fit_svm
 from dclib.training import keep_freed_memory
 from dclib.transfer import COSTS
+from dclib.transfer.svm import fit_svm
 
 
 def rows(classes: int, width: int, per_class: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

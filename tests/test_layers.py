@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors", "settings", "files", "statistics", "paper"),
     ("distortions", "models"),
-    ("probing", "swapping", "ranking", "correction"),
-    ("datasets", "evaluation", "restoration", "svm", "transfer"),
+    ("ranking", "correction"),
+    ("datasets", "evaluation", "restoration", "transfer"),
     ("training",),
     ("experiments",),
     ("results",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("__main__",),
 )
 #: What a stranger's network needs: these rooms ask for torch, numpy and safetensors alone.
-CORE = ("errors", "settings", "files", "distortions", "models", "swapping", "correction")
+CORE = ("errors", "settings", "files", "distortions", "models", "correction")
 #: Rooms of one layer that do not know each other.
 APART = ({"execution", "verdicts"}, {"execution", "figures"}, {"figures", "verdicts"})
 

@@ -11,8 +11,14 @@ from support import refused, settled
 from torch import nn
 
 from dclib.errors import InputError
-from dclib.ranking import accuracy_per_level, activation_distances, joint_swap_accuracy, swap_accuracy
-from dclib.swapping import SwapNetwork, trial_images
+from dclib.ranking import (
+    SwapNetwork,
+    accuracy_per_level,
+    activation_distances,
+    joint_swap_accuracy,
+    swap_accuracy,
+    trial_images,
+)
 
 
 def made(build, count=9):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from support import RANKING, data_of, refused
 from torch import nn
 
-from dclib import ranking, restoration, swapping, transfer
+from dclib import ranking, restoration, transfer
 from dclib.datasets import Collection, Dataset
 from dclib.execution import checkpoint, makers, swaps
 from dclib.experiments import Run, Selection
@@ -129,8 +129,8 @@ def test_what_was_found_is_not_computed_again(few, monkeypatch):
         with pytest.raises(OutOfTime):
             made(RANKED, few, deadline=-1.0)
     calls = []
-    real = swapping.SwapNetwork.swap_each
-    monkeypatch.setattr(swapping.SwapNetwork, "swap_each",
+    real = ranking.SwapNetwork.swap_each
+    monkeypatch.setattr(ranking.SwapNetwork, "swap_each",
                         lambda self, layer, *values: calls.append(layer) or real(self, layer, *values))
     monkeypatch.setattr(swaps, "correct_on", None)
     made(RANKED, few)

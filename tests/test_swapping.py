@@ -11,13 +11,13 @@ from swap_networks import CLASSES, NETWORKS, Grouped
 from torch import nn
 
 from dclib.ranking import (
+    SwapNetwork,
     accuracy_per_level,
     correct_after_joint_swaps,
     correct_after_swaps,
     joint_swap_accuracy,
     swap_accuracy,
 )
-from dclib.swapping import SwapNetwork
 
 # ---------------------------------------------------------------- against the naive loop
 

@@ -10,11 +10,12 @@ from sklearn.svm import LinearSVC
 from support import refused, settled
 from torch import nn
 
-from dclib import svm, transfer
+from dclib import transfer
 from dclib.datasets import Rows, Split
 from dclib.distortions import gaussian_blur
 from dclib.models import AllConvNet
-from dclib.svm import fit_svm
+from dclib.transfer import svm
+from dclib.transfer.svm import fit_svm
 
 CLASSES, PER_CLASS = 7, 18
 

@@ -12,7 +12,7 @@ from dclib.datasets import Rows, Split
 from dclib.distortions import distort
 from dclib.errors import InputError
 from dclib.models import evaluation_mode, unwrapped
-from dclib.svm import LinearSVM, fit_svm
+from dclib.transfer.svm import LinearSVM, fit_svm
 
 #: Section 5.3: images a class for the machines and for the choice of their cost, and how often both are drawn.
 TRAINING, VALIDATION, SPLITS = 25, 5, 5

@@ -14,7 +14,7 @@ from torch import nn
 
 from dclib.errors import InputError, check_images, check_labels
 from dclib.models import evaluation_mode, images_at_once, predicted_classes
-from dclib.swapping import SwapNetwork, trial_images
+from dclib.ranking.swap_network import SwapNetwork, trial_images
 
 SCORES = ("priority", "relative_error")
 #: Images whose swaps are done together, so that a part of Algorithm 1 takes less than a minute; fewer where they are large.

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from dclib.errors import InputError
 from dclib.models import FrozenBatchNorm2d, KerasBatchNorm2d, named_conv, trace, unwrapped
-from dclib.probing import agree, answers, probe
+from dclib.ranking.probing import agree, answers, probe
 
 #: What may be folded into the convolution before it, exactly: a subclass may do more.
 _FOLDED = (nn.BatchNorm2d, KerasBatchNorm2d, FrozenBatchNorm2d)
