@@ -25,7 +25,7 @@ LAYERS = (
     ("__main__",),
 )
 #: What a stranger's network needs: these rooms ask for torch, numpy and safetensors alone.
-CORE = ("errors", "settings", "files", "distortions", "models", "correction")
+CORE = ("errors", "settings", "files", "distortions", "models", "ranking", "correction")
 #: Rooms of one layer that do not know each other.
 APART = ({"execution", "verdicts"}, {"execution", "figures"}, {"figures", "verdicts"})
 
