@@ -158,7 +158,7 @@ def test_a_checkpoint_that_cannot_be_written(checkpoint, monkeypatch, error):
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(loop, "save_file", fail)
+    monkeypatch.setattr("dclib.training.checkpoint.save_file", fail)
     with refused("DCLIB_RESULTS", "o space left"):
         run_until(KINDS["finetune"][0](), "finetune", checkpoint, monkeypatch)
     assert checkpoint.read_bytes() == whole and len(list(checkpoint.parent.iterdir())) == 1

@@ -199,6 +199,7 @@ def _check_filters(chosen: Sequence[int], count: int) -> torch.Tensor:
 
 def check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor,
                 batch_size: int | None) -> None:
+    """`InputError` unless clean and distorted images, labels and the batch size fit together."""
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: expected a positive number, got {batch_size}.")
     check_images(clean, "clean")

@@ -1,6 +1,8 @@
 """Training: the one loop, and what it is made of."""
 
-from dclib.training.loop import TOLERANCE, Batches, Diverged, OutOfTime, Progress, augment, keep_freed_memory, train
+from dclib.training.batches import Batches, augment
+from dclib.training.checkpoint import Progress
+from dclib.training.loop import TOLERANCE, Diverged, OutOfTime, keep_freed_memory, train
 from dclib.training.schedule import AUGMENTATIONS, MIXTURES, SEMANTICS, SHAPES, Schedule
 from dclib.training.step import Engine, l2_weights, optimiser_for, unit_weights
 
