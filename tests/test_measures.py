@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from claim_records import record
 
 from dclib import paper, tables
+from dclib.datasets import per_class_sample
 from dclib.experiments import SCALES, imagenet, profile, rows, stand_in
 from dclib.experiments.networks import other_width, short_training, unit_operations
 from dclib.verdicts import judgement, rule
@@ -79,8 +81,10 @@ def test_speed_of_figure_12(store, monkeypatch, slow, fast, expected, factor, na
     assert (verdict.verdict, verdict.ours) == (expected, factor if factor is None else pytest.approx(factor))
     assert ("same look" in verdict.explanation) == (expected is Outcome.OPEN)
     assert ("is never reached" in verdict.explanation) == (factor is None)
-    # The units without BatchNorm start at another learning rate: a verdict on BatchNorm says so.
-    assert ("Deepcorr-5-no-bn at 0.01 and Deepcorr-5 at 0.1" in verdict.explanation) == (name != "speedup")
+    # The units without BatchNorm have another learning rate: a verdict on BatchNorm says so.
+    rates = (f"Deepcorr-5-no-bn at {SMALL.without_batchnorm.learning_rate:g} and Deepcorr-5 at "
+             f"{SMALL.deepcorrect.learning_rate:g}")
+    assert (rates in verdict.explanation) == (name != "speedup")
 
 
 def test_speed_has_the_interval_of_its_validation_images(store, monkeypatch):
@@ -156,15 +160,16 @@ def test_a_claim_that_its_records_cannot_judge_is_carried_by_none(store):
 
 
 def test_bm3d_is_compared_on_its_own_images(store):
-    """One image of each class for BM3D, ten for the others: those that both saw decide."""
-    first = np.arange(200) % 10 == 0
+    """Ten images of each class for BM3D, fifty for the others: those that both saw decide."""
+    shown = per_class_sample(torch.arange(20).repeat_interleave(50), 10, 0).numpy()
+    first = np.isin(np.arange(1000), shown)
     put_networks(store, "awgn", {"Deepcorr-5": np.tile(first, (7, 1))})
-    store.put(record(imagenet.restored(SMALL, "awgn"), np.zeros((7, 20), bool)))
+    store.put(record(imagenet.restored(SMALL, "awgn"), np.zeros((7, 200), bool)))
     claim = next(c for c in paper.claims() if c["id"] == "5.2.2-beats-bm3d")
     verdict, _ = judgement.judge(claim, store)
     assert verdict.ours == 1 and verdict.interval == (1, 1) and verdict.verdict == Outcome.OPEN
-    assert "tested on 20 images, not on 1,000" in verdict.explanation
-    assert "on the 20 images that both saw" in verdict.explanation
+    assert "tested on 200 images, not on 1,000" in verdict.explanation
+    assert "on the 200 images that both saw" in verdict.explanation
 
 
 def test_random_splits_are_read_from_the_records(store):

@@ -26,7 +26,7 @@ def test_each_missing_run_counts_once_in_the_order_of_value(store):
     ids = [run.id for m in found for run in m.runs]
     assert len(ids) == len(set(ids)) and set(ids) == {run.id for run in queue(TARGETS, SMALL)}
     assert found[0].name == "Table 1" and found[0].command == "dclib run table1 --profile small"
-    assert found[0].expected == "unknown" and found[0].unknown == 2
+    assert found[0].expected == "unknown" and found[0].unknown == 6  # three seeds
     assert {m.name for m in found} >= {"Table 5", "audit", "Figure 2 and Figure 10"}
 
 
@@ -41,20 +41,20 @@ def test_what_is_recorded_is_not_missing(store):
 def test_time_comes_from_like_runs(store):
     records = [put(store, baseline(SMALL), 700.0), put(store, finetune(SMALL, 1, "blur"), 300.0)]
     found = {m.target: m for m in missing("small", store, Forecast(records))}
-    assert found["table1"].unknown == 1  # the evaluation
-    assert found["table3"].seconds == pytest.approx(3 * 300) and found["table3"].unknown == 7
-    assert found["table3"].expected == "about 15 min and 7 runs of unknown length"
+    assert found["table1"].unknown == 3  # the evaluations
+    assert found["table3"].seconds == pytest.approx(11 * 300) and found["table3"].unknown == 21
+    assert found["table3"].expected == "about 55 min and 21 runs of unknown length"
     records.append(put(store, deepcorrect(SMALL, 1, "blur"), 60.0))
     found = {m.target: m for m in missing("small", store, Forecast(records))}
-    assert found["table3"].seconds == pytest.approx(3 * 300 + 5 * 60) and found["table3"].unknown == 1
-    assert found["table3"].expected == "about 20 min and a run of unknown length"
+    assert found["table3"].seconds == pytest.approx(11 * 300 + 17 * 60) and found["table3"].unknown == 3
+    assert found["table3"].expected == "about 1 h 12 min and 3 runs of unknown length"
 
 
 def test_the_command_line_lists_it(store, capsys):
     put(store, baseline(SMALL))
     assert cli.main(["list", "--missing", "--profile", "small", "--results", str(store.folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("Table 1: 1 run, ") and lines[0].endswith(": dclib run table1 --profile small")
+    assert lines[0].startswith("Table 1: 5 runs, ") and lines[0].endswith(": dclib run table1 --profile small")
     assert lines[-1].startswith("All together: ")
     for run in queue(TARGETS, profile("smoke")):
         put(store, run)
