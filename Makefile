@@ -33,8 +33,8 @@ help:
 
 book: .venv/installed
 	@mkdir -p $(LOGS)
-	@$(BIN)/python book/execute.py --profile $(PROFILE)
-	@$(BIN)/python book/export_demo.py 2> $(LOGS)/export_demo.log || { tail -n 1 $(LOGS)/export_demo.log >&2; exit 1; }
+	@$(BIN)/python scripts/execute.py --profile $(PROFILE)
+	@$(BIN)/python scripts/export_demo.py 2> $(LOGS)/export_demo.log || { tail -n 1 $(LOGS)/export_demo.log >&2; exit 1; }
 	@if test -f $(HTML)/index.html && test -f $(BEGUN) \
 	  && test -z "$$(find $(PAGES) -name __pycache__ -prune -o -newer $(BEGUN) -print -quit)"; then \
 	  echo "The pages are built and unchanged."; else $(MAKE) -s html; fi
@@ -52,7 +52,7 @@ pdf: book
 	@echo "Printing the book."
 	@$(BIN)/jupyter-book build . --all -W --keep-going -q --builder custom --custom-builder singlehtml > $(LOGS)/pdf.log 2>&1 \
 	  || { grep -E 'WARNING|ERROR' $(LOGS)/pdf.log >&2 || tail -n 3 $(LOGS)/pdf.log >&2; exit 1; }
-	@$(BIN)/python book/print_pdf.py $(PDF)
+	@$(BIN)/python scripts/print_pdf.py $(PDF)
 	@echo "The book is in $(PDF)."
 
 test: .venv/installed
@@ -62,7 +62,7 @@ test: .venv/installed
 
 references: .venv/installed
 	@mkdir -p $(LOGS)
-	@$(BIN)/python book/reference_notebooks.py
+	@$(BIN)/python scripts/reference_notebooks.py
 
 check-pages: .venv/installed
 	@test -d $(HTML) || $(MAKE) book
@@ -70,7 +70,7 @@ check-pages: .venv/installed
 	@$(BIN)/python -m pytest -q -m pages tests/test_browser.py
 
 smoke: .venv/installed
-	@$(BIN)/python book/execute.py --profile smoke --output _build/smoke
+	@$(BIN)/python scripts/execute.py --profile smoke --output _build/smoke
 
 clean:
 	@rm -rf _build executed

@@ -149,12 +149,12 @@ def test_a_page_is_made_by_this_environment_though_a_hub_has_its_own_python3(tmp
     import subprocess
 
     foreign_kernel(tmp_path / "hub/kernels/python3", ["/bin/false", "{connection_file}"])
-    shutil.copytree(execute.ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("_static", "vendor"))
+    shutil.copytree(execute.ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").write_text(
         "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
     (tmp_path / "notebooks/first.md").write_text(CELLS.format(last="import sys; sys.executable"))
-    made = subprocess.run([sys.executable, "book/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
+    made = subprocess.run([sys.executable, "scripts/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
                           text=True, env={**os.environ, "JUPYTER_PATH": str(tmp_path / "hub")})
     assert made.returncode == 0, made.stderr
     page = nbformat.read(tmp_path / "executed/first.ipynb", 4)
@@ -166,14 +166,14 @@ def test_error_in_a_cell_removes_the_old_page(tmp_path, monkeypatch):
     """The real thing, in a process of its own with a kernel: nothing of a failed notebook can be published."""
     import subprocess
 
-    shutil.copytree(execute.ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("_static", "vendor"))
+    shutil.copytree(execute.ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "executed").mkdir()
     (tmp_path / "executed/first.ipynb").write_text(json.dumps({"an": "old page"}))
     (tmp_path / "_toc.yml").write_text(
         "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
     (tmp_path / "notebooks/first.md").write_text(CELLS.format(last="raise ValueError('this cell fails')"))
-    made = subprocess.run([sys.executable, "book/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
+    made = subprocess.run([sys.executable, "scripts/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
                           text=True)
     assert made.returncode == 1 and "ValueError: this cell fails" in made.stderr
     assert not list((tmp_path / "executed").glob("*.ipynb"))
@@ -185,7 +185,7 @@ def test_book_target_stops_where_a_notebook_failed():
     lines = (execute.ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     start = lines.index("book: .venv/installed")
     target = lines[start:start + 6]
-    assert any("book/execute.py" in line and not line.lstrip("\t").startswith(("-", "@-")) for line in target)
+    assert any("scripts/execute.py" in line and not line.lstrip("\t").startswith(("-", "@-")) for line in target)
     assert ".SHELLFLAGS := -euo pipefail -c" in lines
 
 

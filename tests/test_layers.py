@@ -104,7 +104,8 @@ def test_verdicts_draw_nothing():
     assert not asked & {"pandas", "matplotlib", "seaborn"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(path for folder in ("benchmarks", "scripts") for path in (ROOT / folder).glob("*.py")),
+                         ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_tools_take_public_names_alone(path):
     taken = [name for name in imported(path.read_text(encoding="utf-8")) if name.startswith("dclib.")]
     assert not [name for name in taken if any(part.startswith("_") for part in name.split("."))]

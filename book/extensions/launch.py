@@ -1,7 +1,7 @@
 """Sphinx extension: buttons on every notebook's page that open its worksheet on Binder and Colab.
 
 They are links of the theme's own, so no request is made before a reader follows one. The worksheets lie in the branch
-`launch`, see book/worksheets.py and .github/workflows/book.yml. Without a repository on GitHub there are no buttons.
+`launch`, see scripts/worksheets.py and .github/workflows/book.yml. Without a repository on GitHub there are no buttons.
 """
 
 import os

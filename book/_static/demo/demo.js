@@ -1,5 +1,5 @@
 // The live demo: distorts an image and asks the published networks what they see, in the reader's browser.
-// Needs distortion.js before it; loads everything else that book/export_demo.py made from its own folder.
+// Needs distortion.js before it; loads everything else that scripts/export_demo.py made from its own folder.
 "use strict";
 
 (demo => {

@@ -1,6 +1,6 @@
 """Make the students' version of every notebook: the same source, the solutions taken out.
 
-    python book/worksheets.py --output worksheets
+    python scripts/worksheets.py --output worksheets
 
 Where a solution stood, its own checks are left as comments: an exercise is done when they hold. With --repository, a
 first cell fetches the project, as Colab needs it.

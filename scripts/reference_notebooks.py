@@ -1,6 +1,6 @@
 """Make nbval's references: every notebook of the book, in the smoke profile -> tests/references/<name>.ipynb.
 
-    python book/reference_notebooks.py        (make references)
+    python scripts/reference_notebooks.py        (make references)
 
 `pytest` executes the references again and compares their outputs. What is compared is decided here, for all notebooks
 alike: the output of a cell is kept if it is the same for every seed in SEEDS. Counts, shapes, the paper's numbers,

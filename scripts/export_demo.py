@@ -167,7 +167,7 @@ def export():
 
 def main():
     """Export if anything changed; returns the exit code."""
-    patterns = [*(pattern for group in INPUTS.values() for pattern in group), "book/export_demo.py", "book/vendor/**/*"]
+    patterns = [*(pattern for group in INPUTS.values() for pattern in group), "scripts/export_demo.py", "book/vendor/**/*"]
     inputs = digest(patterns)
     if OUTPUT.is_dir() and STAMP.exists() and STAMP.read_text(encoding="utf-8") == inputs:
         return 0

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 METADATA_KEY = "dclib"  # where a page keeps what it was made from
 INPUTS = {  # what every page depends on, besides its own source
-    "dclib": ["dclib/**/*.py", "book/execute.py", "constraints.txt"],
+    "dclib": ["dclib/**/*.py", "scripts/execute.py", "constraints.txt"],
     "records": ["data/paper/*.json", "data/results/*.json", "data/weights/*", "benchmarks/results/*.json"],
 }
 
