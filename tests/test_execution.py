@@ -11,7 +11,7 @@ from support import RANKING, data_of, record_of, worker_context
 from test_distributed import free_port
 from torch import nn
 
-from dclib import execution, ranking
+from dclib import ranking
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
 from dclib.execution import obtain, obtaining, swaps
@@ -121,7 +121,7 @@ def late_record(rank, port, folder):
         return claim(run, store)
 
     obtaining._claim = claim_late
-    execution.help_with = lambda *_: distributed.agreed("a training, in which process 0 has a share") and 1 / 0
+    obtaining.help_with = lambda *_: distributed.agreed("a training, in which process 0 has a share") and 1 / 0
     assert obtain(TRAINED, store) == record_of(TRAINED)
     distributed.stop()
 

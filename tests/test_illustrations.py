@@ -17,7 +17,7 @@ CLASSES = ("coffee", "hubble_deep_field", "retina")
 def predictions(wrong="retina"):
     images = np.random.default_rng(0).uniform(-20, 275, (2, 3, 3, 8, 8))
     return figures.predictions(images, ("coffee", "retina"), [["coffee", wrong, "coffee"], ["retina"] * 3],
-                                     np.array([[0.984, 0.5, 0.25], [0.75, 0.7, 0.6]]), "blur", (0, 1.0, 3.0), "here")
+                               np.array([[0.984, 0.5, 0.25], [0.75, 0.7, 0.6]]), "blur", (0, 1.0, 3.0), "here")
 
 
 def clusters(spread):

@@ -50,5 +50,5 @@ def _rounds_to(ours: float, claim: dict) -> bool:
     return abs(ours - claim["paper"]) <= 0.5 * 10.0 ** -claim["digits"] + 1e-9
 
 
-#: What `claims` has of them, by the kind in data/paper/claims.json.
+#: What `kinds` has of them, by the kind in data/paper/claims.json.
 KINDS = {"count": _count, "fewer_parameters": _fewer_parameters, "arithmetic": _arithmetic}

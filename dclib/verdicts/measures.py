@@ -2,7 +2,7 @@
 
 What rankings show (Figure 6, the first claim of the paper) is in dclib.verdicts.susceptibility.
 
-Each measure is {"value", "runs", "stand_in", ...} as `verdicts.judge` takes it, with an interval where its records give
+Each measure is {"value", "runs", "stand_in", ...} as `rule.judge` takes it, with an interval where its records give
 one, or None where a record is missing; `measure` finds it by the name that data/paper/claims.json gives it.
 """
 
