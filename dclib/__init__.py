@@ -4,6 +4,27 @@ Borkar and Karam, "DeepCorrect: Correcting DNN Models against Image Distortions"
 The rooms in reading order: ``distortions``, ``models``, ``ranking``, ``correction``, ``datasets``, ``evaluation``,
 ``restoration``, ``transfer``, ``training``, ``experiments``, ``results``, ``execution``, ``verdicts``, ``figures``,
 ``tables``, ``zoo``, ``notebook``, ``cli``. Each imports only from those before it; tests/test_layers.py has the whole plan.
+
+What a network of one's own needs is here at the door, and comes when it is asked for: to distort (`gaussian_blur`,
+`additive_white_gaussian_noise`), to test (`accuracy_per_level`), to choose filters (`select_local`, `select_global`), to
+correct them (`correct`, `UnitDesign`, `save`, `load`), and the networks of the paper (`load_model`).
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+_ROOMS = {"gaussian_blur": "distortions", "additive_white_gaussian_noise": "distortions", "accuracy_per_level": "ranking",
+          "select_local": "ranking", "select_global": "ranking", "correct": "correction", "UnitDesign": "correction",
+          "save": "correction", "load": "correction", "load_model": "zoo"}
+__all__ = list(_ROOMS)
+
+
+def __getattr__(name: str) -> object:
+    """A name of the face, from the room where it lives (PEP 562): so that `import dclib` waits for nothing."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -95,7 +95,8 @@ def test_no_modules_import_each_other():
 
 
 def test_core_asks_for_torch_numpy_and_safetensors_alone():
-    asked = {name.split(".")[0] for room in CORE for path in files(room) for name in imported(path.read_text(encoding="utf-8"))}
+    asked = {name.split(".")[0] for room in CORE for path in files(room)
+             for name in imported(path.read_text(encoding="utf-8"))}
     assert asked - sys.stdlib_module_names <= {"dclib", "torch", "numpy", "safetensors"}
 
 
@@ -104,7 +105,8 @@ def test_verdicts_draw_nothing():
     assert not asked & {"pandas", "matplotlib", "seaborn"}
 
 
-@pytest.mark.parametrize("path", sorted(path for folder in ("benchmarks", "scripts") for path in (ROOT / folder).glob("*.py")),
+@pytest.mark.parametrize("path", sorted(path for folder in ("benchmarks", "scripts")
+                                        for path in (ROOT / folder).glob("*.py")),
                          ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_tools_take_public_names_alone(path):
     taken = [name for name in imported(path.read_text(encoding="utf-8")) if name.startswith("dclib.")]

@@ -1,4 +1,4 @@
-"""Records and verdicts beside the paper's numbers, as DataFrames and as styled tables. Nothing is computed here but means."""
+"""Records and verdicts beside the paper's numbers, as DataFrames and as styled tables. Only means are computed here."""
 
 from dclib.tables.accuracy import (
     DISTORTION_OF,
