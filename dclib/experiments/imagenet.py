@@ -81,7 +81,7 @@ def _scale(name: str, dataset: str, classes: int, iterations: int, batch: int, l
 
 
 def _small() -> Scale:
-    """A short training in one cycle. Peak rates: `python -m benchmarks.peak_rates`, as for the CIFAR-100 half."""
+    """A short training in one cycle. Its peak rates are those of a first trial; `benchmarks.peak_rates` has not tried them."""
     def one_cycle(iterations: int, peak: float, **more) -> Schedule:
         return Schedule(iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON,
                         **more)
