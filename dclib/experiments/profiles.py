@@ -96,7 +96,7 @@ def _small() -> Profile:
 
 def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: int, retrain: int, batch: int,
                  per_class: int, seeds: tuple[int, ...]) -> Profile:
-    finetune, deepcorrect = _retraining(retrain, batch, 4, 0.03, 0.1)
+    finetune, deepcorrect = _retraining(retrain, batch, 4, 0.001, 0.1)
     return Profile(name, "photographs", len(datasets.PHOTOGRAPHS), width, width // 2, width,
                    UnitDesign(width=16, input_batchnorm=True, batchnorm_momentum=0.1),
                    _one_cycle(baseline, batch, 0.1, 4, l2=RELEASED_L2), finetune, deepcorrect,
@@ -223,7 +223,7 @@ def _scale(name: str, dataset: str, classes: int, iterations: int, batch: int, l
 
 
 def _small_imagenet() -> Scale:
-    """A short training in one cycle. Peak rates: `python -m benchmarks.peak_rates`, as for the CIFAR-100 half."""
+    """A short training in one cycle. Its peak rates are those of a first trial; `benchmarks.peak_rates` has not tried them."""
     def one_cycle(iterations: int, peak: float, **more) -> Schedule:
         return Schedule(iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON,
                         **more)
