@@ -27,8 +27,9 @@ from execute import ROOT, Failed, execute_all, made_on, page_names
 FOLDER = ROOT / "tests/references"
 SEEDS = (0, 1, 2)  # the first one's outputs become the references
 IGNORE = "nbval-ignore-output"
-#: The published records that the references see: rows of these targets of the profile small.
-RECORDED = {"table1": ("Baseline",), "table3": ("Baseline", "Finetune-1", "Deepcorr-1")}
+#: The published records that the references see: the first seed of rows of these targets of the profile small. They stay
+#: the same when more are published.
+RECORDED = {"table1": ("Baseline",), "table3": ("Baseline", "Finetune-1")}
 
 
 @contextmanager
@@ -42,8 +43,8 @@ def environment() -> Iterator[dict[str, str]]:
         results = Path(folder, "results")
         results.mkdir()
         for target, methods in RECORDED.items():
-            for run in (run for method in methods for run in rows(target, profile("small"))[method]):
-                shutil.copy(published.path(run), results)
+            for method in methods:
+                shutil.copy(published.path(rows(target, profile("small"))[method][0]), results)
         yield {"DCLIB_RESULTS": str(results), "DCLIB_MINIATURE": f"{folder}/live", "DCLIB_DATA": f"{folder}/data",
                "TQDM_DISABLE": "1"}
 
