@@ -246,7 +246,15 @@ def test_stopped_runs_stay_in_the_queue(pretend):
     assert line.left == 2 and not line.taken
 
 
-def test_an_interrupt_while_a_process_starts_is_not_lost(monkeypatch):
+@pytest.fixture
+def interruptible():
+    """A process that was started in the background may have been told to ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_while_a_process_starts_is_not_lost(monkeypatch, interruptible):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     with pytest.raises(KeyboardInterrupt):
         with workers._inherited(3):
