@@ -1,4 +1,6 @@
-"""Ranking against the naive loop on networks that nobody thought of."""
+"""Ranking against the naive loop, and correction against one by hand, on networks that nobody thought of."""
+
+import copy
 
 import numpy as np
 import torch
@@ -7,11 +9,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from naive_swaps import correct_after_swap, pairs
 from support import settled
 
+from dclib.correction import UnitDesign, correct
 from dclib.ranking import swap_accuracy
 
+SETTINGS = {"derandomize": True, "deadline": None, "database": None, "suppress_health_check": list(HealthCheck),
+            "phases": (Phase.generate, Phase.shrink)}
 
-@settings(max_examples=80, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-          phases=(Phase.generate, Phase.shrink))
+
+@settings(max_examples=80, **SETTINGS)
 @given(plans())
 def test_equal_to_the_naive_loop(blocks):
     torch.manual_seed(0)
@@ -28,3 +33,42 @@ def test_equal_to_the_naive_loop(blocks):
             naive = [[correct_after_swap(model, layer, [f], clean, level, labels).double().mean().item()
                       for level in distorted] for f in range(model.get_submodule(layer).out_channels)]
         assert np.array_equal(found[layer], np.array(naive)), layer
+
+
+def can_train(model, images):
+    """Some networks overwrite in place what their own gradient needs."""
+    try:
+        copy.deepcopy(model).train()(images.clone()).sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
+@settings(max_examples=60, **SETTINGS)
+@given(plans())
+def test_correction_equals_one_by_hand_and_trains_nothing_else(blocks):
+    """By hand: the model's own convolution, whose output a hook corrects filter by filter, wherever it is used."""
+    torch.manual_seed(0)
+    clean, _ = pairs(8, 8, 0.02)
+    model = settled(Generated(blocks)).double()
+    for layer in model.rankable()[:2]:
+        conv = model.get_submodule(layer)
+        chosen = sorted({0, conv.out_channels - 1})
+        network = correct(model, {layer: chosen}, UnitDesign(3, input_batchnorm=True)).eval()
+        unit = settled(network.get_submodule(layer).unit)
+
+        def by_hand(module, inputs, output, unit=unit, chosen=chosen):
+            return output.index_copy(1, torch.tensor(chosen), unit(output[:, chosen]))
+
+        handle = conv.register_forward_hook(by_hand)
+        with torch.no_grad():
+            expected = model(clean.clone())
+            handle.remove()
+            assert torch.allclose(network(clean.clone()), expected, rtol=1e-9, atol=1e-9), layer
+        if not can_train(model, clean):
+            continue
+        frozen = {name: p.clone() for name, p in network.named_parameters() if not p.requires_grad}
+        optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+        torch.nn.functional.cross_entropy(network.train()(clean.clone()), torch.arange(8) % 6).backward()
+        optimiser.step()
+        assert all(torch.equal(p, frozen[name]) for name, p in network.named_parameters() if name in frozen)
