@@ -267,7 +267,8 @@ def _measure(claim: dict, evidence: Evidence) -> Finding:
         made = _number(claim["paper"], found, test["tolerance"], test["above"], evidence)
     else:
         outcome = finding.difference(found, null=test["above"])
-        text = f"Ours is {show(ours, None if exact else bounds)}, above {test['above']:g} is claimed"
+        whose = "By the authors' own data it" if measured.get("published") else "Ours"
+        text = f"{whose} is {show(ours, None if exact else bounds)}, above {test['above']:g} is claimed"
         made = finding.told(Finding(ours, bounds, outcome, text), found)
     if words := measured.get("words"):  # a value that no number says
         made = replace(made, ours=None, interval=None, explanation=words[0].upper() + words[1:])
