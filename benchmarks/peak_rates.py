@@ -5,6 +5,7 @@ usage: python -m benchmarks.peak_rates PROFILE [--half cifar100] [--share 0.5] [
 Every family of a half of the paper tries equally many rates, with equal images and equal schedules: the profile's own
 shape with `share` of its iterations, and where units are trained with filters drawn at random. The rates of
 `dclib.experiments` are the best ones here. No test image is seen. The baseline is read from the results folder, or made.
+Trials that the suite's file holds at the same share are kept, so a stopped suite goes on and a wider one tries what is new.
 """
 
 import argparse
@@ -29,8 +30,8 @@ from dclib.training import Diverged, train
 CANDIDATES = {
     "miniature": {"Finetune": (0.001, 0.003, 0.01, 0.03), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
     "cifar100": {"Finetune": (0.003, 0.01, 0.03, 0.1), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
-    "imagenet": {"Finetune-8": (0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3),
-                 "Deepcorr-5-no-bn": (0.001, 0.003, 0.01)},
+    "imagenet": {"Finetune-8": (0.0001, 0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3, 1.0),
+                 "Deepcorr-5-no-bn": (0.0003, 0.001, 0.003, 0.01)},
 }
 #: The networks of a family of CIFAR-100's half that try a rate: few and many layers.
 DEPTHS = (1, 6)
@@ -84,25 +85,28 @@ def main() -> None:
     torch.set_num_threads(1)
     store = Store(options.results)
     path = FOLDER / f"peak-rates-{options.profile}-{options.half}-{platform.machine()}.json"
+    tried = _tried(path, options.share)
     for family, rates in trials(options.half, options.profile, options.share).items():
         if options.family not in (None, family):
             continue
-        accuracies = {}
-        for rate, runs in rates.items():
-            for run in runs:
+        for run in (run for rate in sorted(rates) for run in rates[rate]):
+            name = f"{run.method}, peak {run.schedule.learning_rate:g}"
+            if name not in tried.setdefault(family, {}):
                 for needed in run.needs:
                     obtain(needed, store)
-                accuracies[f"{run.method}, peak {rate:g}"] = found = held_out(run, store)
-                print(f"{run.method}, peak {rate:g}: {found}", flush=True)
-        _keep(path, options, family, accuracies)
+                tried[family][name] = held_out(run, store)
+                _keep(path, options, tried)
+            print(f"{name}: {tried[family][name]}", flush=True)
 
 
-def _keep(path, options: argparse.Namespace, family: str, accuracies: dict[str, float | None]) -> None:
-    content = json.loads(path.read_text()) if path.exists() else {"suite": "peak-rates", "families": {}}
-    content |= {"profile": options.profile, "half": options.half, "share_of_iterations": options.share,
-                "environment": environment()}
-    content["families"][family] = accuracies
-    path.write_text(json.dumps(content, indent=1) + "\n")
+def _tried(path, share: float) -> dict[str, dict[str, float | None]]:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    return content["families"] if content.get("share_of_iterations") == share else {}
+
+
+def _keep(path, options: argparse.Namespace, tried: dict[str, dict[str, float | None]]) -> None:
+    path.write_text(json.dumps({"suite": "peak-rates", "families": tried, "profile": options.profile, "half": options.half,
+                                "share_of_iterations": options.share, "environment": environment()}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
