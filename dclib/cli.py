@@ -84,8 +84,8 @@ def _list(options: argparse.Namespace) -> None:
     if options.missing:
         _list_missing(options.profile, store)
     for target in TARGETS if not options.missing else ():
-        if not (runs := queue((target,), p)):
-            continue  # this profile has no ImageNet half
+        if not TARGETS[target].rows or not (runs := queue((target,), p)):
+            continue  # needs no run, or this profile has no ImageNet half
         there = sum(store.get(run) is not None for run in runs)
         print(f"{target:16} {there:3} of {len(runs):3} runs recorded")
     if sentence := about_unasked(store):
@@ -119,6 +119,9 @@ def _run(options: argparse.Namespace) -> None:
     targets = [t for name in options.targets or ["cifar100"] for t in HALVES.get(name, (name,))]
     if unknown := [t for t in targets if t not in TARGETS]:
         raise InputError(f"target: expected some of {', '.join((*HALVES, *TARGETS))}, got {unknown[0]!r}.")
+    if idle := [t for t in targets if not TARGETS[t].runs_of]:
+        raise InputError(f"target: expected one that runs are made for, got {idle[0]!r}, which needs none; show it with "
+                         f"dclib show {idle[0]}.")
     budget = None if options.time_budget is None else parse_duration(options.time_budget)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     seeds = tuple(options.seeds) if options.seeds else None

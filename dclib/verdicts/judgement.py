@@ -1,12 +1,11 @@
 """Every claim of the paper judged by the records of this project: what `rule.judge` needs, found in a `Store`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from dclib.experiments import TARGETS, Profile, Run, baseline_under, imagenet, profile, profiles, rows, stand_in
+from dclib.experiments import TARGETS, Profile, Run, Target, baseline_under, imagenet, profile, profiles, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.experiments.networks import other_classes, other_width, short_training, trained_parameters
 from dclib.experiments.profiles import PREFERRED
@@ -22,8 +21,6 @@ from dclib.verdicts.rule import Verdict
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
 SCALES = PREFERRED
-#: Tables whose rows say together by how much an accuracy moves from one training to the next.
-HALVES = (range(1, 7), range(7, 13), range(13, 16))
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
 
     def lookup(table: int, method: str) -> list[JudgedRecord]:
         runs, whole = (_runs(scale).get((table, method), ()) for scale in (name, SCALES[0]))
-        return [_judged_record(run, whole[0], record, f"table{table}", p, store)
+        return [_judged_record(run, whole[0], record, _by_table()[table], p, store)
                 for run in runs if (record := store.get(run))]
 
     def lookup_swaps(dataset: str, distortion: str) -> Swaps | None:
@@ -190,20 +187,21 @@ def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
         runs = _runs(SCALES[0]).get((table, method), ())
         return trained_parameters(runs[0]) if runs else None
 
-    moves = lru_cache(lambda half: deviations(name, half, store))
+    moves = lru_cache(lambda spread: deviations(name, spread, store))
 
     def lookup_run_to_run(table: int, level: int | None) -> tuple[float, int] | None:
-        return moves(next(half for half in HALVES if table in half)).get(level)
+        return moves(_by_table()[table].spread).get(level)
 
     return rule.judge(claim, lookup, lookup_swaps, lookup_measure, lookup_parameters, lookup_run_to_run)
 
 
-def deviations(name: str, half: Sequence[int], store: Store) -> dict[int | None, tuple[float, int]]:
+def deviations(name: str, spread: str, store: Store) -> dict[int | None, tuple[float, int]]:
     """By how much an accuracy moves from one training to the next in one profile: {level, or None for the mean: (the
-    standard deviation pooled over the rows of these tables that have three seeds or more, how many rows)}."""
+    standard deviation pooled over the rows of the tables with this `Target.spread` that have three seeds or more, how many
+    rows)}."""
     found = {}
     for (table, _), runs in _runs(name).items():
-        if table in half and len({run.seed for run in runs}) >= 3:
+        if _by_table()[table].spread == spread and len({run.seed for run in runs}) >= 3:
             records = [record for run in runs if (record := store.get(run))]
             if len({record.seed for record in records}) >= 3:
                 found[runs[0].id] = np.array([record.accuracy for record in records])  # a row of two tables counts once
@@ -213,15 +211,19 @@ def deviations(name: str, half: Sequence[int], store: Store) -> dict[int | None,
     return {level: (pooled_deviation(those)[0], len(those)) for level, those in groups.items() if those}
 
 
-def _judged_record(run: Run, whole: Run, record: Record, target: str, p: Profile, store: Store) -> JudgedRecord:
+def _judged_record(run: Run, whole: Run, record: Record, target: Target, p: Profile, store: Store) -> JudgedRecord:
     """`whole` is the same run at the paper's scale. A rival's note is about the rival, not about the other rows."""
-    named = "table11" if target in ("table7", "table8") and not run.restoration else target
-    return JudgedRecord(record, stand_in(named, p), other_classes(run, whole), other_width(run, whole),
+    return JudgedRecord(record, stand_in(target.name, p, rivals=bool(run.restoration)), other_classes(run, whole), other_width(run, whole),
                         short_training(run, whole), training(run, record, p, store))
 
 
 @lru_cache
 def _runs(name: str) -> dict[tuple[int, str], tuple[Run, ...]]:
     """The runs behind each (table, method)."""
-    return {(int(target.removeprefix("table")), method): tuple(runs) for target in TARGETS if target.startswith("table")
-            for method, runs in rows(target, profile(name)).items()}
+    return {(number, method): tuple(runs) for number, target in _by_table().items()
+            for method, runs in rows(target.name, profile(name)).items()}
+
+
+def _by_table() -> dict[int, Target]:
+    """The paper's tables by number."""
+    return {target.table: target for target in TARGETS.values() if target.table is not None}

@@ -187,7 +187,7 @@ def _colour(what: str, profile_name: str, store: Store) -> Mapping | None:
                      f"without colour in the top half {over}, and {at_valley:.2f} at the valley {cut:.2f}")
     missing = "the record does not keep which images a swap changes: nobody knows how others would have ranked the filters"
     return {"value": float(value(scores)), "runs": tuple(r.id for r in records),
-            "stand_in": imagenet.stand_in("figure6", scale), "networks": found, "interval": bounds, "notes": notes,
+            "stand_in": imagenet.networks_alone(scale), "networks": found, "interval": bounds, "notes": notes,
             "undecided": "" if resampled else missing}
 
 
