@@ -267,8 +267,8 @@ def test_separation_is_that_of_the_record(store):
         store.put(record(imagenet.embedded(SMALL, method, "blur"), separation=shares, images=10, labels=[], points=[]))
     found = measure("figure10_separation_gain_blur", "small", store)
     error = 1.96 * np.sqrt((0.75 * 0.25 + 0.5 * 0.5) / 10)  # ten images
-    assert found["value"] == pytest.approx(0.25)
-    assert found["interval"] == pytest.approx((0.25 - error, 0.25 + error), abs=1e-3)
+    assert found.value == pytest.approx(0.25)
+    assert found.interval == pytest.approx((0.25 - error, 0.25 + error), abs=1e-3)
     assert measure("figure10_separation_gain_awgn", "small", store) is None
 
 

@@ -95,7 +95,8 @@ def _number(value: float) -> str:
 def _behind(verdict: Verdict, profile_name: str) -> str:
     """The records behind a verdict and the command that makes them, folded; as HTML."""
     named = places(verdict.place)
-    targets = [target.runs_of for target in sorted(in_paper(), key=lambda t: t.title) if target.title in named and target.runs_of]
+    shown = sorted((target for target in in_paper() if target.title in named), key=lambda target: target.title)
+    targets = [target.runs_of for target in shown if target.runs_of]
     command = f"dclib run {' '.join(dict.fromkeys(targets))} --profile {profile_name or SCALES[0]}" if targets else ""
     shown = [f"<code>{line}</code>" for line in (command, *verdict.runs) if line]
     if not verdict.runs:
