@@ -11,7 +11,7 @@ from dclib.verdicts import rule
 from dclib.verdicts.comparison import compare
 from dclib.verdicts.evidence import Evidence
 from dclib.verdicts.finding import Outcome
-from dclib.verdicts.source import Measure, Nothing, Swaps
+from dclib.verdicts.source import Measure, Swaps
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 
@@ -216,7 +216,7 @@ def test_measures_that_cannot_judge_say_why():
 
 
 def test_everything_is_not_run_yet_without_records():
-    found = rule.judge_all(Nothing())
+    found = rule.judge_all(Lookups(Shelf({})))
     for verdict, source in zip(found, paper.claims(), strict=True):
         assert verdict.claim == source["id"]
         if source["test"]["kind"] != "arithmetic":

@@ -94,22 +94,3 @@ class Source(Protocol):
     def run_to_run(self, table: int, level: int | None) -> tuple[float, int] | None:
         """The deviation of an accuracy from one training to the next, at one level or (None) in the mean, and how many rows
         with three seeds it comes from."""
-
-
-class Nothing:
-    """A source without any evidence."""
-
-    def records(self, table: int, method: str) -> Sequence[Any]:
-        return ()
-
-    def swaps(self, dataset: str, distortion: str) -> Swaps | None:
-        return None
-
-    def measure(self, name: str) -> Measure | None:
-        return None
-
-    def parameters(self, table: int, method: str) -> int | None:
-        return None
-
-    def run_to_run(self, table: int, level: int | None) -> tuple[float, int] | None:
-        return None
