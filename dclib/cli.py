@@ -52,9 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--quiet", action="store_true", help="no line of progress")
     run.set_defaults(act=_run)
 
-    show = commands.add_parser("show", help="print a table beside the paper's numbers")
-    show.add_argument("target", metavar="TABLE")
+    show = commands.add_parser("show", help="a table beside the paper's numbers, or a figure as a file")
+    show.add_argument("target", metavar="TARGET", help="table1 .. table15, or with --output figure1 .. figure12")
     _common(show)
+    show.add_argument("--format", choices=("text", "markdown", "csv"), default="text", help="of a table (default: text)")
+    show.add_argument("--output", metavar="FILE", help="write a figure there; .svg, .png or .pdf decides how")
     show.set_defaults(act=_show)
 
     results = commands.add_parser("results", help="move records between machines")
@@ -84,8 +86,8 @@ def _list(options: argparse.Namespace) -> None:
     if options.missing:
         _list_missing(options.profile, store)
     for target in TARGETS if not options.missing else ():
-        if not (runs := queue((target,), p)):
-            continue  # this profile has no ImageNet half
+        if not TARGETS[target].rows or not (runs := queue((target,), p)):
+            continue  # needs no run, or this profile has no ImageNet half
         there = sum(store.get(run) is not None for run in runs)
         print(f"{target:16} {there:3} of {len(runs):3} runs recorded")
     if sentence := about_unasked(store):
@@ -119,6 +121,9 @@ def _run(options: argparse.Namespace) -> None:
     targets = [t for name in options.targets or ["cifar100"] for t in HALVES.get(name, (name,))]
     if unknown := [t for t in targets if t not in TARGETS]:
         raise InputError(f"target: expected some of {', '.join((*HALVES, *TARGETS))}, got {unknown[0]!r}.")
+    if idle := [t for t in targets if not TARGETS[t].runs_of]:
+        raise InputError(f"target: expected one that runs are made for, got {idle[0]!r}, which needs none; show it with "
+                         f"dclib show {idle[0]}.")
     budget = None if options.time_budget is None else parse_duration(options.time_budget)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     seeds = tuple(options.seeds) if options.seeds else None
@@ -144,10 +149,41 @@ def _run(options: argparse.Namespace) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     from dclib.results import Store
-    from dclib.tables import beside, source_line
+    from dclib.tables.drawn import DRAWN
     store = Store(options.results)
-    print(beside(options.target, options.profile, store).to_string())
-    print(source_line(options.target, options.profile, store))
+    if options.target in DRAWN:
+        _show_figure(options, store)
+    else:
+        _show_table(options, store)
+
+
+def _show_figure(options: argparse.Namespace, store) -> None:
+    from dclib.experiments import target_of
+    from dclib.figures.files import write
+    from dclib.tables import source_line
+    from dclib.tables.drawn import panels
+    if options.output is None:
+        raise InputError(f"output: expected a file for the figure, got none; write it with `dclib show {options.target} "
+                         f"--output {options.target}.svg`.")
+    print(f"{write(panels(options.target, options.profile, store), options.output)} written.")
+    if runs_of := target_of(options.target).runs_of:
+        print(source_line(runs_of, options.profile, store))
+
+
+def _show_table(options: argparse.Namespace, store) -> None:
+    from dclib.experiments import target_of
+    from dclib.tables import source_line
+    from dclib.tables.shown import FORMATS, frame
+    if options.output is not None:
+        raise InputError(f"output: expected none for a table, which is printed, got {options.output!r}; choose a figure or "
+                         "send what is printed to the file.")
+    print(FORMATS[options.format](frame(options.target, options.profile, store)))
+    if options.format == "csv":
+        return  # for programs, which read no sentence
+    if options.format == "markdown":
+        print()
+    counted = "Counted from the networks; no run is needed."
+    print(source_line(options.target, options.profile, store) if target_of(options.target).runs_of else counted)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Claims and records made on the spot, whose effect is known."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,11 @@ class Record:
     short_training: str = ""
     choice: int | None = None
     training: Training | None = None
+    other_method: str = ""
+
+    @property
+    def trainings(self):
+        return (self.training,) if self.training else ()
 
 
 @dataclass
@@ -58,10 +64,26 @@ class Shelf:
         return Record(correct.mean(1), correct, seed, f"{method}-{seed}", **self.extra)
 
 
-def judged(test, lookup, *lookups, deviation=1e-6):
+def nothing(*_):
+    """What a source without an answer says."""
+    return None
+
+
+@dataclass
+class Lookups:
+    """A `Source` of functions, one for each of its methods."""
+
+    records: Callable
+    swaps: Callable = nothing
+    measure: Callable = nothing
+    parameters: Callable = nothing
+    run_to_run: Callable = nothing
+
+
+def judged(test, lookup, swaps=nothing, measure=nothing, parameters=nothing, *, deviation=1e-6):
     """The verdict on a claim where three seeds say how much an accuracy moves between trainings; None: no row has three."""
-    others = (*lookups, None, None, None)[:3]
-    return rule.judge(test, lookup, *others, lambda table, level: None if deviation is None else (deviation, 4))
+    moves = nothing if deviation is None else lambda table, level: (deviation, 4)
+    return rule.judge(test, Lookups(lookup, swaps, measure, parameters, moves))
 
 
 def claim(kind, paper=None, digits=None, **test):

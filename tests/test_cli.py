@@ -13,7 +13,7 @@ from support import check_sentence
 
 from dclib import cli, paper, results
 from dclib.execution import runner
-from dclib.experiments import METHODS, baseline, baseline_under, cifar100, profile
+from dclib.experiments import HALVES, METHODS, baseline, baseline_under, profile
 from dclib.results import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +60,7 @@ def python(*arguments, **environment):
 def test_list_before_anything_was_run(capsys, folders):
     assert cli.main(["list", *SMOKE]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(cifar100.TARGETS)  # smoke has no ImageNet half
+    assert [line.split()[0] for line in lines] == list(HALVES["cifar100"])  # smoke has no ImageNet half
     assert lines[0].split() == ["table1", "0", "of", "2", "runs", "recorded"]
     assert listing(folders) == []
 
@@ -159,12 +159,18 @@ def check_refused(capsys, arguments, *words):
 RUN = ["run", "table1", *SMOKE, "--quiet"]
 BAD = {
     "table": (["run", "table99", *SMOKE], "'table99'"),
+    "no runs": (["run", "table10", *SMOKE], "'table10'", "dclib show table10"),
     "one good table": (["run", "table1", "tabel2", *SMOKE], "'tabel2'"),
     "profile": (["run", "table1", "--profile", "huge"], "'huge'"),
     "profile of list": (["list", "--profile", "huge"], "'huge'"),
     "profile of show": (["show", "table3", "--profile", "huge"], "'huge'"),
     "table of show": (["show", "table99", *SMOKE], "'table99'"),
-    "figure of show": (["show", "figure4", *SMOKE], "'figure4'"),
+    "figure of show": (["show", "figure4", *SMOKE], "--output figure4.svg"),
+    "suffix of a figure": (["show", "figure4", *SMOKE, "--output", "figure4.gif"], "'figure4.gif'", ".svg"),
+    "file for a table": (["show", "table3", *SMOKE, "--output", "table3.svg"], "'table3.svg'"),
+    "figure without records": (["show", "figure9", *SMOKE, "--output", "figure9.svg"], "dclib run figure9 --profile smoke"),
+    "figure of another half": (["show", "figure11", *SMOKE, "--output", "figure11.svg"], "'smoke'"),
+    "table of another half": (["show", "table14", *SMOKE], "'smoke'"),
     "device": ([*RUN, "--device", "gpu"], "'gpu'"),
     "device number": ([*RUN, "--device", "cuda:99"], "'cuda:99'"),
     "duration": ([*RUN, "--time-budget", "soon"], "'soon'"),

@@ -228,7 +228,7 @@ def test_every_rival_of_a_run_is_known():
 
 
 def test_rows_of_section_5_3():
-    small, whole = (imagenet.rows("table14", SCALES[name], (0,)) for name in ("small", "paper"))
+    small, whole = (rows("table14", profile(name), (0,)) for name in ("small", "paper"))
     assert set(small) == {f"{m} {d}" for m in ("Baseline", "Finetune-8", "Deepcorr-5") for d in ("caltech101", "sun397")}
     for label, runs in small.items():
         method, dataset = label.split()
@@ -236,7 +236,7 @@ def test_rows_of_section_5_3():
         assert (run.kind, run.method, run.dataset, run.base.method) == ("transfer", method, dataset, method)
         assert run.features == {"caltech101": "fc6", "sun397": "fc7"}[dataset] and len(run.sigmas) == 6
     assert small["Baseline sun397"][0].classes == 18 and whole["Baseline sun397"][0].classes == 397
-    clean = imagenet.rows("table13", SMALL, (0,))["Baseline caltech101"][0]
+    clean = rows("table13", profile("small"), (0,))["Baseline caltech101"][0]
     assert clean.sigmas == () and clean.trained_on == "clean"
     assert "18 of SUN" in stand_in("table13", profile("small"))
     assert stand_in("table13", profile("paper")) == NETWORKS["paper"]
@@ -267,8 +267,8 @@ def test_separation_is_that_of_the_record(store):
         store.put(record(imagenet.embedded(SMALL, method, "blur"), separation=shares, images=10, labels=[], points=[]))
     found = measure("figure10_separation_gain_blur", "small", store)
     error = 1.96 * np.sqrt((0.75 * 0.25 + 0.5 * 0.5) / 10)  # ten images
-    assert found["value"] == pytest.approx(0.25)
-    assert found["interval"] == pytest.approx((0.25 - error, 0.25 + error), abs=1e-3)
+    assert found.value == pytest.approx(0.25)
+    assert found.interval == pytest.approx((0.25 - error, 0.25 + error), abs=1e-3)
     assert measure("figure10_separation_gain_awgn", "small", store) is None
 
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from claim_records import Record, Shelf, claim, judged
+from claim_records import Lookups, Record, Shelf, claim, judged
 
 from dclib.datasets import per_class_sample
 from dclib.verdicts.comparison import compare
 from dclib.verdicts.evidence import Evidence
 from dclib.verdicts.finding import Outcome
+from dclib.verdicts.source import Measure
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 
@@ -44,11 +45,11 @@ def test_a_short_training_at_the_papers_size_judges_sizes_and_is_named():
 def test_a_stand_in_with_other_classes_judges_order_and_words():
     few = Shelf({"A": 0.55, "B": 0.5}, extra={"other_classes": "20 classes instead of 1000"})
     assert judged(claim("order", better="A", worse="B", over="average"), few).verdict == HOLDS
-    measured = {"value": 0.7, "interval": (0.65, 0.75), "other_classes": "20 classes instead of 1000"}
+    measured = Measure(0.7, (0.65, 0.75), other_classes="20 classes instead of 1000")
     words = claim("measure", name="n", what="w", above=0.5)
     number = claim("measure", 0.7, 1, name="n", above=0, tolerance=0.5)
-    assert judged(words, Shelf({}), None, lambda name: measured).verdict == HOLDS
-    assert judged(number, Shelf({}), None, lambda name: measured).verdict == DIRECTION
+    assert judged(words, Shelf({}), measure=lambda name: measured).verdict == HOLDS
+    assert judged(number, Shelf({}), measure=lambda name: measured).verdict == DIRECTION
 
 
 def test_the_papers_effect_is_not_asked_of_a_stand_in_of_another_size():
@@ -69,7 +70,7 @@ def few_and_many(per_class, whole):
 @pytest.mark.parametrize("whole", [None, 20])
 def test_fewer_test_images_are_paired_with_the_same_ones(whole):
     records = few_and_many(2, whole)
-    evidence = Evidence({"table": 3}, lambda table, method: [records[method]])
+    evidence = Evidence({"table": 3}, Lookups(lambda table, method: [records[method]]))
     found = compare(evidence.sample("A"), evidence.sample("B"))
     assert (found.value, found.interval, found.common) == (0, (0, 0), 20)
     verdict = judged(claim("order", better="A", worse="B", over="average"), lambda t, m: [records[m]])
@@ -80,7 +81,7 @@ def test_unknown_images_are_drawn_apart_and_never_left_to_the_spread():
     records = few_and_many(2, None)
     records["B"].test_images = None
     records["B"].classes = None
-    evidence = Evidence({"table": 3}, lambda table, method: [records[method]])
+    evidence = Evidence({"table": 3}, Lookups(lambda table, method: [records[method]]))
     found = compare(evidence.sample("A"), evidence.sample("B"))
     assert found.interval and found.high - found.low > 0.05 and found.common is None
 

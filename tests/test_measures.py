@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from claim_records import record
+from claim_records import Lookups, record
 
 from dclib import paper, tables
 from dclib.datasets import per_class_sample
@@ -46,11 +46,11 @@ def filled(store):
 
 def test_measures_of_figure_11(filled):
     net, margin = (measure(f"figure11_{name}_blur", "small", filled) for name in ("net_classes", "margin"))
-    assert net["value"] == pytest.approx((8 - 1) / 20) and net["interval"][0] < 7 / 20 < net["interval"][1]
+    assert net.value == pytest.approx((8 - 1) / 20) and net.interval[0] < 7 / 20 < net.interval[1]
     # Of 20 classes, 8 + and 1 -: the standard error is sqrt((9 - 49 / 20) / 20) / sqrt(20) = 0.128.
-    assert np.ptp(net["interval"]) == pytest.approx(2 * 1.96 * 0.128, rel=0.1)
-    assert margin["value"] == pytest.approx(1 - 1) and margin["interval"][1] > 0
-    assert "20 classes instead of 1000" in net["other_classes"]
+    assert np.ptp(net.interval) == pytest.approx(2 * 1.96 * 0.128, rel=0.1)
+    assert margin.value == pytest.approx(1 - 1) and margin.interval[1] > 0
+    assert "20 classes instead of 1000" in net.other_classes
     assert measure("figure11_margin_awgn", "small", filled) is None
     assert measure("figure11_margin_blur", "miniature", filled) is None
 
@@ -63,7 +63,7 @@ def speed(store, slow, fast, name):
         curve = [{"iteration": 10 * (i + 1), "loss": 1.0, "validation": [a] * 7} for i, a in enumerate(accuracies)]
         store.put(record(run, np.ones((7, 200), bool), curve=curve))
     claim = next(c for c in paper.claims() if c["test"].get("name") == f"figure12_{name}_blur")
-    return rule.judge(claim, lambda table, method: [], None, lambda name: measure(name, "small", store))
+    return rule.judge(claim, Lookups(lambda table, method: [], measure=lambda name: measure(name, "small", store)))
 
 
 @pytest.mark.parametrize("slow, fast, expected, factor", [
@@ -108,7 +108,7 @@ def test_separation_lost_of_figure_2(store):
     run = imagenet.embedded(SMALL, "Baseline", "blur")
     store.put(record(run, separation=[0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], images=400))
     found = measure("figure2_separation_lost_blur", "small", store)
-    assert found["value"] == pytest.approx(0.6) and found["interval"][0] > 0.5 and not found["unreplicated"]
+    assert found.value == pytest.approx(0.6) and found.interval[0] > 0.5 and not found.unreplicated
 
 
 def test_per_class_and_iterations(filled):

@@ -24,11 +24,12 @@ def judged(store, *words):
 
 
 def test_all_tables_and_figures_are_there_with_a_page():
-    assert list(experiments.PLACES) == [f"Table {n}" for n in range(1, 16)] + [f"Figure {n}" for n in range(1, 13)]
+    titles = [target.title for target in experiments.in_paper()]
+    assert titles == [f"Table {n}" for n in range(1, 16)] + [f"Figure {n}" for n in range(1, 13)]
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     pages = {chapter["file"] for part in yaml.safe_load(toc)["parts"] for chapter in part["chapters"]}
-    for page, targets in experiments.PLACES.values():
-        assert f"executed/{page}" in pages and set(targets) <= set(TARGETS)
+    for target in experiments.in_paper():
+        assert f"executed/{target.page}" in pages and target.runs_of in ("", *TARGETS)
 
 
 @pytest.mark.parametrize("words, named", [
@@ -49,7 +50,7 @@ def test_without_records_nothing_is_claimed(store):
     for line in overview.overview([], store):
         assert line.ours is None and line.deviation is None and not line.runs
     shown = overview.as_markdown(overview.overview([], store))
-    assert shown.count("*not run yet*") == sum(bool(targets) for _, targets in experiments.PLACES.values())
+    assert shown.count("*not run yet*") == sum(bool(target.runs_of) for target in experiments.in_paper())
 
 
 def test_line_has_the_papers_value_ours_and_the_deviation(store):

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from paper_records import lookup, measure, parameters
+from claim_records import Lookups
+from paper_records import lookup, measure, parameters, run_to_run, swaps
 
 from dclib import paper
 from dclib.ranking import correction_priority
@@ -143,7 +144,7 @@ def by_the_tables(monkeypatch):
     monkeypatch.setattr(comparison, "POINT", 0.0)
     monkeypatch.setattr(comparison, "authors_spread", lambda level: RunToRun(0.0, "none"))
     monkeypatch.setattr("dclib.verdicts.evidence.authors_spread", lambda level: RunToRun(0.0, "none"))
-    return lambda claim: rule.judge(claim, lookup, paper.swap_fractions, measure, parameters)
+    return lambda claim: rule.judge(claim, Lookups(lookup, swaps, measure, parameters, run_to_run))
 
 
 def test_claims_are_complete_and_unique():

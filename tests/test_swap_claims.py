@@ -5,25 +5,18 @@ import pytest
 from claim_records import Shelf, claim, judged
 
 from dclib.verdicts.finding import Outcome
+from dclib.verdicts.source import Swaps
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 
 
 def swaps(curve):
     """Layers of one dataset: 10, 25, 50, 75, 90 % swapped, the same at every level."""
-    return lambda dataset, distortion: {k: np.repeat(np.array(v)[:, None], 6, 1) for k, v in curve.items()}
-
-
-class Curves(dict):
-    """Swap accuracies that say on how many images."""
-
-    images: int | None = None
-    after: tuple = ()
-    runs: tuple = ()
+    return lambda dataset, distortion: Swaps({k: np.repeat(np.array(v)[:, None], 6, 1) for k, v in curve.items()})
 
 
 def on_images(curve, images):
-    found = Curves(swaps(curve)("", ""))
+    found = Swaps(swaps(curve)("", ""))
     found.images = images
     return lambda dataset, distortion: found
 
@@ -91,7 +84,7 @@ def with_bits(accuracies, images=400, seed=0):
     hardness = np.random.default_rng(seed).permutation(images) / images
     after = {layer: np.broadcast_to((hardness < np.array(a)[:, None])[:, None], (5, 6, images)).copy()
              for layer, a in accuracies.items()}
-    found = Curves({layer: bits.mean(-1) for layer, bits in after.items()})
+    found = Swaps({layer: bits.mean(-1) for layer, bits in after.items()})
     found.images, found.after, found.runs = images, (after,), ("swap",)
     return lambda dataset, distortion: found
 

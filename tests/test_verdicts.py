@@ -1,14 +1,17 @@
 """Each kind of claim and each outcome, from synthetic records whose effect is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from claim_records import Record, Shelf, claim, judged
+from claim_records import Lookups, Record, Shelf, claim, judged
 
 from dclib import paper
 from dclib.verdicts import rule
 from dclib.verdicts.comparison import compare
 from dclib.verdicts.evidence import Evidence
 from dclib.verdicts.finding import Outcome
+from dclib.verdicts.source import Measure, Swaps
 
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 
@@ -166,7 +169,7 @@ def test_pairs_of_both_distortions_share_one_t_test():
 
 def counted(test, **parameters):
     """The verdict on parameters, counted by the caller, without any record."""
-    return judged(test, Shelf({}), None, None, lambda table, method: parameters.get(method))
+    return judged(test, Shelf({}), parameters=lambda table, method: parameters.get(method))
 
 
 def test_counts_of_parameters_need_no_run():
@@ -191,30 +194,29 @@ def test_arithmetic_needs_no_run():
 def test_measures():
     test = claim("measure", 0.744, 3, name="n", what="w", above=0, tolerance=0.05)
     for value, expected in ((0.72, HOLDS), (0.4, DIRECTION), (-0.1, CONTRADICTED)):
-        found = {"value": value, "interval": (value - 0.03, value + 0.03), "runs": ["r"], "seeds": 2,
-                 "stand_in": "20 classes"}
-        verdict = judged(test, Shelf({}), None, lambda name: found)
+        found = Measure(value, (value - 0.03, value + 0.03), runs=("r",), seeds=2, stand_in="20 classes")
+        verdict = judged(test, Shelf({}), measure=lambda name: found)
         assert (verdict.verdict, verdict.runs, verdict.seeds, verdict.stand_in) == (expected, ("r",), 2, "20 classes")
     words = claim("measure", name="n", what="w", above=0.5)
-    assert judged(words, Shelf({}), None, lambda name: {"value": 0.7, "interval": (0.4, 0.9)}).verdict == INCONCLUSIVE
+    assert judged(words, Shelf({}), measure=lambda name: Measure(0.7, (0.4, 0.9))).verdict == INCONCLUSIVE
     for more, expected in (({}, DIRECTION), ({"exact": True}, HOLDS), ({"interval": (0.1, 0.2)}, CONTRADICTED)):
-        assert judged(words, Shelf({}), None, lambda name: {"value": 0.7} | more).verdict == expected
-    never = judged(words, Shelf({}), None, lambda name: {"value": 0.0, "words": "some accuracy is never reached"})
+        assert judged(words, Shelf({}), measure=lambda name: Measure(0.7, **more)).verdict == expected
+    never = judged(words, Shelf({}), measure=lambda name: Measure(0.0, words="some accuracy is never reached"))
     assert never.ours is None and never.explanation.startswith("Some accuracy is never reached")
 
 
 def test_measures_that_cannot_judge_say_why():
     test = claim("measure", name="n", what="w", above=0)
-    found = {"value": 0.2, "interval": (0.1, 0.3), "undecided": "ties at the cut decide", "notes": ["by Eq. 1"]}
-    verdict = judged(test, Shelf({}), None, lambda name: found)
+    found = Measure(0.2, (0.1, 0.3), undecided="ties at the cut decide", notes=("by Eq. 1",))
+    verdict = judged(test, Shelf({}), measure=lambda name: found)
     assert (verdict.verdict, verdict.ours) == (OPEN, 0.2)
     assert verdict.explanation.startswith("Ties at the cut decide. Ours is 0.2")
     assert verdict.explanation.endswith("; by Eq. 1.")
-    assert judged(test, Shelf({}), None, lambda name: found | {"undecided": ""}).verdict == HOLDS
+    assert judged(test, Shelf({}), measure=lambda name: replace(found, undecided="")).verdict == HOLDS
 
 
 def test_everything_is_not_run_yet_without_records():
-    found = rule.judge_all(Shelf({}))
+    found = rule.judge_all(Lookups(Shelf({})))
     for verdict, source in zip(found, paper.claims(), strict=True):
         assert verdict.claim == source["id"]
         if source["test"]["kind"] != "arithmetic":
@@ -318,9 +320,9 @@ def test_significance_of_a_ranking_is_that_of_its_rank():
 
 def test_comparison_pools_seeds_by_image():
     shelf = Shelf({"A": 0.5, "B": 0.45}, seeds=3)
-    evidence = Evidence({"table": 3}, shelf)
+    evidence = Evidence({"table": 3}, Lookups(shelf))
     pooled = compare(evidence.sample("A"), evidence.sample("B"))
-    single = compare(*(Evidence({"table": 3}, Shelf(shelf.methods)).sample(m) for m in "AB"))
+    single = compare(*(Evidence({"table": 3}, Lookups(Shelf(shelf.methods))).sample(m) for m in "AB"))
     assert pooled.interval == pytest.approx(single.interval)  # three equal seeds are no more evidence than one
     assert pooled.pvalue == single.pvalue
 
@@ -335,4 +337,4 @@ def test_bad_records_and_kinds():
         judged(claim("guess"), Shelf({}))
     with pytest.raises(ValueError, match="fractions"):
         share = claim("recovered_share", dataset="cifar100", distortion="blur", layer="conv1", fraction=0.25, at_least=0.5)
-        judged(share, Shelf({}), lambda d, k: {"conv1": np.ones((3, 6))})
+        judged(share, Shelf({}), lambda d, k: Swaps({"conv1": np.ones((3, 6))}))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dclib.execution.forecast import Forecast, duration
-from dclib.experiments import PLACES, PROFILES, TARGETS, Run, profile, queue
+from dclib.experiments import PROFILES, TARGETS, Run, in_paper, profile, queue
 from dclib.results import Record, Store
 
 
@@ -43,7 +43,7 @@ def missing(profile_name: str, store: Store, forecast: Forecast) -> list[Missing
         counted |= {run.id for run in runs}
         if runs:
             expected = [forecast.seconds(run) for run in runs]
-            names = [name for name, (_, targets) in PLACES.items() if target in targets]
+            names = [shown.title for shown in in_paper() if shown.runs_of == target]
             found.append(Missing(target, " and ".join(names) or target, runs, sum(filter(None, expected)),
                                  expected.count(None), f"dclib run {target} --profile {profile_name}"))
     return found

@@ -36,11 +36,12 @@ from dclib.experiments.profiles import (
     with_budget,
 )
 from dclib.experiments.run import FRACTIONS, Run, Selection
-from dclib.experiments.targets import HALVES, MAIN, PLACES, STAGES, TARGETS, places, queue, rows, stand_in
+from dclib.experiments.target import Target
+from dclib.experiments.targets import HALVES, TARGETS, in_paper, places, queue, rows, stand_in, target_of
 
-__all__ = ["CHOICES", "CONV", "DEEPCORRECT_L2", "DRAWS", "FRACTIONS", "HALVES", "MAIN", "METHODS", "NETWORKS", "PLACES",
-           "PREFERRED", "PROFILES", "RELEASED_L2", "SCALES", "SHARES", "SIZES", "STAGES", "TARGETS", "TOP", "Profile", "Run",
-           "Scale", "Selection", "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect", "finetune",
-           "fingerprint", "first_layer", "global_deepcorrect", "imagenet", "method_run", "other_classes", "other_width",
-           "places", "profile", "queue", "ranking", "rows", "short_training", "shortened", "stand_in", "swaps",
+__all__ = ["CHOICES", "CONV", "DEEPCORRECT_L2", "DRAWS", "FRACTIONS", "HALVES", "METHODS", "NETWORKS", "PREFERRED",
+           "PROFILES", "RELEASED_L2", "SCALES", "SHARES", "SIZES", "TARGETS", "TOP", "Profile", "Run", "Scale", "Selection",
+           "Target", "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect", "finetune", "fingerprint",
+           "first_layer", "global_deepcorrect", "imagenet", "in_paper", "method_run", "other_classes", "other_width",
+           "places", "profile", "queue", "ranking", "rows", "short_training", "shortened", "stand_in", "swaps", "target_of",
            "trained_parameters", "unit_operations", "unit_variants", "with_budget"]

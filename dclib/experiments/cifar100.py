@@ -129,41 +129,50 @@ METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "
            "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
 SHARES = (6, 12, 24, 48)
 DRAWS = 10
-TARGETS = ("table1", "table2", "table3", "table4", "figure4", "figure5", "table5", "table6", "figure9", "audit", "budget")
-#: What is made with the first seed alone: draws and choices are compared there, not trainings.
-FIRST_SEED = ("table6", "figure9", "audit", "budget")
 #: Accuracy over the images that a training sees: networks, and shares of the profile's iterations.
 BUDGETED = tuple(f"{family}-{k}" for k in (1, 3, 6) for family in ("Finetune", "Deepcorr"))
 BUDGETS = (0.25, 0.5, 1.0)
 
 
-def rows(target: str, p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
-    """The rows of one of `TARGETS`: {label: one run per seed}, labels as `verdicts` asks for them.
+# The rows of each table and figure: {label: one run per seed}, labels as `verdicts` asks for them.
 
-    A random choice of filters has one run per draw, and `FIRST_SEED`'s targets have the first seed alone.
-    """
-    if target in FIRST_SEED:
-        seeds = seeds[:1]
-    if target in ("table1", "table2"):
-        distortion = DISTORTIONS[int(target[-1]) - 1]
-        return {"Baseline": [baseline_under(p, distortion, s) for s in seeds]}
-    if target in ("table3", "table4"):
-        distortion = DISTORTIONS[int(target[-1]) - 3]
-        return {m: [method_run(p, m, distortion, s) for s in seeds] for m in METHODS}
-    if target in ("figure4", "figure5"):
-        return {d: [swaps(p, d, s) for s in seeds] for d in DISTORTIONS}
-    if target == "table5":
-        return {f"{scope} {d}": [make(p, d, s) for s in seeds] for d in DISTORTIONS
-                for scope, make in (("local", _local_6c), ("global", global_deepcorrect))}
-    if target in ("table6", "figure9"):
-        return _first_layer_rows(p, seeds, DRAWS)
-    if target == "audit":
-        return {f"{method} {d} {choice}": [method_run(as_in_the_text(p, choice), method, d, s) for s in seeds]
-                for method in ("Deepcorr-1", "Deepcorr-6c") for d in DISTORTIONS for choice in CHOICES}
-    if target == "budget":
-        return {f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
-                for d in DISTORTIONS for method in BUDGETED for share in BUDGETS}
-    raise InputError(f"target: expected one of {', '.join(TARGETS)}, got {target!r}.")
+
+def baseline_rows(p: Profile, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
+    """Tables 1 and 2."""
+    return {"Baseline": [baseline_under(p, distortion, s) for s in seeds]}
+
+
+def method_rows(p: Profile, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
+    """Tables 3 and 4."""
+    return {m: [method_run(p, m, distortion, s) for s in seeds] for m in METHODS}
+
+
+def swap_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Figures 4 and 5."""
+    return {d: [swaps(p, d, s) for s in seeds] for d in DISTORTIONS}
+
+
+def scope_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Table 5: filters ranked within each layer, or over all layers together."""
+    return {f"{scope} {d}": [make(p, d, s) for s in seeds] for d in DISTORTIONS
+            for scope, make in (("local", _local_6c), ("global", global_deepcorrect))}
+
+
+def first_layer_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Table 6 and Figure 9, with the first seed; a random choice of filters has one run per draw."""
+    return _first_layer_rows(p, seeds, DRAWS)
+
+
+def audit_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Text against released code, one choice at a time."""
+    return {f"{method} {d} {choice}": [method_run(as_in_the_text(p, choice), method, d, s) for s in seeds]
+            for method in ("Deepcorr-1", "Deepcorr-6c") for d in DISTORTIONS for choice in CHOICES}
+
+
+def budget_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Accuracy over the images that a training sees."""
+    return {f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
+            for d in DISTORTIONS for method in BUDGETED for share in BUDGETS}
 
 
 def _local_6c(p: Profile, distortion: str, seed: int) -> Run:

@@ -1,6 +1,7 @@
 """The runs behind Tables 7 to 9, 11 to 15 and Figures 4 to 6, 11, 12: the ImageNet half (Sections 5.2, 5.3)."""
 
 from dataclasses import replace
+from functools import partial
 
 from dclib import datasets
 from dclib.correction import UnitDesign
@@ -20,10 +21,6 @@ RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
 #: What is run where the paper's method has no maintained Python port: our rows have that name, and no claim about the
 #: paper's method is judged by it.
 SUBSTITUTES = {"NCSR": "Wiener deconvolution"}
-TARGETS = ("table7", "table8", "figure6", "table11", "table12", "figure11", "figure12", "table9", "figure4_imagenet",
-           "table13", "table14", "table15", "figure10", "audit_imagenet")
-#: Section 5.3's tables, and the distortion of each.
-TRANSFER = {"table13": None, "table14": "blur", "table15": "awgn"}
 #: Names of the classes in the order of their labels, where a page shows them one by one.
 CLASSES = {"imagenet20": (
     "tench", "Shih-Tzu", "Rhodesian ridgeback", "beagle", "English foxhound", "Border terrier", "Australian terrier",
@@ -158,14 +155,6 @@ def transferred(s: Scale, method: str, dataset: str, distortion: str | None, see
                semantics=SEMANTICS, blur_of_bytes=True, features=LAYERS[dataset], trained_on="all levels" if distortion else "clean")
 
 
-def _transfer_rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
-    """Caltech-256 has rows only in the paper: nobody here has read it yet."""
-    distortion = TRANSFER[target]
-    methods = ("Baseline", "Finetune-8", "Deepcorr-5") if distortion else ("Baseline",)
-    return {f"{method} {dataset}": [transferred(s, method, dataset, distortion, seed) for seed in seeds]
-            for dataset in ("sun397", "caltech101") for method in methods}
-
-
 def embedded(s: Scale, method: str, distortion: str, seed: int = 0) -> Run:
     """Penultimate features of some classes in the plane: Figure 2 for the baseline, Figure 10 for Deepcorr-5."""
     network = baseline(s, seed) if method == "Baseline" else deepcorrect(s, method, distortion, seed)
@@ -173,51 +162,92 @@ def embedded(s: Scale, method: str, distortion: str, seed: int = 0) -> Run:
                shown=SHOWN[s.dataset])
 
 
-def stand_in(target: str, s: Scale) -> str:
-    """How the runs behind one of `TARGETS` differ from the paper's."""
-    if target in TRANSFER:  # tested on other images than the networks were
-        cut = "SVMs on 18 of SUN's 397 scenes, and on at most 40 images a class of Caltech-101"
-        return NETWORKS[s.name] if s.whole_collections else f"{NETWORKS[s.name]}; {cut}"
-    if target in ("figure6", "figure4_imagenet"):  # made with training images alone
-        return NETWORKS[s.name]
-    if target == "table7":
-        return f"{s.stand_in}; NCSR's row is a {SUBSTITUTES['NCSR']}"
-    if target == "table8" and s.rival_images:
-        return f"{s.stand_in}, BM3D on {s.classes * s.rival_images} of the test images"
-    return s.stand_in
+# How the runs behind a table differ from the paper's, where it is not as the scale as a whole does.
 
 
-def rows(target: str, s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
-    """The rows of one of `TARGETS`: {label: one run per seed}, labels as `verdicts` asks for them."""
-    if target == "figure10":
-        return {f"{m} {d}": [embedded(s, m, d, seed) for seed in seeds[:1]] for d in DISTORTIONS
-                for m in ("Baseline", "Deepcorr-5")}
-    if target in TRANSFER:
-        return _transfer_rows(target, s, seeds)
-    by_table = {"table7": "blur", "table8": "awgn", "table11": "blur", "table12": "awgn"}
-    if target in ("table7", "table8"):
-        d = by_table[target]
-        made = {"Baseline": lambda seed: baseline_under(s, d, seed), "Finetune-8": lambda seed: finetune(s, d, seed),
-                "Deepcorr-5": _variant(s, "Deepcorr-5", d), "Deepcorr-5c": _variant(s, "Deepcorr-5c", d),
-                "Deepcorr-5-no-bn": _variant(s, "Deepcorr-5-no-bn", d), RIVALS[d][0]: lambda seed: restored(s, d, seed)}
-        return {label: [make(seed) for seed in seeds] for label, make in made.items()}
-    if target in ("table11", "table12"):
-        return {m: [deepcorrect(s, m, by_table[target], seed) for seed in seeds]
-                for m in ("Deepcorr-5", "Deepcorr-5-lite", "Deepcorr-5-bottleneck")}
-    if target == "table9":
-        return {f"{scope} {d}": [deepcorrect(s, "Deepcorr-5", d, seed, scope=scope) for seed in seeds]
-                for d in DISTORTIONS for scope in ("local", "global")}
-    if target == "figure4_imagenet":
-        return {d: [swaps(s, d, seed) for seed in seeds] for d in DISTORTIONS}
-    if target == "audit_imagenet":
-        made = {"none": deepcorrect(s, "Deepcorr-5", "blur")} | {c: made_otherwise(s, c) for c in CHOICES}
-        return {choice: [run] for choice, run in made.items()} if s.deepcorrect.shape == "one-cycle" else {}
-    if target == "figure6":
-        return {d: [ranking(s, d, seed) for seed in seeds[:1]] for d in DISTORTIONS}
-    methods = ("Finetune-8", "Deepcorr-5") if target == "figure11" else ("Finetune-8", *VARIANTS)
+def networks_alone(s: Scale) -> str:
+    """What is made with training images alone."""
+    return NETWORKS[s.name]
+
+
+def other_collections(s: Scale) -> str:
+    """What is tested on other images than the networks were (Tables 13 to 15)."""
+    cut = "SVMs on 18 of SUN's 397 scenes, and on at most 40 images a class of Caltech-101"
+    return NETWORKS[s.name] if s.whole_collections else f"{NETWORKS[s.name]}; {cut}"
+
+
+def other_rival(s: Scale) -> str:
+    """What Table 7 adds for NCSR."""
+    return f"; NCSR's row is a {SUBSTITUTES['NCSR']}"
+
+
+def fewer_images(s: Scale) -> str:
+    """What Table 8 adds for BM3D."""
+    return f", BM3D on {s.classes * s.rival_images} of the test images" if s.rival_images else ""
+
+
+# The rows of each table and figure: {label: one run per seed}, labels as `verdicts` asks for them.
+
+
+def method_rows(s: Scale, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
+    """Tables 7 and 8; the last row is the rival's."""
+    made = {"Baseline": partial(baseline_under, s, distortion), "Finetune-8": partial(finetune, s, distortion)}
+    made |= {m: partial(deepcorrect, s, m, distortion) for m in ("Deepcorr-5", "Deepcorr-5c", "Deepcorr-5-no-bn")}
+    made[RIVALS[distortion][0]] = partial(restored, s, distortion)
+    return {label: [make(seed) for seed in seeds] for label, make in made.items()}
+
+
+def unit_rows(s: Scale, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
+    """Tables 11 and 12."""
+    return {m: [deepcorrect(s, m, distortion, seed) for seed in seeds]
+            for m in ("Deepcorr-5", "Deepcorr-5-lite", "Deepcorr-5-bottleneck")}
+
+
+def scope_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Table 9: filters ranked within each layer, or over all layers together."""
+    return {f"{scope} {d}": [deepcorrect(s, "Deepcorr-5", d, seed, scope=scope) for seed in seeds]
+            for d in DISTORTIONS for scope in ("local", "global")}
+
+
+def transfer_rows(s: Scale, seeds: tuple[int, ...], distortion: str | None = None) -> dict[str, list[Run]]:
+    """Tables 13 (clean), 14 and 15. Caltech-256 has rows only in the paper: nobody here has read it yet."""
+    methods = ("Baseline", "Finetune-8", "Deepcorr-5") if distortion else ("Baseline",)
+    return {f"{method} {dataset}": [transferred(s, method, dataset, distortion, seed) for seed in seeds]
+            for dataset in ("sun397", "caltech101") for method in methods}
+
+
+def ranking_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Figure 6, with the first seed."""
+    return {d: [ranking(s, d, seed) for seed in seeds[:1]] for d in DISTORTIONS}
+
+
+def swap_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """AlexNet's half of Figures 4 and 5."""
+    return {d: [swaps(s, d, seed) for seed in seeds] for d in DISTORTIONS}
+
+
+def embedding_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Figures 2 and 10, with the first seed."""
+    return {f"{m} {d}": [embedded(s, m, d, seed) for seed in seeds[:1]] for d in DISTORTIONS
+            for m in ("Baseline", "Deepcorr-5")}
+
+
+def class_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Figure 11, with the first seed."""
+    return _retrained_rows(s, seeds, ("Finetune-8", "Deepcorr-5"))
+
+
+def speed_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Figure 12, with the first seed."""
+    return _retrained_rows(s, seeds, ("Finetune-8", *VARIANTS))
+
+
+def audit_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """What may let Deepcorr-5's units learn or not; short schedules alone raise the question."""
+    made = {"none": deepcorrect(s, "Deepcorr-5", "blur")} | {c: made_otherwise(s, c) for c in CHOICES}
+    return {choice: [run] for choice, run in made.items()} if s.deepcorrect.shape == "one-cycle" else {}
+
+
+def _retrained_rows(s: Scale, seeds: tuple[int, ...], methods: tuple[str, ...]) -> dict[str, list[Run]]:
     return {f"{m} {d}": [finetune(s, d, seed) if m == "Finetune-8" else deepcorrect(s, m, d, seed) for seed in seeds[:1]]
             for d in DISTORTIONS for m in methods}
-
-
-def _variant(s: Scale, method: str, distortion: str):
-    return lambda seed: deepcorrect(s, method, distortion, seed)

@@ -21,6 +21,12 @@ def unit_operations(method: str, layer: str) -> int:
     return multiply_adds(unit, ALEXNET_FILTERS[layer], SIZES[layer], SIZES[layer])
 
 
+def unit_parameters(method: str, layer: str) -> int:
+    """Trained parameters of one correction unit of Table 10: `method` names its architecture."""
+    unit = CorrectionUnit(ALEXNET_FILTERS[layer], ALEXNET_UNITS[method][layer])
+    return sum(parameter.numel() for parameter in unit.parameters())
+
+
 @lru_cache
 def trained_parameters(run: Run) -> int:
     """How many parameters a run trains, counted from its network; needs no record."""

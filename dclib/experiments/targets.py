@@ -1,63 +1,118 @@
-"""Which runs make which table or figure, in each profile, and which page shows it. Nothing is computed here."""
+"""Every table, figure and study, one line each, and the order in which their runs are made. Nothing is computed here."""
 
 import re
+from collections.abc import Iterable
 
 from dclib.errors import InputError
 from dclib.experiments import cifar100, imagenet
 from dclib.experiments.profiles import SCALES, Profile
 from dclib.experiments.run import Run
+from dclib.experiments.target import Target
 
-#: In the order of their value: what a sweep makes first.
-TARGETS = (*cifar100.TARGETS, *imagenet.TARGETS)
-#: The halves of the paper by their data set, each a name for all of its tables and figures.
-HALVES = {"cifar100": cifar100.TARGETS, "imagenet": imagenet.TARGETS}
-#: The main tables: rankings, swaps, and all rows of Tables 1 to 4.
-MAIN = cifar100.TARGETS[:6]
-#: What is made with the first seed, in the order of its value.
-STAGES = (MAIN, ("table5", "table6", "figure9"), tuple(t for t in imagenet.TARGETS if t not in imagenet.TRANSFER),
-          tuple(imagenet.TRANSFER), ("audit", "budget"))
-#: Every table and figure: the page that shows it, and the targets whose runs stand behind it.
-PLACES = {
-    **{f"Table {n}": ("section3_setup", (f"table{n}",)) for n in (1, 2)},
-    **{f"Table {n}": ("section5_1_cifar100", (f"table{n}",)) for n in (3, 4, 5, 6)},
-    **{f"Table {n}": ("section5_2_imagenet", (f"table{n}",)) for n in (7, 8, 9)},
-    "Table 10": ("section5_2_imagenet", ()),
-    **{f"Table {n}": ("section5_2_imagenet", (f"table{n}",)) for n in (11, 12)},
-    **{f"Table {n}": ("section5_3_transfer", (f"table{n}",)) for n in (13, 14, 15)},
-    "Figure 1": ("section1_introduction", ()),
-    "Figure 2": ("section1_introduction", ("figure10",)),
-    "Figure 3": ("section3_setup", ()),
-    **{f"Figure {n}": ("section4_deepcorrect", (f"figure{n}",)) for n in (4, 5)},
-    "Figure 6": ("section5_2_imagenet", ("figure6",)),
-    **{f"Figure {n}": ("section4_deepcorrect", ()) for n in (7, 8)},
-    "Figure 9": ("section5_1_cifar100", ("figure9",)),
-    "Figure 10": ("section1_introduction", ("figure10",)),
-    **{f"Figure {n}": ("section5_2_imagenet", (f"figure{n}",)) for n in (11, 12)},
-}
+_SCOPES, _SETS = ("method", "distortion"), ("method", "dataset")
+#: By name; what needs runs is in the order of their value, which is what a sweep makes first.
+TARGETS: dict[str, Target] = {target.name: target for target in (
+    Target("table1", "section3_setup", table=1, rows=cifar100.baseline_rows, distortion="blur", levels="cifar100",
+           labels=("method",), dataset="cifar100", spread="cifar100"),
+    Target("table2", "section3_setup", table=2, rows=cifar100.baseline_rows, distortion="awgn", levels="cifar100",
+           labels=("method",), dataset="cifar100", spread="cifar100"),
+    Target("table3", "section5_1_cifar100", table=3, rows=cifar100.method_rows, distortion="blur", levels="cifar100",
+           labels=("method",), spread="cifar100"),
+    Target("table4", "section5_1_cifar100", table=4, rows=cifar100.method_rows, distortion="awgn", levels="cifar100",
+           labels=("method",), spread="cifar100"),
+    Target("figure4", "section4_deepcorrect", figure=4, rows=cifar100.swap_rows),
+    Target("figure5", "section4_deepcorrect", figure=5, rows=cifar100.swap_rows),
+    Target("table5", "section5_1_cifar100", table=5, rows=cifar100.scope_rows, labels=_SCOPES, spread="cifar100", stage=1),
+    Target("table6", "section5_1_cifar100", table=6, rows=cifar100.first_layer_rows, spread="cifar100", stage=1,
+           first_seed=True),
+    Target("figure9", "section5_1_cifar100", figure=9, rows=cifar100.first_layer_rows, stage=1, first_seed=True),
+    Target("audit", "audit", rows=cifar100.audit_rows, stage=4, first_seed=True),
+    Target("budget", "audit", rows=cifar100.budget_rows, stage=4, first_seed=True),
+    Target("table7", "section5_2_imagenet", table=7, half="imagenet", rows=imagenet.method_rows, distortion="blur",
+           levels="imagenet", labels=("method",), spread="imagenet", rivals=imagenet.other_rival, stage=2),
+    Target("table8", "section5_2_imagenet", table=8, half="imagenet", rows=imagenet.method_rows, distortion="awgn",
+           levels="imagenet", labels=("method",), spread="imagenet", rivals=imagenet.fewer_images, stage=2),
+    Target("figure6", "section5_2_imagenet", figure=6, half="imagenet", rows=imagenet.ranking_rows,
+           differs=imagenet.networks_alone, stage=2),
+    Target("table11", "section5_2_imagenet", table=11, half="imagenet", rows=imagenet.unit_rows, distortion="blur",
+           levels="imagenet", labels=("method",), spread="imagenet", stage=2),
+    Target("table12", "section5_2_imagenet", table=12, half="imagenet", rows=imagenet.unit_rows, distortion="awgn",
+           levels="imagenet", labels=("method",), spread="imagenet", stage=2),
+    Target("figure11", "section5_2_imagenet", figure=11, half="imagenet", rows=imagenet.class_rows, stage=2),
+    Target("figure12", "section5_2_imagenet", figure=12, half="imagenet", rows=imagenet.speed_rows, stage=2),
+    Target("table9", "section5_2_imagenet", table=9, half="imagenet", rows=imagenet.scope_rows, labels=_SCOPES,
+           spread="imagenet", stage=2),
+    Target("figure4_imagenet", "section5_2_imagenet", half="imagenet", rows=imagenet.swap_rows,
+           differs=imagenet.networks_alone, stage=2),
+    Target("table13", "section5_3_transfer", table=13, half="imagenet", rows=imagenet.transfer_rows, labels=_SETS,
+           differs=imagenet.other_collections, spread="transfer", stage=3),
+    Target("table14", "section5_3_transfer", table=14, half="imagenet", rows=imagenet.transfer_rows, distortion="blur",
+           labels=_SETS, differs=imagenet.other_collections, spread="transfer", stage=3),
+    Target("table15", "section5_3_transfer", table=15, half="imagenet", rows=imagenet.transfer_rows, distortion="awgn",
+           labels=_SETS, differs=imagenet.other_collections, spread="transfer", stage=3),
+    Target("figure10", "section1_introduction", figure=10, half="imagenet", rows=imagenet.embedding_rows, stage=2),
+    Target("audit_imagenet", "section5_2_imagenet", half="imagenet", rows=imagenet.audit_rows, stage=2),
+    # What needs no run, or none of its own.
+    Target("table10", "section5_2_imagenet", table=10, half="imagenet"),
+    Target("figure1", "section1_introduction", figure=1),
+    Target("figure2", "section1_introduction", figure=2, half="imagenet", shares="figure10"),
+    Target("figure3", "section3_setup", figure=3),
+    Target("figure7", "section4_deepcorrect", figure=7),
+    Target("figure8", "section4_deepcorrect", figure=8),
+)}
+#: The halves of the paper by their data set, each a name for all of its tables and figures that runs are made for.
+HALVES = {half: tuple(t.name for t in TARGETS.values() if t.half == half and t.rows) for half in ("cifar100", "imagenet")}
+
+
+def target_of(name: str) -> Target:
+    """The target called `name`; `InputError` where there is none."""
+    if name not in TARGETS:
+        raise InputError(f"target: expected one of {', '.join(TARGETS)}, got {name!r}.")
+    return TARGETS[name]
+
+
+def in_paper() -> list[Target]:
+    """Tables 1 to 15, then Figures 1 to 12."""
+    tables = sorted((t for t in TARGETS.values() if t.table is not None), key=lambda t: t.table)
+    return tables + sorted((t for t in TARGETS.values() if t.figure is not None), key=lambda t: t.figure)
 
 
 def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[str, list[Run]]:
     """The rows of one table or figure: {label: one run per seed}, labels as `verdicts` asks for them.
 
-    Empty for a table of the ImageNet half in a profile that has no such half.
+    Empty for a table of the ImageNet half in a profile that has no such half, and where no run is needed.
     """
-    if target in cifar100.TARGETS:
-        return cifar100.rows(target, p, p.seeds if seeds is None else seeds)
-    if target in imagenet.TARGETS:
-        scale = SCALES.get(p.name)
-        return imagenet.rows(target, scale, scale.seeds if seeds is None else seeds) if scale else {}
-    raise InputError(f"target: expected one of {', '.join(TARGETS)}, got {target!r}.")
+    found = target_of(target_of(target).runs_of or target)
+    scale = _scale(found, p)
+    return found.make_rows(scale, scale.seeds if seeds is None else seeds) if found.rows and scale else {}
 
 
-def stand_in(target: str, p: Profile) -> str:
-    """How the runs behind a table or figure differ from the paper's; empty where they do not."""
-    if target in imagenet.TARGETS and p.name in SCALES:
-        return imagenet.stand_in(target, SCALES[p.name])
-    return p.stand_in
+def stand_in(target: str, p: Profile, *, rivals: bool = True) -> str:
+    """How the runs behind a table or figure differ from the paper's; empty where they do not.
+
+    rivals: with what its rows of methods that are no networks add to that.
+    """
+    found = target_of(target)
+    scale = _scale(found, p)
+    if scale is None:
+        return p.stand_in
+    return found.differs(scale) + (found.rivals(scale) if rivals else "")
 
 
-def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:
-    """All runs of `targets` in the order of their value, each after the runs that it needs."""
+def _scale(target: Target, p: Profile):
+    """What a target's runs are made from: the profile, for the ImageNet half its scale of that name, if there is one."""
+    return p if target.half == "cifar100" else SCALES.get(p.name)
+
+
+def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:
+    """All runs of `targets` in the order of their value, each after the runs that it needs.
+
+    The first seed goes stage by stage: the main tables and figures of the CIFAR-100 half, its other ones, the ImageNet
+    half, its transfer, the audits. Other seeds of the CIFAR-100 half come before transfer: spread over trainings, before
+    what rests on them.
+    """
+    wanted = {target_of(name).runs_of for name in targets}
+    first, *others = p.seeds if seeds is None else seeds
     ordered: dict[str, Run] = {}
 
     def add(run: Run) -> None:
@@ -65,22 +120,23 @@ def queue(targets: tuple[str, ...], p: Profile, seeds: tuple[int, ...] | None = 
             add(needed)
         ordered.setdefault(run.id, run)
 
-    def wanted(target: str, seed: int) -> bool:
-        scale = SCALES.get(p.name)
-        if target in imagenet.TARGETS and seeds is None and scale and seed not in scale.seeds:
-            return False
-        return target in targets and (seed == first or target not in cifar100.FIRST_SEED)
-
-    first, *others = p.seeds if seeds is None else seeds
-    stages = [(stage, [first]) for stage in STAGES]
-    stages.insert(3, ((*MAIN, "table5"), others))  # spread over trainings, before what rests on them
-    stages.append((TARGETS, others))
-    for stage, its_seeds in stages:
-        for seed in its_seeds:
-            for target in (t for t in stage if wanted(t, seed)):
-                for runs in rows(target, p, (seed,)).values():
+    def make(those: list[Target], seed: int) -> None:
+        for target in those:
+            scale = _scale(target, p)
+            left_out = seeds is None and scale is not None and target.half == "imagenet" and seed not in scale.seeds
+            if target.name in wanted and not left_out and (seed == first or not target.first_seed):
+                for runs in rows(target.name, p, (seed,)).values():
                     for run in runs:
                         add(run)
+
+    made = [t for t in TARGETS.values() if t.rows]
+    for stage in range(max(t.stage for t in made) + 1):
+        if stage == 3:
+            for seed in others:
+                make([t for t in made if t.stage < 2], seed)
+        make([t for t in made if t.stage == stage], first)
+    for seed in others:
+        make(made, seed)
     return list(ordered.values())
 
 

@@ -1,7 +1,6 @@
 """Records and verdicts beside the paper's numbers, as DataFrames and as styled tables. Only means are computed here."""
 
 from dclib.tables.accuracy import (
-    DISTORTION_OF,
     NOT_RUN,
     TABLES,
     Row,
@@ -15,6 +14,6 @@ from dclib.tables.accuracy import (
 from dclib.tables.claims import SIGNS, signed, styled_verdicts, verdict_frame
 from dclib.tables.sources import published_scale, shown_records, source_line, source_lines
 
-__all__ = ["DISTORTION_OF", "NOT_RUN", "SIGNS", "TABLES", "Row", "beside", "collect", "dress", "of_records",
+__all__ = ["NOT_RUN", "SIGNS", "TABLES", "Row", "beside", "collect", "dress", "of_records",
            "printed_average", "published_scale", "shown_records", "signed", "source_line", "source_lines", "styled",
            "styled_verdicts", "verdict_frame"]

@@ -1,7 +1,7 @@
 """Records beside the paper's numbers, as DataFrames and as styled tables. Nothing is computed here but means."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,14 @@ from pandas.io.formats.style import Styler
 from dclib import paper
 from dclib.distortions import LEVELS
 from dclib.errors import InputError
-from dclib.experiments import Profile, profile, rows, stand_in
+from dclib.experiments import Profile, in_paper, profile, rows, stand_in, target_of
 from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
 
 NOT_RUN = "not run yet"
-#: Tables with one accuracy per level, and under which distortion.
-TABLES = {"table1": 1, "table2": 2, "table3": 3, "table4": 4, "table7": 7, "table8": 8, "table11": 11, "table12": 12}
-DISTORTION_OF = {1: "blur", 2: "awgn", 3: "blur", 4: "awgn", 7: "blur", 8: "awgn", 11: "blur", 12: "awgn"}
+#: Tables with one accuracy per level.
+TABLES = tuple(target.name for target in in_paper() if target.levels)
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,9 @@ class Row:
 
 def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> list[Row]:
     """The rows of one of `TABLES`: paper and records side by side. Of Tables 1 and 2 the CIFAR-100 rows."""
-    if target not in TABLES:
+    of = target_of(target)
+    if not of.levels:
         raise InputError(f"table: expected one of {', '.join(TABLES)}, got {target!r}.")
-    try:
-        table = paper.table(TABLES[target])
-    except (OSError, ValueError) as error:  # its sentence says what is missing
-        raise InputError(str(error)) from error
-    printed = {row["method"]: row for row in table["rows"] if row.get("dataset", "cifar100") == "cifar100"}
     described = rows(target, profile(profile_name), seeds)
     if not described:
         raise InputError(f"{target}: expected a profile with ImageNet or a stand-in for it, got {profile_name!r}; use one "
@@ -69,26 +64,27 @@ def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...]
     collected = []
     for method, runs in described.items():
         found = tuple(record for run in runs if (record := store.get(run)))
-        row = printed[method]
+        row = printed_row(target, method)
         collected.append(Row(method, np.array(row["accuracy"]), row["average"], _parameters(row), found))
     return collected
 
 
-def printed_average(target: str, label: str) -> float | None:
-    """The paper's mean over all levels in the row `label` of `experiments.rows`; None where it prints none.
+def printed_row(target: str, label: str) -> Mapping | None:
+    """The paper's row for the row `label` of `experiments.rows`; None where it prints none.
 
-    Tables 5 and 9 have a row per ranking and distortion, Tables 13 to 15 one per network and data set.
+    Raises:
+        InputError: the paper's numbers are missing or damaged.
     """
-    number = int(target.removeprefix("table")) if target.startswith("table") else 0
-    if number in (5, 9):
-        scope, distortion = label.split()
-        return paper.row(number, scope, distortion=distortion)["average"]
-    if number in (13, 14, 15):
-        method, dataset = label.split()
-        return paper.row(number, method, dataset=dataset)["average"]
-    if target in TABLES:
-        return paper.row(number, label, dataset="cifar100" if number <= 2 else None)["average"]
-    return None
+    try:
+        return target_of(target).printed(label)
+    except (OSError, ValueError) as error:  # its sentence says what is missing
+        raise InputError(str(error)) from error
+
+
+def printed_average(target: str, label: str) -> float | None:
+    """The paper's mean over all levels in the row `label` of `experiments.rows`; None where it prints none."""
+    row = printed_row(target, label)
+    return row["average"] if row else None
 
 
 def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> pd.DataFrame:
@@ -98,8 +94,8 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     """
     p = profile(profile_name)
     gathered = collect(target, profile_name, store, seeds)
-    distortion = DISTORTION_OF[TABLES[target]]
-    heads = _heads(distortion, LEVELS["cifar100" if TABLES[target] <= 4 else "imagenet"][distortion])
+    of = target_of(target)
+    heads = _heads(of.distortion, LEVELS[of.levels][of.distortion])
     lines, index = [], []
     for row in gathered:
         index.append((row.method, "paper"))
@@ -134,7 +130,7 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     lines = [(method, NOT_RUN if source != "paper" and method in missing else source) for method, source in frame.index]
     frame.index = marks.index = pd.MultiIndex.from_tuples(lines)
     frame = frame.replace(NOT_RUN, "–")
-    caption = f"Table {TABLES[target]}. {paper.table(TABLES[target])['title']}."
+    caption = f"{target_of(target).title}. {paper.table(target_of(target).table)['title']}."
     if recorded and (cut := stand_in(target, p)):
         caption += f" Here, {p.name}: {cut}."
     if all(row.paper_parameters is None for row in gathered):  # Tables 1 and 2

@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dclib import paper
-from dclib.experiments import PLACES, places
+from dclib.experiments import in_paper, places
 from dclib.results import Store
 from dclib.tables.accuracy import dress
 from dclib.verdicts.finding import WAITING, Outcome
@@ -94,7 +94,9 @@ def _number(value: float) -> str:
 
 def _behind(verdict: Verdict, profile_name: str) -> str:
     """The records behind a verdict and the command that makes them, folded; as HTML."""
-    targets = [target for name in sorted(places(verdict.place)) for target in PLACES[name][1]]
+    named = places(verdict.place)
+    shown = sorted((target for target in in_paper() if target.title in named), key=lambda target: target.title)
+    targets = [target.runs_of for target in shown if target.runs_of]
     command = f"dclib run {' '.join(dict.fromkeys(targets))} --profile {profile_name or SCALES[0]}" if targets else ""
     shown = [f"<code>{line}</code>" for line in (command, *verdict.runs) if line]
     if not verdict.runs:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dclib.experiments import PLACES, places, profile, rows
+from dclib.experiments import Target, in_paper, places, profile, rows
 from dclib.experiments.networks import other_classes, other_width
 from dclib.results import Record, Store
 from dclib.tables.accuracy import printed_average
@@ -49,7 +49,7 @@ class Line:
 
 def overview(judged: Sequence[tuple[Verdict, str]], store: Store) -> list[Line]:
     """A line for each of Tables 1 to 15 and Figures 1 to 12; `judged` are all claims as `judgement.judge` gives them."""
-    return [_line(name, page, targets, judged, store) for name, (page, targets) in PLACES.items()]
+    return [_line(target, judged, store) for target in in_paper()]
 
 
 #: Outcomes of claims that were put to a test.
@@ -102,7 +102,8 @@ def false_ticks(judged: Sequence[tuple[Verdict, str]]) -> str:
             f"{counts[Outcome.DIRECTION]} hold in direction.")
 
 
-def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
+def _line(shown: Target, judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
+    targets = (shown.runs_of,) if shown.runs_of else ()
     scale, wanted = published_scale(targets[0], store) if targets else "", {}
     for target in targets:
         wanted |= {(target, label): runs for label, runs in rows(target, profile(scale)).items()}
@@ -114,8 +115,8 @@ def _line(name: str, page: str, targets: tuple[str, ...], judged: Sequence[tuple
     if method:
         here, whole = (rows(target, profile(name))[method][0] for name in (scale, "paper"))
         other = " and ".join(filter(None, (other_classes(here, whole), other_width(here, whole))))
-    counts = Counter(verdict.verdict for verdict, _ in judged if name in places(verdict.place))
-    return Line(name, page, targets, scale if found else "", method, printed, ours, other, bounds, seeds, counts,
+    counts = Counter(verdict.verdict for verdict, _ in judged if shown.title in places(verdict.place))
+    return Line(shown.title, shown.page, targets, scale if found else "", method, printed, ours, other, bounds, seeds, counts,
                 tuple(found), missing)
 
 

@@ -62,7 +62,7 @@ class Sample:
 
     def draws(self) -> set[int]:
         """The numbers of the random choices of filters behind the records; empty where the choice is not random."""
-        return {r.choice for r in self.records if getattr(r, "choice", None) is not None}
+        return {r.choice for r in self.records if r.choice is not None}
 
     def per_record(self) -> np.ndarray:
         return np.array([np.mean(r.accuracy if self.level is None else r.accuracy[self.level]) for r in self.records])
@@ -79,7 +79,7 @@ class Sample:
 
     def per_split(self) -> dict[tuple[int, int], float]:
         """Mean accuracy per random split of the images, over the seeds that had it; empty where a record has no splits."""
-        if any(getattr(r, "draws", None) is None for r in self.records):
+        if any(r.draws is None for r in self.records):
             return {}
         found = defaultdict(list)
         for r in self.records:
@@ -191,10 +191,10 @@ def _places(few, many) -> np.ndarray | None:
     Test images lie class after class. `test_images` of every class are the first of a shuffle that does not depend on
     how many are taken; without that number all of them are there (`execution.parts.test_images`).
     """
-    taken, classes = (getattr(few, name, None) for name in ("test_images", "classes"))
+    taken, classes = few.test_images, few.classes
     images = many.correct.shape[1]
-    if not taken or not classes or classes != getattr(many, "classes", None) or images % classes:
+    if not taken or not classes or classes != many.classes or images % classes:
         return None
-    if getattr(many, "test_images", None) is None:
+    if many.test_images is None:
         return per_class_sample(torch.arange(classes).repeat_interleave(images // classes), taken, 0).numpy()
     return np.arange(images).reshape(classes, -1)[:, :taken].ravel()

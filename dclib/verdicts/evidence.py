@@ -1,15 +1,14 @@
-"""What a claim's test needs of the records, found through the caller's functions, and what was used of it.
+"""What a claim's test needs of the records, found in a `Source`, and what was used of it.
 
 dclib.verdicts.comparison computes with what is found, dclib.verdicts.finding has the rules.
 """
 
-from collections.abc import Mapping
-from types import SimpleNamespace
 
 import numpy as np
 
 from dclib import paper
 from dclib.verdicts.comparison import RunToRun, Sample, authors_spread
+from dclib.verdicts.source import Measure, Source, Swaps
 
 
 class NotRun(Exception):
@@ -17,12 +16,10 @@ class NotRun(Exception):
 
 
 class Evidence:
-    """Finds what a test needs through the caller's functions, and remembers what was used."""
+    """Finds what a test needs in a source, and remembers what was used."""
 
-    def __init__(self, test: dict, lookup, lookup_swaps=None, lookup_measure=None, lookup_parameters=None,
-                 lookup_run_to_run=None):
-        self.test, self._lookup, self._swaps, self._measure = test, lookup, lookup_swaps, lookup_measure
-        self._parameters, self._run_to_run = lookup_parameters, lookup_run_to_run
+    def __init__(self, test: dict, source: Source) -> None:
+        self.test, self._source = test, source
         self.runs: list[str] = []
         self.stand_ins: list[str] = []
         self.other_sizes: list[str] = []
@@ -39,7 +36,7 @@ class Evidence:
 
     def sample(self, operand, level: int | None = None) -> Sample:
         table, method = operand_key(self.test, operand)
-        records = sorted(self._lookup(table, method), key=lambda r: r.seed)
+        records = sorted(self._source.records(table, method), key=lambda r: r.seed)
         if not records:
             raise NotRun(f"Table {table}, {method}")
         for record in records:
@@ -50,7 +47,7 @@ class Evidence:
 
     def run_to_run(self, table: int, level: int | None) -> RunToRun:
         """What rows with three seeds say of the spread from one training to the next, else what the authors' numbers do."""
-        found = self._run_to_run(table, level) if self._run_to_run else None
+        found = self._source.run_to_run(table, level)
         if not found:
             return authors_spread(level)
         deviation, rows = found
@@ -58,14 +55,14 @@ class Evidence:
 
     def parameters(self, operand) -> int:
         """How many parameters a method trains at the paper's scale: counted, not measured."""
-        count = self._parameters(*operand_key(self.test, operand)) if self._parameters else None
+        count = self._source.parameters(*operand_key(self.test, operand))
         if count is None:
             raise NotRun(f"the parameter count of {operand}")
         return int(count)
 
-    def swaps(self, dataset: str, distortion: str) -> Mapping:
-        """Figures 4 and 5: accuracy [fractions, levels] per layer; perhaps with bits, as `judgement.Swaps` has them."""
-        found = self._swaps(dataset, distortion) if self._swaps else None
+    def swaps(self, dataset: str, distortion: str) -> Swaps:
+        """Figures 4 and 5: accuracy [fractions, levels] per layer; perhaps with bits."""
+        found = self._source.swaps(dataset, distortion)
         if not found:
             raise NotRun(f"the swaps of Figures 4 and 5 for {dataset}, {distortion}")
         fractions = len(paper.swap_data()["fractions"])
@@ -75,26 +72,25 @@ class Evidence:
                     f"Expected swap accuracies [{fractions} fractions, levels] for {layer}, got shape "
                     f"{list(np.shape(rows))}; swap the fractions of Figures 4 and 5."
                 )
-        self._used(getattr(found, "runs", ()), found, max(1, len(getattr(found, "runs", ()))))
+        self._used(found.runs, found, max(1, len(found.runs)))
         return found
 
-    def measure(self, name: str) -> Mapping:
-        found = self._measure(name) if self._measure else None
-        if not found:
+    def measure(self, name: str) -> Measure:
+        found = self._source.measure(name)
+        if found is None:
             raise NotRun(f"the {self.test['what']}")
-        self.published = bool(found.get("published"))
-        runs = found.get("runs", ())
-        self._used(runs, SimpleNamespace(**found), found.get("seeds", min(1, len(runs))))
+        self.published = found.published
+        self._used(found.runs, found, min(1, len(found.runs)) if found.seeds is None else found.seeds)
         return found
 
-    def _used(self, runs, source, seeds) -> None:
+    def _used(self, runs, found, seeds) -> None:
+        """Remember what stands behind `found`, which has what `Sourced` has."""
         self.runs += [str(r) for r in runs]
-        self.stand_ins += filter(None, [getattr(source, "stand_in", "")])
-        for name in ("other_classes", "other_width"):
-            self.other_sizes += filter(None, [getattr(source, name, "")])
-        self.short_trainings += filter(None, [getattr(source, "short_training", "")])
-        self.other_methods += filter(None, [getattr(source, "other_method", "")])
-        self.trainings += [t for t in (getattr(source, "training", None), *getattr(source, "trainings", ())) if t]
+        self.stand_ins += filter(None, [found.stand_in])
+        self.other_sizes += filter(None, [found.other_classes, found.other_width])
+        self.short_trainings += filter(None, [found.short_training])
+        self.other_methods += filter(None, [found.other_method])
+        self.trainings += found.trainings
         self.seeds.append(seeds)
 
 

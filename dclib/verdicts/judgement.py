@@ -1,12 +1,11 @@
-"""Every claim of the paper judged by the records of this project: what `rule.judge` needs, found in a `Store`."""
+"""Every claim of the paper judged by the records of this project, found in a `Store`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from dclib.experiments import TARGETS, Profile, Run, baseline_under, imagenet, profile, profiles, rows, stand_in
+from dclib.experiments import TARGETS, Profile, Run, Target, baseline_under, imagenet, profile, profiles, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.experiments.networks import other_classes, other_width, short_training, trained_parameters
 from dclib.experiments.profiles import PREFERRED
@@ -19,23 +18,17 @@ from dclib.verdicts.gate import Training
 from dclib.verdicts.measures import measure
 from dclib.verdicts.replication import pooled_deviation
 from dclib.verdicts.rule import Verdict
+from dclib.verdicts.source import Measure, Sourced, Swaps
 
 #: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
 SCALES = PREFERRED
-#: Tables whose rows say together by how much an accuracy moves from one training to the next.
-HALVES = (range(1, 7), range(7, 13), range(13, 16))
 
 
 @dataclass(frozen=True)
-class JudgedRecord:
+class JudgedRecord(Sourced):
     """A record as verdicts want it: with its test set, its random splits, its training, and what it stands in for."""
 
     record: Record
-    stand_in: str = ""
-    other_classes: str = ""
-    other_width: str = ""
-    short_training: str = ""
-    training: Training | None = None
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -64,11 +57,6 @@ class JudgedRecord:
         return selection.get("draw", 0) if selection.get("order") == "random" else None
 
     @property
-    def other_method(self) -> str:
-        method = self.record.description["method"]
-        return f"a {SUBSTITUTES[method]} was run in place of {method}" if method in SUBSTITUTES else ""
-
-    @property
     def test_images(self) -> int | None:
         return self.record.description.get("test_images")
 
@@ -80,21 +68,6 @@ class JudgedRecord:
     def test_to_train(self) -> float:
         """Images tested on in a random split for each one trained on, on average over classes (Section 5.3)."""
         return (self.record.outcome["images"] / self.classes - TRAINING - VALIDATION) / TRAINING
-
-
-class Swaps(dict):
-    """{layer: accuracy [fractions, levels]} of Figures 4 and 5, with the runs behind it and what they stand in for.
-
-    `images` is how many were swapped on, `before` the accuracy without any swap, `after` per record {layer: which images
-    are right, bool [fractions, levels, images]}, empty where a record does not keep them.
-    """
-
-    runs: tuple[str, ...] = ()
-    stand_in: str = ""
-    images: int | None = None
-    before: np.ndarray | None = None
-    after: tuple[dict[str, np.ndarray], ...] = ()
-    trainings: tuple[Training, ...] = ()
 
 
 def swap_curves(profile_name: str, distortion: str, store: Store, target: str = "figure4") -> Swaps | None:
@@ -162,48 +135,59 @@ def best_evidence(claim: dict, store: Store) -> tuple[Verdict, str]:
     """The verdict by the first profile that has all the records, and that profile; "" where none is needed or has them."""
     verdict = None
     for name in SCALES:
-        verdict = _judge_at(claim, name, store)
+        verdict = rule.judge(claim, Records(name, store))
         if verdict.runs or verdict.verdict != Outcome.NOT_RUN:
             return verdict, name if verdict.runs else ""
     return verdict, ""
 
 
-def _judge_at(claim: dict, name: str, store: Store) -> Verdict:
-    p = profile(name)
+class Records:
+    """The `Source` over the records of one profile."""
 
-    def lookup(table: int, method: str) -> list[JudgedRecord]:
-        runs, whole = (_runs(scale).get((table, method), ()) for scale in (name, SCALES[0]))
-        return [_judged_record(run, whole[0], record, f"table{table}", p, store)
-                for run in runs if (record := store.get(run))]
+    def __init__(self, profile_name: str, store: Store) -> None:
+        self.name, self.store, self.profile = profile_name, store, profile(profile_name)
+        self._moves: dict[str, dict] = {}
 
-    def lookup_swaps(dataset: str, distortion: str) -> Swaps | None:
-        targets = {p.dataset: "figure4", "imagenet": "figure4_imagenet"}
-        return swap_curves(name, distortion, store, targets[dataset]) if dataset in targets else None
+    def records(self, table: int, method: str) -> list[JudgedRecord]:
+        runs, whole = (_runs(scale).get((table, method), ()) for scale in (self.name, SCALES[0]))
+        return [self._judged(run, whole[0], record, _by_table()[table]) for run in runs if (record := self.store.get(run))]
 
-    def lookup_measure(measured: str) -> dict | None:
-        found = measure(measured, name, store)
-        if found and "networks" in found:
-            found = {**found, "trainings": [training(run, record, p, store) for run, record in found["networks"]]}
-        return found
+    def _judged(self, run: Run, whole: Run, record: Record, target: Target) -> JudgedRecord:
+        """`whole` is the same run at the paper's scale. A rival's note is about the rival, not about the other rows."""
+        other = f"a {SUBSTITUTES[run.method]} was run in place of {run.method}" if run.method in SUBSTITUTES else ""
+        return JudgedRecord(record, stand_in=stand_in(target.name, self.profile, rivals=bool(run.restoration)),
+                            other_classes=other_classes(run, whole), other_width=other_width(run, whole),
+                            short_training=short_training(run, whole), other_method=other,
+                            trainings=(training(run, record, self.profile, self.store),))
 
-    def lookup_parameters(table: int, method: str) -> int | None:
+    def swaps(self, dataset: str, distortion: str) -> Swaps | None:
+        targets = {self.profile.dataset: "figure4", "imagenet": "figure4_imagenet"}
+        return swap_curves(self.name, distortion, self.store, targets[dataset]) if dataset in targets else None
+
+    def measure(self, name: str) -> Measure | None:
+        found = measure(name, self.name, self.store)
+        if found is None:
+            return None
+        return replace(found, trainings=tuple(training(*pair, self.profile, self.store) for pair in found.networks))
+
+    def parameters(self, table: int, method: str) -> int | None:
         runs = _runs(SCALES[0]).get((table, method), ())
         return trained_parameters(runs[0]) if runs else None
 
-    moves = lru_cache(lambda half: deviations(name, half, store))
+    def run_to_run(self, table: int, level: int | None) -> tuple[float, int] | None:
+        spread = _by_table()[table].spread
+        if spread not in self._moves:
+            self._moves[spread] = deviations(self.name, spread, self.store)
+        return self._moves[spread].get(level)
 
-    def lookup_run_to_run(table: int, level: int | None) -> tuple[float, int] | None:
-        return moves(next(half for half in HALVES if table in half)).get(level)
 
-    return rule.judge(claim, lookup, lookup_swaps, lookup_measure, lookup_parameters, lookup_run_to_run)
-
-
-def deviations(name: str, half: Sequence[int], store: Store) -> dict[int | None, tuple[float, int]]:
+def deviations(name: str, spread: str, store: Store) -> dict[int | None, tuple[float, int]]:
     """By how much an accuracy moves from one training to the next in one profile: {level, or None for the mean: (the
-    standard deviation pooled over the rows of these tables that have three seeds or more, how many rows)}."""
+    standard deviation pooled over the rows of the tables with this `Target.spread` that have three seeds or more, how many
+    rows)}."""
     found = {}
     for (table, _), runs in _runs(name).items():
-        if table in half and len({run.seed for run in runs}) >= 3:
+        if _by_table()[table].spread == spread and len({run.seed for run in runs}) >= 3:
             records = [record for run in runs if (record := store.get(run))]
             if len({record.seed for record in records}) >= 3:
                 found[runs[0].id] = np.array([record.accuracy for record in records])  # a row of two tables counts once
@@ -213,15 +197,13 @@ def deviations(name: str, half: Sequence[int], store: Store) -> dict[int | None,
     return {level: (pooled_deviation(those)[0], len(those)) for level, those in groups.items() if those}
 
 
-def _judged_record(run: Run, whole: Run, record: Record, target: str, p: Profile, store: Store) -> JudgedRecord:
-    """`whole` is the same run at the paper's scale. A rival's note is about the rival, not about the other rows."""
-    named = "table11" if target in ("table7", "table8") and not run.restoration else target
-    return JudgedRecord(record, stand_in(named, p), other_classes(run, whole), other_width(run, whole),
-                        short_training(run, whole), training(run, record, p, store))
-
-
 @lru_cache
 def _runs(name: str) -> dict[tuple[int, str], tuple[Run, ...]]:
     """The runs behind each (table, method)."""
-    return {(int(target.removeprefix("table")), method): tuple(runs) for target in TARGETS if target.startswith("table")
-            for method, runs in rows(target, profile(name)).items()}
+    return {(number, method): tuple(runs) for number, target in _by_table().items()
+            for method, runs in rows(target.name, profile(name)).items()}
+
+
+def _by_table() -> dict[int, Target]:
+    """The paper's tables by number."""
+    return {target.table: target for target in TARGETS.values() if target.table is not None}

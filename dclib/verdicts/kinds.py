@@ -259,23 +259,23 @@ def _pairs_over_levels(evidence: Evidence) -> tuple[list[tuple[Sample, Sample]],
 def _measure(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
     measured = evidence.measure(test["name"])
-    ours, bounds = measured["value"], measured.get("interval")
+    ours, bounds, exact = measured.value, measured.interval, measured.exact
     low, high = bounds or (ours, ours)
-    exact = measured.get("exact", False)
-    found = Estimate(ours, low, high, bounds, measured.get("unreplicated", bounds is None and not exact))
+    alone = bounds is None and not exact if measured.unreplicated is None else measured.unreplicated
+    found = Estimate(ours, low, high, bounds, alone)
     if claim["paper"] is not None:
         made = _number(claim["paper"], found, test["tolerance"], test["above"], evidence)
     else:
         outcome = finding.difference(found, null=test["above"])
-        whose = "By the authors' own data it" if measured.get("published") else "Ours"
+        whose = "By the authors' own data it" if measured.published else "Ours"
         text = f"{whose} is {show(ours, None if exact else bounds)}, above {test['above']:g} is claimed"
         made = finding.told(Finding(ours, bounds, outcome, text), found)
-    if words := measured.get("words"):  # a value that no number says
+    if words := measured.words:  # a value that no number says
         made = replace(made, ours=None, interval=None, explanation=words[0].upper() + words[1:])
-    made = replace(made, explanation=made.explanation + "".join(f"; {note}" for note in measured.get("notes", ())))
-    if not measured.get("undecided"):
+    made = replace(made, explanation=made.explanation + "".join(f"; {note}" for note in measured.notes))
+    if not measured.undecided:
         return made
-    reason = measured["undecided"][0].upper() + measured["undecided"][1:]
+    reason = measured.undecided[0].upper() + measured.undecided[1:]
     return replace(made, outcome=Outcome.OPEN, spread=None, explanation=f"{reason}. {made.explanation}")
 
 

@@ -2,11 +2,9 @@
 
 What rankings show (Figure 6, the first claim of the paper) is in dclib.verdicts.susceptibility.
 
-Each measure is {"value", "runs", "stand_in", ...} as `rule.judge` takes it, with an interval where its records give
-one, or None where a record is missing; `measure` finds it by the name that data/paper/claims.json gives it.
+Each has an interval where its records give one, and is None where a record is missing; `measure` finds it by the name that
+data/paper/claims.json gives it.
 """
-
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,13 +14,14 @@ from dclib.experiments.imagenet import ALEXNET_FILTERS
 from dclib.experiments.networks import other_classes, unit_operations
 from dclib.results import Record, Store
 from dclib.verdicts import susceptibility
+from dclib.verdicts.source import Measure
 
 
-def measure(name: str, profile_name: str, store: Store) -> Mapping | None:
+def measure(name: str, profile_name: str, store: Store) -> Measure | None:
     """The measure called `name` in one profile; None if its records are missing or nothing is known by that name."""
     figure, _, rest = name.partition("_")
     if figure == "table10":
-        return {"value": _operations_saved(rest.removeprefix("operations_saved_")), "exact": True}
+        return Measure(_operations_saved(rest.removeprefix("operations_saved_")), exact=True)
     if figure in susceptibility.KINDS:
         return susceptibility.measure(figure, rest, profile_name, store)
     scale = SCALES.get(profile_name)
@@ -55,7 +54,7 @@ def _operations_saved(what: str) -> float:
     return 1 - few / many
 
 
-def _classes(what: str, scale: Scale, store: Store) -> Mapping | None:
+def _classes(what: str, scale: Scale, store: Store) -> Measure | None:
     quantity, _, distortion = what.rpartition("_")
     found = _records([imagenet.deepcorrect(scale, "Deepcorr-5", distortion), imagenet.finetune(scale, distortion)], store)
     if not found:
@@ -76,7 +75,7 @@ def _classes(what: str, scale: Scale, store: Store) -> Mapping | None:
     return _found(value(parts.mean(1)), found, scale, interval=bounds)
 
 
-def _separation(what: str, scale: Scale, store: Store) -> Mapping | None:
+def _separation(what: str, scale: Scale, store: Store) -> Measure | None:
     """By neighbours among the features: the plane of t-SNE is for the eye."""
     distortion = what.rpartition("_")[2]
     found = _records([imagenet.embedded(scale, method, distortion) for method in ("Deepcorr-5", "Baseline")], store)
@@ -86,7 +85,7 @@ def _separation(what: str, scale: Scale, store: Store) -> Mapping | None:
     return _apart(ours, other, found, scale)
 
 
-def _separation_lost(what: str, scale: Scale, store: Store) -> Mapping | None:
+def _separation_lost(what: str, scale: Scale, store: Store) -> Measure | None:
     """How much less apart the classes of the pre-trained network are at the strongest level than clean."""
     found = _records([imagenet.embedded(scale, "Baseline", what.rpartition("_")[2])], store)
     if not found:
@@ -95,13 +94,13 @@ def _separation_lost(what: str, scale: Scale, store: Store) -> Mapping | None:
     return _apart(separation[0], separation[-1], found, scale)
 
 
-def _apart(first: float, second: float, found: list, scale: Scale) -> Mapping:
+def _apart(first: float, second: float, found: list, scale: Scale) -> Measure:
     error = statistics.difference_error(first, second, found[0][1].outcome["images"])
     value = float(first - second)
     return _found(value, found, scale, interval=(value - float(error), value + float(error)))
 
 
-def _speed(what: str, scale: Scale, store: Store) -> Mapping | None:
+def _speed(what: str, scale: Scale, store: Store) -> Measure | None:
     """Validation accuracy over iterations: how many times sooner the slowest of the fast networks has an accuracy of the
     slow one (the smallest factor of all), or by how much the lowest of them ends higher.
 
@@ -175,8 +174,8 @@ def _records(runs: list[Run], store: Store) -> list[tuple[Run, Record]]:
     return found if len(found) == len(runs) else []
 
 
-def _found(value: float, found: list[tuple[Run, Record]], scale: Scale, **more) -> dict:
+def _found(value: float, found: list[tuple[Run, Record]], scale: Scale, **more) -> Measure:
     """What trained networks give with one seed: nobody knows how much another training would move it."""
-    return {"value": float(value), "runs": tuple(record.id for _, record in found), "stand_in": scale.stand_in,
-            "other_classes": other_classes(imagenet.baseline(scale), imagenet.baseline(SCALES["paper"])),
-            "networks": found, "unreplicated": any(run.method != "Baseline" for run, _ in found), **more}
+    return Measure(float(value), runs=tuple(record.id for _, record in found), stand_in=scale.stand_in,
+                   other_classes=other_classes(imagenet.baseline(scale), imagenet.baseline(SCALES["paper"])),
+                   networks=tuple(found), unreplicated=any(run.method != "Baseline" for run, _ in found), **more)

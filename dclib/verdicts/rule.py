@@ -54,7 +54,7 @@ The kinds of claim:
 Across claims: each tick has its own 2.5 % chance of being false, and the page says how many that makes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -63,6 +63,7 @@ from dclib.verdicts import gate
 from dclib.verdicts.evidence import Evidence, NotRun, operand_key
 from dclib.verdicts.finding import Finding, Outcome
 from dclib.verdicts.kinds import KINDS
+from dclib.verdicts.source import Source
 
 OPERANDS = ("method", "baseline", "a", "b", "better", "worse", "fewer", "than", "pairs")
 
@@ -109,41 +110,21 @@ class Verdict:
         return (self.ours - self.paper) / self.spread
 
 
-def judge(claim: dict, lookup: Callable, lookup_swaps=None, lookup_measure=None, lookup_parameters=None,
-          lookup_run_to_run=None) -> Verdict:
-    """Judge one claim of data/paper/claims.json by the rule at the top of this module.
+def judge(claim: dict, source: Source) -> Verdict:
+    """Judge one claim of data/paper/claims.json by the rule at the top of this module, with what `source` has.
 
-    lookup(table, method) -> list of records, one per seed, empty if none. A record has accuracy (float
-    [levels]), correct (bool [levels, images], or None where accuracy is no mean over images), id and seed,
-    and may have stand_in (what it stands in for), other_classes ("20 classes instead of 1000"), other_width,
-    short_training, other_method, training (a `gate.Training`), choice (the number of a random choice of filters),
-    test_images (per class; None for all) and classes, and where accuracies are means of random splits draws (float
-    [draws, levels], of the same images for the same seed) and test_to_train (images of a split). Methods are the paper's,
-    with a word added where a table needs one: "global blur" (Table 5), "ranked_48 awgn", "random_48 blur",
-    "ranked_48_least blur" (Table 6 and Figure 9; each draw of random filters is one record), "Deepcorr-5
-    sun397" (Tables 13-15). required() lists what a claim needs.
-    lookup_swaps(dataset, distortion) -> None or layer name -> accuracy [5 fractions, levels 1..6]; a mapping
-    with attributes runs, stand_in, images (swapped on), after (bits per record, `judgement.Swaps`) and trainings
-    passes them on.
-    lookup_measure(name) -> None or a mapping with value, and perhaps interval, exact (no chance is in it), seeds, runs,
-    stand_in, other_classes, other_width, trainings, unreplicated (another training may move it by nobody knows how much),
-    published (the authors' data), notes (added to the explanation), words (said instead of a number) and undecided (why
-    the value cannot judge the claim).
-    lookup_parameters(table, method) -> None or how many parameters the method trains at the paper's scale.
-    lookup_run_to_run(table, level) -> None or the deviation of an accuracy from one training to the next, at one level or
-    (None) in the mean, and how many rows with three seeds it comes from.
     Raises ValueError for an unknown kind of test or a record that contradicts itself.
     """
     test = claim["test"]
     if test["kind"] not in KINDS:
         raise ValueError(f"Expected a test of kind {', '.join(KINDS)}, got {test['kind']!r}; see claim {claim['id']}.")
-    evidence = Evidence(test, lookup, lookup_swaps, lookup_measure, lookup_parameters, lookup_run_to_run)
+    evidence = Evidence(test, source)
     try:
         finding = KINDS[test["kind"]](claim, evidence)
         blocked = gate.obstacles(evidence.trainings)
     except NotRun as missing:
         finding, blocked = Finding(None, None, Outcome.NOT_RUN, f"There is no record yet of {missing}"), []
-        evidence = Evidence(test, lookup)
+        evidence = Evidence(test, source)
     if blocked:
         finding = replace(finding, outcome=Outcome.OPEN, spread=None,
                           explanation=f"{'; '.join(blocked)}. {finding.explanation}")
@@ -182,9 +163,9 @@ def basis(claim: dict, published: bool = False) -> Basis:
     return Basis.PUBLISHED if published else Basis.MEASURED
 
 
-def judge_all(lookup: Callable, *lookups: Callable) -> list[Verdict]:
-    """Judge every claim of the paper, in the order of its text; arguments as for judge."""
-    return [judge(claim, lookup, *lookups) for claim in paper.claims()]
+def judge_all(source: Source) -> list[Verdict]:
+    """Judge every claim of the paper, in the order of its text."""
+    return [judge(claim, source) for claim in paper.claims()]
 
 
 def required(claim: dict) -> list[tuple[int, str]]:

@@ -6,6 +6,7 @@ images.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -17,6 +18,7 @@ from dclib.experiments import SCALES, imagenet
 from dclib.ranking import correction_priority, select_local
 from dclib.results import Record, Store, unpack_bits, unpack_filters
 from dclib.statistics import percentile_interval, resample_means
+from dclib.verdicts.source import Measure
 
 #: Where filters may be cut into those that respond to colour and those that do not, for a reader to compare.
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -24,7 +26,7 @@ RESAMPLES = 500
 SHUFFLES = 200
 
 
-def measure(figure: str, rest: str, profile_name: str, store: Store) -> Mapping | None:
+def measure(figure: str, rest: str, profile_name: str, store: Store) -> Measure | None:
     """The measure called figure_rest, one of `KINDS`, as `measures.measure` gives it."""
     return KINDS[figure](rest, profile_name, store)
 
@@ -73,13 +75,13 @@ def by_chance(gain: np.ndarray, seed: int = 0) -> float:
     return float(np.quantile([best_quarter(rng.permuted(gain, axis=0).mean(1)) for _ in range(SHUFFLES)], 0.975))
 
 
-def _susceptible(what: str, profile_name: str, store: Store) -> Mapping | None:
+def _susceptible(what: str, profile_name: str, store: Store) -> Measure | None:
     """The share of the best quarter in the layer where it is smallest, between held out (too low) and not (too high)."""
     dataset, _, distortion = what.partition("_")
     if dataset == "imagenet":
         swaps = paper.single_swaps()
-        return _concentration({layer: np.array(rows) for layer, rows in swaps["gain"][distortion].items()}, {}) | {
-            "published": True, "stand_in": ""}
+        gains = {layer: np.array(rows) for layer, rows in swaps["gain"][distortion].items()}
+        return replace(_concentration(gains, {}), published=True)
     p = experiments.profile(profile_name)
     run = experiments.ranking(p, distortion, p.seeds[0])
     record = store.get(run)
@@ -88,10 +90,10 @@ def _susceptible(what: str, profile_name: str, store: Store) -> Mapping | None:
     before = np.array(record.outcome["distorted_accuracy"])
     gains = {layer: np.array(rows) - before for layer, rows in record.outcome["swap_accuracy"].items()}
     found = _concentration(gains, {layer: _gain_per_image(record, layer) for layer in gains if _keeps_bits(record)})
-    return found | {"runs": (record.id,), "stand_in": p.stand_in, "networks": [(run, record)]}
+    return replace(found, runs=(record.id,), stand_in=p.stand_in, networks=((run, record),))
 
 
-def _concentration(gains: Mapping[str, np.ndarray], per_image: Mapping[str, np.ndarray]) -> dict:
+def _concentration(gains: Mapping[str, np.ndarray], per_image: Mapping[str, np.ndarray]) -> Measure:
     shares = {layer: best_quarter(gain.mean(1)) for layer, gain in gains.items()}
     held = {layer: held_out_over_images(per_image[layer]) if per_image else held_out_over_levels(gain)
             for layer, gain in gains.items()}
@@ -103,12 +105,12 @@ def _concentration(gains: Mapping[str, np.ndarray], per_image: Mapping[str, np.n
     def listed(values):
         return ", ".join(f"{layer} {values[layer]:.2f}" for layer in sorted(values))
 
-    return {"value": min(shares.values()), "interval": (min(held.values()) if beyond else 0.0, min(shares.values())),
-            "notes": [f"by layer {listed(shares)}", f"chosen {unit}: {listed(held)}",
-                      f"shuffling filters at each level gives more than {listed(chance)} in 1 of 40 cases"]}
+    return Measure(min(shares.values()), (min(held.values()) if beyond else 0.0, min(shares.values())),
+                   notes=(f"by layer {listed(shares)}", f"chosen {unit}: {listed(held)}",
+                          f"shuffling filters at each level gives more than {listed(chance)} in 1 of 40 cases"))
 
 
-def _redundancy(what: str, profile_name: str, store: Store) -> Mapping:
+def _redundancy(what: str, profile_name: str, store: Store) -> Measure:
     """What the top half of AlexNet's first layer gains together, and what its filters gain singly (published swaps)."""
     dataset, _, distortion = what.partition("_")
     swaps, fractions = paper.single_swaps(), paper.swap_data()["fractions"]
@@ -117,10 +119,10 @@ def _redundancy(what: str, profile_name: str, store: Store) -> Mapping:
     chosen = select_local({"conv1": correction_priority(before + gain, before, score="relative_error")}, 0.5)["conv1"]
     singly = float(gain[chosen].mean(1).sum())
     together = float(paper.swap_fractions(dataset, distortion)["conv1"][fractions.index(0.5)].mean() - before.mean())
-    return {"value": singly - together, "exact": True, "published": True,
-            "undecided": "no record keeps how the outputs of filters correlate",
-            "notes": [f"the top half gains {singly:.4f} if its filters are swapped singly and the gains added, "
-                      f"{together:.4f} if they are swapped together, where filters that repeat each other would gain less"]}
+    note = (f"the top half gains {singly:.4f} if its filters are swapped singly and the gains added, {together:.4f} if they "
+            "are swapped together, where filters that repeat each other would gain less")
+    return Measure(singly - together, exact=True, published=True, notes=(note,),
+                   undecided="no record keeps how the outputs of filters correlate")
 
 
 # Figure 6
@@ -155,7 +157,7 @@ def _first_layer_scores(record: Record, score: str) -> np.ndarray:
                                np.array(record.outcome["distorted_accuracy"]), score=score)
 
 
-def _colour(what: str, profile_name: str, store: Store) -> Mapping | None:
+def _colour(what: str, profile_name: str, store: Store) -> Measure | None:
     """Under blur: the share of filters without colour in the top half, cut at the `valley`. Else: by how much Spearman's
     correlation of priority and colour is higher under noise than under blur, which needs no cut."""
     scale = SCALES.get(profile_name)
@@ -186,9 +188,8 @@ def _colour(what: str, profile_name: str, store: Store) -> Mapping | None:
         notes.append(f"{distortion}: Spearman's correlation of priority and colour {correlation:+.2f}{spread}, share "
                      f"without colour in the top half {over}, and {at_valley:.2f} at the valley {cut:.2f}")
     missing = "the record does not keep which images a swap changes: nobody knows how others would have ranked the filters"
-    return {"value": float(value(scores)), "runs": tuple(r.id for r in records),
-            "stand_in": imagenet.stand_in("figure6", scale), "networks": found, "interval": bounds, "notes": notes,
-            "undecided": "" if resampled else missing}
+    return Measure(float(value(scores)), bounds, runs=tuple(r.id for r in records), stand_in=imagenet.networks_alone(scale),
+                   networks=tuple(found), notes=tuple(notes), undecided="" if resampled else missing)
 
 
 def _without_colour(scores: np.ndarray, shares: np.ndarray, threshold: float) -> np.ndarray:

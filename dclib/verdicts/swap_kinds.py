@@ -16,6 +16,7 @@ from dclib.statistics import difference_error, percentile_interval, resample_mea
 from dclib.verdicts import comparison, finding
 from dclib.verdicts.evidence import Evidence
 from dclib.verdicts.finding import Estimate, Finding, Outcome, could_show, show
+from dclib.verdicts.source import Swaps
 
 
 class Curves:
@@ -24,10 +25,10 @@ class Curves:
     resampled [resamples, layers, fractions] where there are bits, else None; error: by how much one difference may be off.
     """
 
-    def __init__(self, found: Mapping) -> None:
+    def __init__(self, found: Swaps) -> None:
         self.layers = sorted(found)
         self.values = np.array([np.mean(found[layer], axis=1) for layer in self.layers])
-        records, images = getattr(found, "after", ()), getattr(found, "images", None)
+        records, images = found.after, found.images
         self.resampled = np.mean([self._resample(record, i) for i, record in enumerate(records)], 0) if records else None
         sampling = float(difference_error(self.values, self.values, images).max()) if images else 0.0
         self.error = max(comparison.POINT, sampling)
