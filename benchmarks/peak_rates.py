@@ -9,12 +9,11 @@ shape with `share` of its iterations, and where units are trained with filters d
 
 import argparse
 import json
-import platform
 from dataclasses import replace
 
 import torch
 
-from benchmarks.measure import FOLDER
+from benchmarks.measure import FOLDER, file_name
 from dclib import experiments
 from dclib.errors import InputError
 from dclib.execution import obtain
@@ -83,7 +82,7 @@ def main() -> None:
         raise SystemExit(str(InputError(f"profile: expected one with an ImageNet half, got {options.profile}.")))
     torch.set_num_threads(1)
     store = Store(options.results)
-    path = FOLDER / f"peak-rates-{options.profile}-{options.half}-{platform.machine()}.json"
+    path = FOLDER / file_name(f"peak-rates-{options.profile}-{options.half}", environment())
     for family, rates in trials(options.half, options.profile, options.share).items():
         if options.family not in (None, family):
             continue
