@@ -17,11 +17,13 @@ PDF := _build/deepcorrect.pdf
 BEGUN := _build/html.begun
 PAGES := book executed notebooks dclib _config.yml _toc.yml CHANGELOG.md README.md CITATION.cff
 
-.PHONY: help book html pdf test references check-pages smoke clean
+.PHONY: help book html pdf test lint front references check-pages smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
 	@echo "make test    run the tests, and compare every notebook's outputs with tests/references"
+	@echo "make lint    look for mistakes in code and spelling"
+	@echo "make front   write the picture and the table that README and the book open with, from the records"
 	@echo "make smoke   execute every notebook on tiny data, without building the book"
 	@echo "make references  make tests/references again, after a notebook's source or outputs were changed on purpose"
 	@echo "make clean   remove everything that make built, except the environment .venv"
@@ -60,6 +62,15 @@ test: .venv/installed
 	@echo "Running the tests. The full log goes to $(LOGS)/test.log."
 	@set -o pipefail; $(BIN)/python -m pytest -q 2>&1 | tee $(LOGS)/test.log
 
+# Files that git tracks: what lies beside them is nobody's to correct. mypy is asked where pyproject.toml configures it.
+lint: .venv/installed
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m codespell_lib $$(git ls-files)
+	@if grep -q '^\[tool\.mypy\]' pyproject.toml; then $(BIN)/python -m mypy; fi
+
+front: .venv/installed
+	@$(BIN)/python scripts/front.py
+
 references: .venv/installed
 	@mkdir -p $(LOGS)
 	@$(BIN)/python scripts/reference_notebooks.py
@@ -83,7 +94,7 @@ clean:
 	@echo "Installing dclib and its tools into .venv (several GB with torch; a few minutes the first time)."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
 	  || { rm -rf .venv; echo "Python could not make a virtual environment; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --no-input --progress-bar off -c constraints.txt -e '.[book,test]' > $(LOGS)/install.log 2>&1 \
+	@$(BIN)/python -m pip install --no-input --progress-bar off -c constraints.txt -e '.[book,lint,test]' > $(LOGS)/install.log 2>&1 \
 	  || { grep -E '^ *(ERROR|error)' $(LOGS)/install.log >&2 || tail -n 3 $(LOGS)/install.log >&2; \
          echo "The installation failed; the full log is $(LOGS)/install.log." >&2; exit 1; }
 	@touch $@

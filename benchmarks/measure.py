@@ -2,7 +2,7 @@
 
 import json
 import os
-import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -43,12 +43,18 @@ def entry(name: str, times: list[float], count: int, unit: str, **more) -> dict:
             "highest": per_item[-1], "repeats": len(times), **more}
 
 
+def file_name(suite: str, made_on: dict) -> str:
+    """A file's name by suite, processor and dclib's version, as `environment` has them; so files of two machines differ."""
+    processor = re.sub(r"[^A-Za-z0-9.]+", "-", re.sub(r"\((R|TM)\)", "", made_on["device"])).strip("-")
+    return f"{suite}-{processor}-dclib{made_on['dclib']}.json"
+
+
 def write(suite: str, entries: list[dict], device: str, packages: tuple[str, ...] = (), **more) -> Path:
-    """One JSON file per suite and kind of machine: entries, machine, versions. Prints the table too."""
-    machine = f"{platform.machine()}-{os.cpu_count()}cores" if device == "cpu" else environment(device)["device"]
+    """One JSON file per suite, processor and version: entries, machine, versions. Prints the table too."""
     FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{suite}-{machine.replace(' ', '-')}.json"
-    content = {"suite": suite, "environment": environment(device), "cores": os.cpu_count(),
+    made_on = environment(device)
+    path = FOLDER / file_name(suite, made_on)
+    content = {"suite": suite, "environment": made_on, "cores": os.cpu_count(),
                "versions": {p: version(p) for p in ("torch", "numpy", *packages)}, "entries": entries, **more}
     path.write_text(json.dumps(content, indent=1) + "\n")
     for e in entries:

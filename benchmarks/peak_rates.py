@@ -10,12 +10,11 @@ Trials that the suite's file holds at the same share are kept, so a stopped suit
 
 import argparse
 import json
-import platform
 from dataclasses import replace
 
 import torch
 
-from benchmarks.measure import FOLDER
+from benchmarks.measure import FOLDER, file_name
 from dclib import experiments
 from dclib.errors import InputError
 from dclib.execution import obtain
@@ -84,7 +83,7 @@ def main() -> None:
         raise SystemExit(str(InputError(f"profile: expected one with an ImageNet half, got {options.profile}.")))
     torch.set_num_threads(1)
     store = Store(options.results)
-    path = FOLDER / f"peak-rates-{options.profile}-{options.half}-{platform.machine()}.json"
+    path = FOLDER / file_name(f"peak-rates-{options.profile}-{options.half}", environment())
     tried = _tried(path, options.share)
     for family, rates in trials(options.half, options.profile, options.share).items():
         if options.family not in (None, family):

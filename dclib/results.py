@@ -7,7 +7,6 @@ functions of records; nothing else carries a result.
 import base64
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from contextlib import suppress

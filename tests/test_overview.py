@@ -83,7 +83,7 @@ def test_headline_keeps_sums_apart_from_measurements(store):
     """Without any record sums, counts and published swaps are judged, and nothing else is claimed."""
     everything = judged(store, "")
     counts = overview.by_basis(everything)
-    assert sum((c.total() for c in counts.values())) == len(everything) == len(paper.claims())
+    assert sum(c.total() for c in counts.values()) == len(everything) == len(paper.claims())
     assert set(counts[Basis.MEASURED]) == {Outcome.NOT_RUN} and Outcome.NOT_RUN not in counts[Basis.COUNTS]
     assert counts[Basis.PUBLISHED] == {Outcome.HOLDS: 2, Outcome.OPEN: 1}
     words = overview.headline(everything)

@@ -63,6 +63,13 @@ def test_table_names_the_stand_in_only_where_it_stands_in(store):
     assert profile("small").stand_in in tables.styled("table3", "small", store).caption
 
 
+@pytest.mark.parametrize("target, head", [("table3", "σ<sub>b</sub><br>0.5"), ("table4", "σ<sub>n</sub><br>5")])
+def test_sigma_has_its_subscript_and_a_method_is_named_once(target, head, store):
+    html = tables.styled(target, "small", store).to_html()
+    assert head in html and "σ_" not in html
+    assert len(re.findall(r'rowspan="2"\s*>Deepcorr-1<', html)) == html.count(">Deepcorr-1<") == 1
+
+
 def test_best_is_bold_and_second_underlined_for_each_source_apart(store):
     for method, share in (("Finetune-1", 0.5), ("Finetune-3", 0.6), ("Deepcorr-1", 0.7)):
         put(store, run_of(method), share=share)

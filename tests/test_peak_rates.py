@@ -37,3 +37,12 @@ def test_every_family_tries_equally_many_rates_on_equally_many_images():
         runs = [run for rates in trials(half, "small", 0.5).values() for those in rates.values() for run in those]
         assert len({(run.schedule.iterations, run.schedule.batch_size, run.schedule.shape) for run in runs}) == 1
         assert all(run.ranking is None for run in runs)  # filters by chance: no ranking has to be waited for
+
+
+@pytest.mark.parametrize("path", sorted(FILES[0].parent.glob("*.json")), ids=lambda path: path.stem)
+def test_a_file_is_named_by_suite_processor_and_version(path):
+    from benchmarks.measure import file_name
+
+    made = json.loads(path.read_text())
+    suite = f"{made['suite']}-{made['profile']}-{made['half']}" if made["suite"] == "peak-rates" else made["suite"]
+    assert path.name == file_name(suite, made["environment"])

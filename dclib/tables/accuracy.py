@@ -1,6 +1,7 @@
 """Records beside the paper's numbers, as DataFrames and as styled tables. Nothing is computed here but means."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -157,7 +158,7 @@ def _marked(frame: pd.DataFrame, marks: pd.DataFrame) -> Styler:
     """`frame` with the styles of `marks`; each sigma stands on its own line, so that columns stay narrow."""
     style = frame.style.apply(lambda _: marks, axis=None).hide(axis="index", names=True)
     short = {"average": "mean", "parameters": "trained"}
-    return (style.format_index(lambda head: short.get(head, head.replace(" = ", "<br>")), axis="columns")
+    return (style.format_index(lambda head: short.get(head, re.sub(r"_(\w) = ", r"<sub>\1</sub><br>", head)), axis="columns")
             .format_index(lambda name: name.replace(", for ", ",<br>for "), axis="index"))
 
 
