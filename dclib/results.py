@@ -91,9 +91,13 @@ class Store:
     def path(self, run: Run) -> Path:
         return self.folder / f"{run.id}.json"
 
+    def own_weights(self, run: Run) -> Path:
+        """Where the trained network of `run` is written: always in this folder."""
+        return self.folder / "weights" / f"{run.id}.safetensors"
+
     def weights(self, run: Run) -> Path:
         """Where the trained network of `run` lies: in this folder, else among the published ones in data/weights."""
-        own = self.folder / "weights" / f"{run.id}.safetensors"
+        own = self.own_weights(run)
         published = _ROOT / "data" / "weights" / own.name
         return published if published.exists() and not own.exists() else own
 
@@ -120,7 +124,7 @@ class Store:
 
     def put_weights(self, run: Run, content: bytes) -> Path:
         """Write the trained network of `run`, a safetensors file, whole or not at all."""
-        path = self.folder / "weights" / f"{run.id}.safetensors"
+        path = self.own_weights(run)
         write_whole(path, content)
         return path
 

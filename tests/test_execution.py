@@ -14,7 +14,7 @@ from torch import nn
 from dclib import ranking
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
-from dclib.execution import obtain, obtaining, swaps
+from dclib.execution import inputs, obtain, obtaining, swaps
 from dclib.experiments import Run, Selection
 from dclib.results import Store, unpack_bits
 from dclib.training import Schedule, distributed
@@ -33,8 +33,8 @@ def few(monkeypatch):
     model(split.images.float())  # for the statistics
     model.eval()
     data = Dataset("d", split, split, split, tuple("abcdefghij"), "cifar100", "f" * 64)
-    monkeypatch.setattr(swaps, "data_for", lambda run: data)
-    monkeypatch.setattr(swaps, "network", lambda run, store, device: model)
+    monkeypatch.setattr(inputs, "data_for", lambda run: data)
+    monkeypatch.setattr(inputs, "network", lambda run, store: model)
     monkeypatch.setattr(swaps, "ranking_images", lambda run, data: data.train)
     return model, split
 
@@ -49,7 +49,7 @@ def test_a_ranking_in_parts_is_the_ranking_of_all_images_at_once(few, distortion
     clean, distorted = split.images.float(), distorted_copies(split, distortion, LEVELS[distortion])
     expected = ranking.swap_accuracy(model, ["0", "2"], clean, distorted, split.labels)
     before = ranking.accuracy_per_level(model, torch.cat([clean[None], distorted]), split.labels)
-    outcome, _ = swaps.make_ranking(ranked(distortion), store, torch.device("cpu"), None, None)
+    outcome, _ = obtaining.make(ranked(distortion), store)
     assert outcome["swap_accuracy"] == {layer: values.round(6).tolist() for layer, values in expected.items()}
     assert outcome["clean_accuracy"] == before[0] and outcome["images"] == len(split)
     assert outcome["distorted_accuracy"] == before[1:].round(6).tolist()
@@ -58,7 +58,7 @@ def test_a_ranking_in_parts_is_the_ranking_of_all_images_at_once(few, distortion
 
 def test_a_ranking_tells_of_each_image_what_each_swap_changed(few, store):
     model, split = few
-    outcome, _ = swaps.make_ranking(ranked("awgn"), store, torch.device("cpu"), None, None)
+    outcome, _ = obtaining.make(ranked("awgn"), store)
     clean, distorted = split.images.float(), distorted_copies(split, "awgn", LEVELS["awgn"])
     after = ranking.correct_after_swaps(model, ["0", "2"], clean, distorted, split.labels)
     before = unpack_bits(outcome["correct_before"])
@@ -78,10 +78,11 @@ def test_swaps_in_parts_are_the_swaps_of_all_images_at_once(few, store, monkeypa
     run = Run("swap", "Figures 4 and 5", "d", "f" * 64, 2, 2, 0, "awgn", LEVELS["awgn"], layers=("0",),
               fractions=(0.5, 1.0), selection=Selection("ranked", "local", "priority", ()), base=RANKING.base,
               ranking=ranked("awgn"))
+    monkeypatch.setattr(inputs, "ranking_of", lambda run, store: None)
     monkeypatch.setattr(swaps, "priorities_of", lambda record, score, layers: {"0": np.arange(6)})
     expected = ranking.joint_swap_accuracy(model, {"0": [[5, 4, 3], [5, 4, 3, 2, 1, 0]]}, split.images.float(),
                                            distorted_copies(split, "awgn", LEVELS["awgn"]), split.labels)
-    outcome, _ = swaps.make_swaps(run, store, torch.device("cpu"), None, None)
+    outcome, _ = obtaining.make(run, store)
     assert outcome["accuracy"] == {"0": expected["0"].round(6).tolist()} and len(np.unique(expected["0"])) > 1
     right = unpack_bits(outcome["correct_after"]["0"])
     assert right.shape == (2, 2, len(split)) and np.array_equal(right.mean(2), expected["0"])
@@ -99,7 +100,7 @@ def test_only_one_part_of_the_images_is_distorted_at_a_time(few, store, monkeypa
         return clean, distorted
 
     monkeypatch.setattr(swaps, "pairs", watched)
-    swaps.make_ranking(ranked("blur"), store, torch.device("cpu"), None, None)
+    obtaining.make(ranked("blur"), store)
     assert [count for _, count in made] == [500, 500, 40]
 
 

@@ -248,10 +248,10 @@ def test_a_transfer_is_made_and_recorded(store, monkeypatch):
     images = torch.full((96, 3, 16, 16), 20, dtype=torch.uint8)
     for i, label in enumerate(labels):
         images[i, label] = 120 + i % 7
-    monkeypatch.setattr(execution.makers.datasets, "collection", lambda name: Collection(
+    monkeypatch.setattr(execution.inputs.datasets, "collection", lambda name: Collection(
         name, Split(images, labels), ("r", "g", "b"), "imagenet", "f" * 64))
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
-    monkeypatch.setattr(execution.makers, "network", lambda run, store, device: network)
+    monkeypatch.setattr(execution.inputs, "network", lambda run, store: network)
     base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
     store.put(record(base, np.ones((1, 3), bool)))
     store.put_weights(base, b"there")
@@ -278,9 +278,9 @@ def test_an_embedding_is_made_and_recorded(store, monkeypatch):
     for i, label in enumerate(labels):
         images[i, label] = 100 + i % 20
     data = Dataset("d", *(Split(images, labels),) * 3, ("r", "g", "b"), "imagenet", "f" * 64)
-    monkeypatch.setattr(execution.makers, "data_for", lambda run: data)
+    monkeypatch.setattr(execution.inputs, "data_for", lambda run: data)
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
-    monkeypatch.setattr(execution.makers, "network", lambda run, store, device: network)
+    monkeypatch.setattr(execution.inputs, "network", lambda run, store: network)
     base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
     store.put(record(base, np.ones((1, 3), bool)))
     store.put_weights(base, b"there")

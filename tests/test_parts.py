@@ -14,7 +14,7 @@ from torch import nn
 
 from dclib import ranking, restoration, transfer
 from dclib.datasets import Collection, Dataset
-from dclib.execution import checkpoint, makers, swaps
+from dclib.execution import checkpoint, inputs, makers, obtaining, swaps
 from dclib.experiments import Run, Selection
 from dclib.files import write_whole
 from dclib.results import Record, Store
@@ -51,19 +51,12 @@ def few(monkeypatch, store):
     model(split.images.float())
     data = Dataset("d", split, split, split, tuple("abcdefghij"), "cifar100", "f" * 64)
 
-    def network(run, store, device):
-        copied = copy.deepcopy(model)
-        if store.weights(run).exists():
-            copied.load_state_dict(load_file(store.weights(run)))
-        return copied.eval()
-
-    for module in (makers, swaps):
-        monkeypatch.setattr(module, "data_for", lambda run: data)
-        monkeypatch.setattr(module, "network", network)
+    monkeypatch.setattr(inputs, "data_for", lambda run: data)
+    monkeypatch.setattr(inputs, "network", lambda run, store: copy.deepcopy(model).eval())
     monkeypatch.setattr(swaps, "ranking_images", lambda run, data: data.train)
-    monkeypatch.setattr(makers, "untrained", lambda run, store: copy.deepcopy(model))
+    monkeypatch.setattr(inputs, "untrained", lambda run, store: copy.deepcopy(model))
     collection = Collection("d", many, tuple("abc"), "cifar100", "f" * 64)
-    monkeypatch.setattr(makers.datasets, "collection", lambda name: collection)
+    monkeypatch.setattr(inputs.datasets, "collection", lambda name: collection)
     monkeypatch.setitem(restoration.WAYS, "bm3d", lambda images, sigma: images + sigma)
     store.put(Record(RANKED.description, {"swap_accuracy": {"0": [[f / 10] * 2 for f in range(6)]},
                                           "distorted_accuracy": [0.1, 0.1]}, {}, {}))
@@ -71,7 +64,7 @@ def few(monkeypatch, store):
 
 
 def made(run, store, deadline=None, report=None):
-    return makers.MAKERS[run.kind](run, store, torch.device("cpu"), deadline, report)
+    return obtaining.make(run, store, "cpu", deadline, report)
 
 
 @pytest.fixture
@@ -238,7 +231,7 @@ def test_a_checkpoint_that_cannot_be_written(few, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dclib.results.os.fsync", full)
+    monkeypatch.setattr("dclib.files.os.fsync", full)
     with refused("No space left", "DCLIB_RESULTS"):
         made(RANKED, few, deadline=-1.0)
     assert not list(few.folder.glob("checkpoints/*"))

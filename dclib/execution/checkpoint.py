@@ -1,6 +1,7 @@
 """What a run has found so far, part by part: it can be stopped at any moment and goes on to the very same outcome.
 
-Trainings have checkpoints of their own (`dclib.training`); this is for all that is found image by image, level by level.
+A training has a checkpoint of its own (`dclib.training`) under the same name until it ends; this is for all that is found
+image by image, level by level.
 """
 
 import hashlib
@@ -16,7 +17,6 @@ from safetensors.torch import save
 from dclib.errors import InputError
 from dclib.experiments import Run
 from dclib.files import write_whole
-from dclib.results import Store
 from dclib.training import OutOfTime
 
 #: What the parts mean. Another number wherever a kind of run is cut or computed in another way.
@@ -29,36 +29,36 @@ Report = Callable[[int, int, str], None]
 
 
 class Parts:
-    """The named parts of one run's outcome, kept in the run's checkpoint.
+    """The named parts of one run's outcome, kept in the run's checkpoint, and the clock of all its sittings.
 
     As a context it writes what is new when the block ends by an exception, an interrupt among them; a run that ends well
-    needs no checkpoint any more.
+    needs no checkpoint any more. Whoever finds parts sets `total`, how many there will be, for `report`.
 
     Args:
-        total: how many parts there will be, for `report`.
+        path: the checkpoint, of which a training's own counts as none.
+        weights: where a trained network is kept while it is tested, and afterwards.
         deadline: `time.monotonic()` from which on the next new part is the last one.
 
     Raises:
         InputError: a checkpoint that is damaged, of another run or of another version.
     """
 
-    def __init__(self, run: Run, store: Store, total: int = 0, *, deadline: float | None = None,
+    def __init__(self, run: Run, path: Path, weights: Path | None = None, *, deadline: float | None = None,
                  report: Report | None = None) -> None:
-        self.run, self.path, self.total, self.deadline, self.report = run, store.checkpoint(run), total, deadline, report
+        self.run, self.path, self.weights, self.deadline, self.report = run, path, weights, deadline, report
+        self.total = 0
         found = _read(self.path, run)
         self.facts, self._parts = found if found else ({"seconds": 0.0}, {})
         self._new = 0
         self._began = self._written = time.monotonic()
         self._earlier = self.facts["seconds"]
 
-    @classmethod
-    def start(cls, run: Run, store: Store, *, seconds: float, **facts) -> None:
-        """Write a checkpoint without parts over what is there, with facts that the outcome needs."""
-        store.checkpoint(run).unlink(missing_ok=True)
-        parts = cls(run, store)
-        parts._earlier = seconds
-        parts.facts |= facts
-        parts.write()
+    def keep_trained(self, weights: bytes, *, seconds: float, **facts) -> None:
+        """Write a trained network, then a checkpoint over the training's own: after `seconds`, with facts of the outcome."""
+        write_whole(self.weights, weights)
+        self._earlier, self._began = seconds, time.monotonic()
+        self.facts |= facts
+        self.write()
 
     def __enter__(self) -> "Parts":
         return self
@@ -77,6 +77,13 @@ class Parts:
     def seconds(self) -> float:
         """How long the run has taken so far, in all its sittings."""
         return self._earlier + time.monotonic() - self._began
+
+    def timed(self, name: str, work: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What `work` gives; the seconds that it took are added to the fact called `name`."""
+        began = time.monotonic()
+        result = work()
+        self.facts[name] = self.facts.get(name, 0.0) + time.monotonic() - began
+        return result
 
     def find(self, name: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
         """The part called `name`, made unless it is there."""
@@ -106,22 +113,15 @@ class Parts:
         self._new, self._written = 0, time.monotonic()
 
 
-def begun(run: Run, store: Store) -> bool:
-    """Whether there is a checkpoint of `run` that has parts, and not one of its training."""
-    try:
-        with safe_open(store.checkpoint(run), framework="pt") as file:
-            return "version" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False  # whoever reads it says what is wrong
-
-
 def _read(path: Path, run: Run) -> tuple[dict, dict[str, torch.Tensor]] | None:
-    """The facts and parts in a checkpoint; None where there is none."""
+    """The facts and parts in a checkpoint; None where there is none, or that of a training under way."""
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            if run.kind == "train" and "progress" in metadata:
+                return None
             parts = {name: file.get_tensor(name) for name in file.keys()}
         expected = {"run": run.id, "version": str(VERSION), "checksum": _checksum(parts)}
         for name, value in expected.items():

@@ -1,5 +1,6 @@
 """What a run is made from: its data, its network, its filters."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +16,31 @@ from dclib.evaluation import distorted_copies
 from dclib.experiments import Run
 from dclib.models import AlexNet, AllConvNet, load_trunk, trainable_copy
 from dclib.results import Record, Store
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a run is made from, read before it begins.
+
+    Args:
+        data: the images; a `Collection` for a transfer.
+        network: on the CPU. For a training as it begins; else the trained one of the run that this one starts from.
+        filters: which filters of which layers a Deepcorr run corrects.
+        ranking: the record of Algorithm 1 that chose them, or whose best ones are swapped together.
+    """
+
+    data: Dataset | Collection
+    network: nn.Module
+    filters: dict[str, list[int]]
+    ranking: Record | None
+
+
+def gather(run: Run, store: Store) -> Inputs:
+    """Read what `run` is made from. Raises `InputError` for data, weights or records that are not there or not whole."""
+    data = collection_for(run) if run.kind == "transfer" else data_for(run)
+    model = untrained(run, store) if run.kind == "train" else network(run.base, store)
+    return Inputs(data, model, filters_of(run, store) if run.kind == "train" and run.selection else {},
+                  ranking_of(run, store) if run.ranking else None)
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
@@ -36,6 +62,13 @@ def data_for(run: Run) -> Dataset:
     return data
 
 
+def collection_for(run: Run) -> Collection:
+    """The images that a transfer's classifiers are trained and tested on, checked likewise."""
+    collection = datasets.collection(run.dataset)
+    check_fingerprint(run, collection)
+    return collection
+
+
 def check_fingerprint(run: Run, data: Dataset | Collection) -> None:
     """`InputError` unless the data that were found are those that `run` was described for."""
     if data.fingerprint != run.fingerprint:
@@ -51,10 +84,7 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
         rng = np.random.RandomState([run.seed, selection.draw, *counts.values()])
         sizes = {name: conv.out_channels for name, conv in _empty(run).named_modules() if name in counts}
         return {layer: rng.permutation(sizes[layer])[:count].tolist() for layer, count in counts.items()}
-    record = store.get(run.ranking)
-    if record is None:
-        raise InputError(f"{run}: expected the record of its ranking, got none; make it with dclib run.")
-    priorities = priorities_of(record, selection.score, tuple(counts))
+    priorities = priorities_of(ranking_of(run, store), selection.score, tuple(counts))
     if selection.scope == "global":
         chosen = ranking.select_global(priorities, sum(counts.values()))
         return {layer: index.tolist() for layer, index in chosen.items() if len(index)}
@@ -62,6 +92,14 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
         priorities = {layer: -values for layer, values in priorities.items()}
     chosen = ranking.select_local(priorities, {n: c / len(priorities[n]) for n, c in counts.items()})
     return {layer: index.tolist() for layer, index in chosen.items()}
+
+
+def ranking_of(run: Run, store: Store) -> Record:
+    """The record of Algorithm 1 that `run` names."""
+    record = store.get(run.ranking)
+    if record is None:
+        raise InputError(f"{run}: expected the record of its ranking, got none; make it with dclib run.")
+    return record
 
 
 def priorities_of(record: Record, score: str, layers: tuple[str, ...]) -> dict[str, np.ndarray]:

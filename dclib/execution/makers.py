@@ -1,32 +1,24 @@
-"""How the outcome of each kind of run is made: (outcome, cost) from a run, the store, a device and a deadline."""
+"""How the outcome of each kind of run is made from what was gathered for it; parts keep the checkpoint and the clock."""
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import nn
 
 from dclib import datasets, restoration, transfer
 from dclib.correction import unit_shares
-from dclib.datasets import Dataset, Split
+from dclib.datasets import Split
+from dclib.errors import InputError
 from dclib.evaluation import correct_on, distorted_copies
-from dclib.execution.checkpoint import Parts, Report, begun
-from dclib.execution.inputs import (
-    check_fingerprint,
-    data_for,
-    filters_of,
-    left_out,
-    network,
-    test_images,
-    untrained,
-    validation_images,
-)
+from dclib.execution.checkpoint import Parts
+from dclib.execution.inputs import Inputs, left_out, test_images, validation_images
 from dclib.execution.swaps import make_ranking, make_swaps
 from dclib.experiments import Run
 from dclib.models import count_parameters
-from dclib.results import Store, pack_bits
+from dclib.results import pack_bits
 from dclib.statistics import own_neighbours
 from dclib.training import Progress, distributed, train
 
@@ -36,54 +28,53 @@ _LOOKED_AT = 50
 _TESTED, _RESTORED = 250, 10
 
 
-def _make_training(run: Run, store: Store, device: torch.device, deadline: float | None,
-                   report: Report | None) -> tuple[dict, dict]:
-    """Train, unless a checkpoint says that only the test is left, and test."""
-    trained_before = distributed.agreed(begun(run, store))
-    if not trained_before:
-        model, progress, _ = trained(run, store, device, deadline, report)
-        store.put_weights(run, save({k: v.contiguous() for k, v in model.state_dict().items()}))
-        Parts.start(run, store, seconds=progress.seconds, curve=progress.curve, best_iteration=progress.best_iteration)
-    # Read in any case, so that the outcome is the same whether or not the test was interrupted.
-    model, data = network(run, store, device), data_for(run)
-    test = test_images(run, data)
-    with Parts(run, store, deadline=None if distributed.count() > 1 else deadline, report=report) as parts:
-        outcome = _tested(run, model, test, parts) | {name: parts.facts[name] for name in ("curve", "best_iteration")}
+def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
+    """Train, unless the parts say that only the test is left, and test."""
+    model = inputs.network.to(device)
+    if not distributed.agreed("curve" in parts.facts):
+        progress = train_network(run, inputs, device, parts)
+        parts.keep_trained(save({k: v.contiguous() for k, v in model.state_dict().items()}), seconds=progress.seconds,
+                           curve=progress.curve, best_iteration=progress.best_iteration)
+    _read_trained(model, parts)
+    if distributed.count() > 1:
+        parts.deadline = None  # the other processes wait for the record
+    test = test_images(run, inputs.data)
+    outcome = _tested(run, model, test, parts) | {name: parts.facts[name] for name in ("curve", "best_iteration")}
     if run.selection:
-        outcome["filters"] = filters_of(run, store)
-        shares = unit_shares(model, data.validation.images[:_LOOKED_AT].to(device, torch.float32))
+        outcome["filters"] = inputs.filters
+        shares = unit_shares(model, inputs.data.validation.images[:_LOOKED_AT].to(device, torch.float32))
         outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
-    return outcome | left_out(data, test), {"seconds": parts.seconds}
+    return outcome | left_out(inputs.data, test)
 
 
-def help_with(run: Run, store: Store, device: torch.device, deadline: float | None) -> None:
+def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> Progress:
+    """Train `inputs.network`, which ends in evaluation mode."""
+    report = parts.report
+    said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
+    return train(inputs.network.to(device), inputs.data.train, validation_images(run, inputs.data), run.schedule, seed=run.seed,
+                 distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes, precision=run.precision,
+                 checkpoint=parts.path, deadline=parts.deadline, report=said)
+
+
+def help_with(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> None:
     """The share of a training of a process other than 0 under torchrun."""
     if not distributed.agreed(None):
-        trained(run, store, device, deadline, None)
+        train_network(run, inputs, device, parts)
 
 
-def trained(run: Run, store: Store, device: torch.device, deadline: float | None,
-           report: Report | None) -> tuple[nn.Module, Progress, Dataset]:
-    """The trained network in evaluation mode, how its training went, and the data that it was trained on."""
-    data = data_for(run)
-    model = untrained(run, store).to(device)
-    said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
-    progress = train(model, data.train, validation_images(run, data), run.schedule, seed=run.seed,
-                     distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes,
-                     precision=run.precision, checkpoint=store.checkpoint(run), deadline=deadline, report=said)
-    return model, progress, data
+def _read_trained(model: nn.Module, parts: Parts) -> None:
+    """Read the trained network in any case, so that the outcome is the same whether or not the test was interrupted."""
+    try:
+        model.load_state_dict(load_file(parts.weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{parts.weights}: expected the weights of {parts.run}, got {str(error).splitlines()[0]}; delete "
+                         f"{parts.path} to train it anew.") from error
+    model.eval()
 
 
-def _make_evaluation(run: Run, store: Store, device: torch.device, deadline: float | None,
-                     report: Report | None) -> tuple[dict, dict]:
-    model, data = network(run.base, store, device), data_for(run)
-    test = test_images(run, data)
-    with Parts(run, store, deadline=deadline, report=report) as parts:
-        outcome = _tested(run, model, test, parts)
-    cost = {"seconds": parts.seconds}
-    if run.restoration:
-        cost["restoration_seconds_per_image"] = parts.facts["restoring"] / (len(test) * len(run.sigmas))
-    return outcome | left_out(data, test), cost
+def _make_evaluation(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
+    test = test_images(run, inputs.data)
+    return _tested(run, inputs.network.to(device), test, parts) | left_out(inputs.data, test)
 
 
 def _tested(run: Run, model: nn.Module, test: Split, parts: Parts) -> dict:
@@ -124,10 +115,7 @@ def _restored(run: Run, images: torch.Tensor, sigma: float, parts: Parts) -> tor
     """`images` as the network gets them; how long restoring them took is counted."""
     if not (run.restoration and sigma):
         return images
-    began = time.monotonic()
-    restored = restoration.WAYS[run.restoration](images, sigma)
-    parts.facts["restoring"] = parts.facts.get("restoring", 0.0) + time.monotonic() - began
-    return restored
+    return parts.timed("restoring", lambda: restoration.WAYS[run.restoration](images, sigma))
 
 
 def _cuts(run: Run, sigma: float, count: int) -> range:
@@ -139,43 +127,38 @@ def _part(level: int, first: int, start: int) -> str:
     return f"level {level} from {first + start}"
 
 
-def _make_transfer(run: Run, store: Store, device: torch.device, deadline: float | None,
-                   report: Report | None) -> tuple[dict, dict]:
-    collection = datasets.collection(run.dataset)
-    check_fingerprint(run, collection)
+def _make_transfer(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
+    collection = inputs.data
     labels = collection.images.labels
     draws = [transfer.draw_split(labels, run.seed * transfer.SPLITS + number) for number in range(transfer.SPLITS)]
-    model = network(run.base, store, device)
-    with Parts(run, store, 1 + len(run.sigmas) + len(draws), deadline=deadline, report=report) as parts:
-        features = _features(run, model, collection.images.images, parts)
+    parts.total = 1 + len(run.sigmas) + len(draws)
+    features = _features(run, inputs.network.to(device), collection.images.images, parts)
 
-        def classified(number: int) -> torch.Tensor:
-            found = transfer.draw_accuracy(features, labels, draws[number], number, trained_on=run.trained_on, seed=run.seed)
-            return torch.tensor([*found.accuracy[0], *found.costs], dtype=torch.float64)
+    def classified(number: int) -> torch.Tensor:
+        found = transfer.draw_accuracy(features, labels, draws[number], number, trained_on=run.trained_on, seed=run.seed)
+        return torch.tensor([*found.accuracy[0], *found.costs], dtype=torch.float64)
 
-        found = np.stack([parts.find(f"draw {n}", lambda n=n: classified(n)) for n in range(len(draws))])
+    found = np.stack([parts.find(f"draw {n}", lambda n=n: classified(n)) for n in range(len(draws))])
     accuracy, costs = found[:, :-1], found[:, -1]
     outcome = {"accuracy": accuracy.mean(0).round(6).tolist(), "splits": accuracy.round(6).tolist(),
                "costs": costs.tolist(), "images": len(labels), "parameters_trained": None}
-    return outcome | left_out(collection), {"seconds": parts.seconds}
+    return outcome | left_out(collection)
 
 
-def _make_embedding(run: Run, store: Store, device: torch.device, deadline: float | None,
-                    report: Report | None) -> tuple[dict, dict]:
+def _make_embedding(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
     from sklearn.manifold import TSNE  # takes seconds to import
 
-    data = data_for(run)
-    test = test_images(run, data)
+    test = test_images(run, inputs.data)
     chosen = test.take(torch.isin(test.labels, torch.tensor(run.shown)).nonzero().flatten())
     labels = chosen.labels.numpy()
     perplexity = min(30, (len(labels) - 1) / 4)
-    with Parts(run, store, 2 * (1 + len(run.sigmas)), deadline=deadline, report=report) as parts:
-        features = _features(run, network(run.base, store, device), chosen.images, parts).numpy()
-        points = [parts.find(f"points {level}", lambda rows=rows: torch.from_numpy(
-            TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(rows))) for level, rows in enumerate(features)]
+    parts.total = 2 * (1 + len(run.sigmas))
+    features = _features(run, inputs.network.to(device), chosen.images, parts).numpy()
+    points = [parts.find(f"points {level}", lambda rows=rows: torch.from_numpy(
+        TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(rows))) for level, rows in enumerate(features)]
     outcome = {"labels": labels.tolist(), "points": np.round(np.stack(points), 2).tolist(),
                "separation": [round(own_neighbours(level, labels), 6) for level in features], "images": len(labels)}
-    return outcome | left_out(data), {"seconds": parts.seconds}
+    return outcome | left_out(inputs.data)
 
 
 def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, parts: Parts) -> torch.Tensor:
@@ -185,7 +168,7 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
         blur_of_bytes=run.blur_of_bytes)) for level, sigma in enumerate((0.0, *run.sigmas))])
 
 
-#: The maker of each kind of run: from the run, the store, a device, a deadline and a report to the outcome and its cost.
-MAKERS: dict[str, Callable[..., tuple[dict, dict]]] = {
+#: The maker of each kind of run: from the run, what was gathered for it, a device and its parts to the outcome.
+MAKERS: dict[str, Callable[[Run, Inputs, torch.device, Parts], dict]] = {
     "train": _make_training, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
     "transfer": _make_transfer, "embed": _make_embedding}

@@ -6,8 +6,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from dclib.errors import InputError
-from dclib.execution.checkpoint import Report
+from dclib.execution.checkpoint import Parts, Report
 from dclib.execution.environment import environment, forget_peak, peak_bytes
+from dclib.execution.inputs import gather, test_images
 from dclib.execution.makers import MAKERS, help_with
 from dclib.experiments import Run
 from dclib.results import Record, Store
@@ -43,12 +44,11 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
 
 
 def _made(run: Run, store: Store, device: str, deadline: float | None, report: Report | None) -> Record:
-    """Make the run and write its record."""
+    """Gather what the run needs, make it, and write its record."""
     if distributed.count() > 1 and run.kind != "train":
         deadline = None  # the other processes wait for the record
     forget_peak(device)
-    outcome, cost = MAKERS[run.kind](run, store, torch.device(device), deadline, report)
-    cost = {name: round(seconds, 2) for name, seconds in cost.items()}
+    outcome, cost = make(run, store, device, deadline, report)
     if (peak := peak_bytes(device)) is not None:
         cost["peak_bytes"] = peak
     record = Record(run.description, outcome, cost, environment(device))
@@ -57,11 +57,28 @@ def _made(run: Run, store: Store, device: str, deadline: float | None, report: R
     return record
 
 
+def make(run: Run, store: Store, device: str = "cpu", deadline: float | None = None, report: Report | None = None
+         ) -> tuple[dict, dict]:
+    """The outcome of `run` and what it took; what it needs has to be there. Its record is not written."""
+    inputs = gather(run, store)
+    with _parts(run, store, deadline, report) as parts:
+        outcome = MAKERS[run.kind](run, inputs, torch.device(device), parts)
+        cost = {"seconds": round(parts.seconds, 2)}
+    if run.restoration:
+        restored = len(test_images(run, inputs.data)) * len(run.sigmas)
+        cost["restoration_seconds_per_image"] = round(parts.facts["restoring"] / restored, 2)
+    return outcome, cost
+
+
+def _parts(run: Run, store: Store, deadline: float | None, report: Report | None) -> Parts:
+    return Parts(run, store.checkpoint(run), store.own_weights(run), deadline=deadline, report=report)
+
+
 def _help(run: Run, store: Store, device: torch.device, deadline: float | None) -> Record:
     """What the processes other than 0 do under torchrun: their share of a training, and wait for its record."""
     found = distributed.agreed(None)  # process 0 looks once more when the run is its own
     if run.kind == "train" and not found:
-        help_with(run, store, device, deadline)
+        help_with(run, gather(run, store), device, _parts(run, store, deadline, None))
     distributed.agreed(None)
     return store.get(run)
 

@@ -11,10 +11,10 @@ from torch import nn
 from dclib import ranking
 from dclib.datasets import Split
 from dclib.evaluation import correct_on
-from dclib.execution.checkpoint import Parts, Report
-from dclib.execution.inputs import data_for, left_out, network, pairs, priorities_of, ranking_images
+from dclib.execution.checkpoint import Parts
+from dclib.execution.inputs import Inputs, left_out, pairs, priorities_of, ranking_images
 from dclib.experiments import Run
-from dclib.results import Store, pack_bits, pack_filters
+from dclib.results import pack_bits, pack_filters
 
 #: Images that are distorted at once, for 5,000 of ImageNet's take 24 GB at all levels. A multiple of the evaluation's
 #: chunks of noise, so that the outcome does not depend on it.
@@ -24,31 +24,27 @@ _AT_ONCE = 500
 Swaps = Callable[..., Iterator[tuple[ranking.Place, torch.Tensor]]]
 
 
-def make_ranking(run: Run, store: Store, device: torch.device, deadline: float | None, report: Report | None
-                 ) -> tuple[dict, dict]:
+def make_ranking(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
     """Algorithm 1: the accuracy after each filter's swap, and which answers each swap changes."""
-    model = network(run.base, store, device)
-    with Parts(run, store, deadline=deadline, report=report) as parts:
-        before, after, shared = _correct_around(partial(ranking.swaps_in_parts, model, run.layers), run, model, parts)
+    model = inputs.network.to(device)
+    before, after, shared = _correct_around(partial(ranking.swaps_in_parts, model, run.layers), run, inputs, parts)
     # Few swaps change an answer: written as changes, the bits need less room.
     outcome = {"swap_accuracy": _accuracies(after),
                "changed": {layer: pack_bits(bits != before[1:]) for layer, bits in after.items()}} | shared
     if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
         outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
-    return outcome, {"seconds": parts.seconds}
+    return outcome
 
 
-def make_swaps(run: Run, store: Store, device: torch.device, deadline: float | None, report: Report | None
-               ) -> tuple[dict, dict]:
+def make_swaps(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
     """Figures 4 and 5: which images are right after the top fractions of a layer's filters were swapped together."""
-    model = network(run.base, store, device)
-    priorities = priorities_of(store.get(run.ranking), run.selection.score, run.layers)
+    model = inputs.network.to(device)
+    priorities = priorities_of(inputs.ranking, run.selection.score, run.layers)
     choices = {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
                for layer in run.layers}
-    with Parts(run, store, deadline=deadline, report=report) as parts:
-        _, after, shared = _correct_around(partial(ranking.joint_swaps_in_parts, model, choices), run, model, parts)
+    _, after, shared = _correct_around(partial(ranking.joint_swaps_in_parts, model, choices), run, inputs, parts)
     outcome = {"accuracy": _accuracies(after), "correct_after": {layer: pack_bits(bits) for layer, bits in after.items()}}
-    return outcome | shared, {"seconds": parts.seconds}
+    return outcome | shared
 
 
 def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:
@@ -56,27 +52,26 @@ def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:
     return {layer: bits.mean(axis=-1).round(6).tolist() for layer, bits in correct.items()}
 
 
-def _correct_around(swaps: Swaps, run: Run, model: nn.Module, parts: Parts
+def _correct_around(swaps: Swaps, run: Run, inputs: Inputs, parts: Parts
                     ) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
     """Which of the images that `run` ranks on are right before and after its swaps, and what is recorded of both kinds.
 
     Bits before the swaps [1 + levels, images], level 0 clean, and per layer after each of them [swaps, levels, images].
     """
-    data = data_for(run)
-    images = ranking_images(run, data)
+    images = ranking_images(run, inputs.data)
     levels = range(len(run.sigmas))
     starts = range(0, len(images), _AT_ONCE)
     begins = [first + start for first in starts
               for start in ranking.part_starts(images.images[:1], min(_AT_ONCE, len(images) - first))]
     parts.total = len(starts) * (1 + len(levels)) + len(begins) * len(levels) * len(run.layers)
     for first in starts:
-        _find_on(swaps, run, model, images.take(torch.arange(first, min(first + _AT_ONCE, len(images)))), first, parts)
+        _find_on(swaps, run, inputs.network, images.take(torch.arange(first, min(first + _AT_ONCE, len(images)))), first, parts)
     before = np.stack([np.concatenate([parts[_before(first, level)] for first in starts]) for level in (-1, *levels)])
     after = {layer: np.stack([np.concatenate([parts[_after(layer, level, begin)] for begin in begins], axis=-1)
                               for level in levels], axis=1) for layer in run.layers}
     accuracy = before.mean(axis=-1)
     return before, after, {"correct_before": pack_bits(before), "clean_accuracy": accuracy[0].item(),
-                           "distorted_accuracy": accuracy[1:].round(6).tolist(), "images": len(images)} | left_out(data)
+                           "distorted_accuracy": accuracy[1:].round(6).tolist(), "images": len(images)} | left_out(inputs.data)
 
 
 def _find_on(swaps: Swaps, run: Run, model: nn.Module, images: Split, first: int, parts: Parts) -> None:
