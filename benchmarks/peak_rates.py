@@ -20,7 +20,7 @@ from dclib.errors import InputError
 from dclib.execution import obtain
 from dclib.execution.environment import environment
 from dclib.execution.inputs import data_for, untrained, validation_images
-from dclib.experiments import SCALES, Run, imagenet, shortened
+from dclib.experiments import Run, imagenet, shortened
 from dclib.results import Store
 from dclib.training import Diverged, train
 
@@ -29,8 +29,8 @@ from dclib.training import Diverged, train
 CANDIDATES = {
     "miniature": {"Finetune": (0.001, 0.003, 0.01, 0.03), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
     "cifar100": {"Finetune": (0.003, 0.01, 0.03, 0.1), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
-    "imagenet": {"Finetune-8": (0.0001, 0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3, 1.0),
-                 "Deepcorr-5-no-bn": (0.0003, 0.001, 0.003, 0.01)},
+    "imagenet": {"Finetune-8": (0.00003, 0.0001, 0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3, 1.0, 3.0),
+                 "Deepcorr-5-no-bn": (0.0001, 0.0003, 0.001, 0.003, 0.01)},
 }
 #: The networks of a family of CIFAR-100's half that try a rate: few and many layers.
 DEPTHS = (1, 6)
@@ -43,7 +43,7 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
         found[family] = {}
         for rate in rates:
             if half == "imagenet":
-                s = SCALES[profile]
+                s = experiments.profile(profile).imagenet
                 run = (imagenet.finetune(s, "blur") if family == "Finetune-8" else imagenet.deepcorrect(s, family, "blur"))
                 runs = [run]
             else:
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--family", help="try this family alone, and keep what is written of the others")
     parser.add_argument("--results")
     options = parser.parse_args()
-    if options.half == "imagenet" and options.profile not in SCALES:
+    if options.half == "imagenet" and experiments.profile(options.profile).imagenet is None:
         raise SystemExit(str(InputError(f"profile: expected one with an ImageNet half, got {options.profile}.")))
     torch.set_num_threads(1)
     store = Store(options.results)

@@ -24,7 +24,7 @@ from benchmarks.measure import entry, seconds, write
 from dclib.correction import CorrectedConv2d, correct
 from dclib.datasets import Split
 from dclib.distortions import levels
-from dclib.experiments import SCALES, imagenet, profile
+from dclib.experiments import imagenet, profile
 from dclib.models import AlexNet, AllConvNet, trainable_copy
 from dclib.training import Batches, Engine, keep_freed_memory, optimiser_for
 
@@ -77,7 +77,7 @@ def matrix_rate(device: str, precision: str) -> float:
 def iterations(kind: str, model: nn.Module, device: str, precision: str):
     """A function that trains for one iteration of the profile's schedule, and how many images that is."""
     scale = "imagenet" if kind == "alexnet" else "cifar100"
-    schedule = SCALES["small"].deepcorrect if kind == "alexnet" else profile(WIDTHS[kind]).deepcorrect
+    schedule = profile("small").imagenet.deepcorrect if kind == "alexnet" else profile(WIDTHS[kind]).deepcorrect
     side = 256 if kind == "alexnet" else 32
     data = Split(torch.randint(0, 256, (500, 3, side, side), dtype=torch.uint8), torch.randint(0, 20, (500,)))
     batches = Batches(data, schedule, 0, "blur", levels(scale, "blur"), torch.device(device))

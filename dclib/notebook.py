@@ -31,7 +31,7 @@ FLEXIBLE = "flex:1 1 300px;min-width:0"
 
 @dataclass(frozen=True)
 class Live:
-    """The runs that a notebook makes itself, at one scale.
+    """The runs that a notebook makes itself, in one profile.
 
     What is recorded in `store` is read, not made again, unless `recompute`.
     """

@@ -24,12 +24,12 @@ def load_model(name: str, *, distortion: str = "blur", profile: str | None = Non
         InputError: an unknown name, or one whose weights are not published; the sentence names the command.
     """
     method, store = name.strip().capitalize(), Store()
-    for scale in ("paper", "small") if profile is None else (profile,):
-        run = experiments.method_run(experiments.profile(scale), method, distortion, seed)
+    for name in ("paper", "small") if profile is None else (profile,):
+        run = experiments.method_run(experiments.profile(name), method, distortion, seed)
         run = run.base if run.kind == "evaluate" else run
         if store.weights(run).exists():
             network = execution.network(run, store)
-            network.profile = scale
+            network.profile = name
             return network
     raise InputError(f"load_model: expected a published network, got {method} for {distortion}, which is not run yet; make "
                      f"it with `dclib run table{3 if distortion == 'blur' else 4} --profile {profile or 'small'}`.")

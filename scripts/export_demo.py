@@ -21,7 +21,7 @@ from PIL import Image
 from dclib import notebook, tables, zoo
 from dclib.datasets import photograph_file
 from dclib.errors import InputError
-from dclib.experiments import method_run, profile
+from dclib.experiments import in_words, method_run, profile
 from dclib.figures import NAMES
 from dclib.results import Store
 
@@ -49,17 +49,17 @@ willow_tree wolf woman worm""".split()
 
 
 def published_networks():
-    """{(method, distortion): network} of all that are trained, at one scale; the baseline serves both distortions."""
-    for scale in ("paper", "small"):
+    """{(method, distortion): network} of all that are trained, in one profile; the baseline serves both distortions."""
+    for profile_name in ("paper", "small"):
         found = {}
         for method in METHODS:
             for distortion in ("blur", "awgn"):
                 try:
-                    found[method, distortion] = zoo.load_model(method, distortion=distortion, profile=scale)
+                    found[method, distortion] = zoo.load_model(method, distortion=distortion, profile=profile_name)
                 except InputError:  # not trained yet
                     continue
         if found:
-            return found, scale
+            return found, profile_name
     return {}, "small"
 
 
@@ -87,7 +87,7 @@ def noise_fields():
                      for seed in NOISE_SEEDS])
 
 
-def page_data(networks, scale):
+def page_data(networks, profile_name):
     """What the page shows besides the networks, ready for JSON."""
     return {
         "classes": [name.replace("_", " ") for name in CLASSES],
@@ -95,9 +95,9 @@ def page_data(networks, scale):
                      for label, (photograph, square, name) in EXAMPLES.items()],
         "noise": [encoded(field.tobytes()) for field in noise_fields()],
         "methods": METHODS,
-        "scale": scale,
+        "scale": profile_name,
         "networks": {f"{method} {distortion}": file_name(method, distortion) for method, distortion in networks},
-        "command": f"dclib run table3 table4 --profile {scale}",
+        "command": f"dclib run table3 table4 --profile {profile_name}",
     }
 
 
@@ -106,9 +106,9 @@ def file_name(method, distortion):
     return method.lower() if method == "Baseline" else f"{method.lower()}-{distortion}"
 
 
-def accuracy_tables(networks, scale):
+def accuracy_tables(networks, profile_name):
     """The measured test accuracy of the networks on the page, from the records, as HTML."""
-    p, store = profile(scale), Store()
+    p, store = profile(profile_name), Store()
     styled = []
     for distortion in ("blur", "awgn"):
         runs = {method: method_run(p, method, distortion) for method in METHODS if (method, distortion) in networks}
@@ -116,10 +116,10 @@ def accuracy_tables(networks, scale):
         if records:
             caption = f"The networks of this page under {NAMES[distortion]}: accuracy on CIFAR-100's test images."
             styled.append(tables.of_records(records, caption))
-    scale = f"Here, {p.name}: {p.stand_in}." if p.stand_in else ""
+    below = f"Here, {p.name}: {in_words(p.stand_in)}." if p.stand_in else ""
     if not styled:
         return f"<p>The networks of this page are <em>{tables.NOT_RUN}</em>.</p>"
-    return notebook.table(*styled, below=scale).data
+    return notebook.table(*styled, below=below).data
 
 
 def checked_runtime():
@@ -154,12 +154,12 @@ def export():
         (OUTPUT / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
         write_script("runtime", glue=runtime["ort-wasm-simd-threaded.mjs"].decode(),
                      wasm=encoded(runtime["ort-wasm-simd-threaded.wasm.gz"]))
-        networks, scale = published_networks()
-        write_script("data", data=page_data(networks, scale))
+        networks, profile_name = published_networks()
+        write_script("data", data=page_data(networks, profile_name))
         for name, network in {file_name(*key): network for key, network in networks.items()}.items():
             write_script(name, network=encoded(onnx_file(network)))
             print(f"  {name}", flush=True)
-        ACCURACY.write_text(accuracy_tables(networks, scale), encoding="utf-8")
+        ACCURACY.write_text(accuracy_tables(networks, profile_name), encoding="utf-8")
     except BaseException:  # also when the user interrupts
         shutil.rmtree(OUTPUT)
         raise

@@ -44,7 +44,7 @@ def gathered(store: Store, published: set[str] | None) -> dict[str, tuple[str, l
     """{target: (profile, rows of METHODS)}, each table in the one profile that its own page shows."""
     found = {}
     for target in TARGETS:
-        scale = tables.published_scale(target, store)
+        scale = tables.published_profile(target, store)
         rows = {row.method: row for row in tables.collect(target, scale, store)}
         found[target] = scale, [
             replace(row, records=tuple(r for r in row.records if published is None or r.id in published))

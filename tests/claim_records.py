@@ -19,7 +19,7 @@ class Record:
     correct: np.ndarray | None
     seed: int = 0
     id: str = "run"
-    stand_in: str = ""
+    stand_in: tuple = ()
     other_classes: str = ""
     classes: int | None = None
     test_images: int | None = None

@@ -5,7 +5,7 @@ import pytest
 from claim_records import Record, claim, judged, record
 
 from dclib import paper
-from dclib.experiments import SCALES, TARGETS, imagenet, profile, rows
+from dclib.experiments import TARGETS, imagenet, profile, rows
 from dclib.results import pack_filters
 from dclib.verdicts import gate, judgement
 from dclib.verdicts.finding import Outcome
@@ -141,7 +141,7 @@ def test_no_claim_rests_on_a_network_that_never_left_its_baseline(store):
 
 def test_the_gate_reads_the_records(store):
     """The baseline is found by its distortion and seed, the curve in the record of the network itself."""
-    scale, p = SCALES["small"], profile("small")
+    scale, p = profile("small").imagenet, profile("small")
     hard = np.tile(np.arange(2000) < 800, (7, 1))
     easy = np.tile(np.arange(2000) < 1200, (7, 1))
     run = imagenet.finetune(scale, "blur")

@@ -14,7 +14,7 @@ from dclib import execution, models, paper, restoration, tables
 from dclib.correction import correct
 from dclib.datasets import Collection, Dataset, Split
 from dclib.evaluation import correct_predictions
-from dclib.experiments import HALVES, NETWORKS, SCALES, TARGETS, Run, imagenet, profile, queue, rows, stand_in
+from dclib.experiments import HALVES, NETWORKS, TARGETS, Run, imagenet, in_words, profile, queue, rows, stand_in
 from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.experiments.networks import other_classes, trained_parameters
 from dclib.figures import class_difference, filters
@@ -22,7 +22,7 @@ from dclib.models import AlexNet, CenterCrop, count_parameters, load_trunk
 from dclib.training import Batches, Schedule, augment
 from dclib.verdicts.measures import measure
 
-SMALL = SCALES["small"]
+SMALL = profile("small").imagenet
 
 
 # Runs
@@ -73,13 +73,13 @@ def test_what_a_run_needs_comes_first():
 
 
 def test_schedules_are_the_papers():
-    whole = SCALES["paper"]
+    whole = profile("paper").imagenet
     assert (whole.finetune.iterations, whole.finetune.batch_size) == (62_500, 256)
     assert whole.finetune.drops == (18_750, 37_500, 56_250)
     assert (whole.finetune.learning_rate, whole.deepcorrect.learning_rate) == (0.001, 0.1)
-    assert "BVLC" in whole.stand_in and all(SCALES[name].stand_in for name in ("small", "imagenet20"))
-    assert "20 ImageNet classes" in stand_in("table7", profile("small"))
-    assert "third of the width" in stand_in("table3", profile("small"))
+    assert "BVLC" in str(whole.stand_in[0]) and all(profile(name).imagenet.stand_in for name in ("small", "imagenet20"))
+    assert stand_in("table7", profile("small"))[0].short == "20 ImageNet classes"
+    assert "third of the width" in in_words(stand_in("table3", profile("small")))
 
 
 def test_tables_say_what_is_not_run_yet(store):
@@ -238,7 +238,7 @@ def test_rows_of_section_5_3():
     assert small["Baseline sun397"][0].classes == 18 and whole["Baseline sun397"][0].classes == 397
     clean = rows("table13", profile("small"), (0,))["Baseline caltech101"][0]
     assert clean.sigmas == () and clean.trained_on == "clean"
-    assert "18 of SUN" in stand_in("table13", profile("small"))
+    assert "18 of SUN" in in_words(stand_in("table13", profile("small")))
     assert stand_in("table13", profile("paper")) == NETWORKS["paper"]
 
 

@@ -6,6 +6,7 @@ import torch
 from claim_records import Lookups, Record, Shelf, claim, judged
 
 from dclib.datasets import per_class_sample
+from dclib.experiments import StandIn
 from dclib.verdicts.comparison import compare
 from dclib.verdicts.evidence import Evidence
 from dclib.verdicts.finding import Outcome
@@ -24,7 +25,7 @@ def test_a_stand_in_of_another_size_judges_no_size_but_the_side(number, field):
     """The size of 0.46 is right with 0.49; with 0.38 only its sign is, with 0.30 not even that."""
     accuracy = number["test"]["kind"] == "accuracy"
     for a, expected, whole in ((0.49, DIRECTION, HOLDS), (0.38, DIRECTION, DIRECTION), (0.30, CONTRADICTED, CONTRADICTED)):
-        shelf = Shelf({"A": a, "B": 0.3378}, extra={"stand_in": "less", field: "32 of these instead of 96"})
+        shelf = Shelf({"A": a, "B": 0.3378}, extra={"stand_in": (StandIn("less"),), field: "32 of these instead of 96"})
         verdict = judged(number, shelf)
         assert verdict.verdict == (OPEN if accuracy else expected)
         assert verdict.ours is not None and verdict.interval and verdict.runs and verdict.deviation is None

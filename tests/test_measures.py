@@ -7,13 +7,13 @@ from claim_records import Lookups, record
 
 from dclib import paper, tables
 from dclib.datasets import per_class_sample
-from dclib.experiments import SCALES, imagenet, profile, rows, stand_in
+from dclib.experiments import imagenet, profile, rows, stand_in
 from dclib.experiments.networks import other_width, short_training, unit_operations
 from dclib.verdicts import judgement, rule
 from dclib.verdicts.finding import Outcome
 from dclib.verdicts.measures import iterations_to, measure, per_class
 
-SMALL = SCALES["small"]
+SMALL = profile("small").imagenet
 
 
 def test_operations_of_a_unit_by_hand():
@@ -140,7 +140,7 @@ def test_rows_name_the_stand_in_and_the_caption_says_it_in_full(store):
     put_networks(store, "blur", {"Finetune-8": bits, "Deepcorr-5-no-bn": bits})
     store.put(record(imagenet.baseline_under(SMALL, "blur"), np.arange(2000)[None] < np.array([1000, *[100] * 6])[:, None]))
     frame = tables.verdict_frame(["4", "5.2.2"], store).set_index("claim")
-    shown, full = "Stand-in: 20 ImageNet classes.", stand_in("table7", profile("small")).partition("; ")[0]
+    shown, full = "Stand-in: 20 ImageNet classes.", str(stand_in("table7", profile("small"))[0])
     number = frame.loc[[claim for claim in frame.index if claim.startswith("AlexNet as trained") and "blur" in claim][0]]
     assert number["verdict"] == Outcome.OPEN and number["here"].startswith("0.1143 [") and number["deviation"] == "–"
     assert shown in number["why"] and "20 classes instead of 1000 judges no size" in number["why"]

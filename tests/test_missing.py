@@ -8,7 +8,7 @@ from support import BASE, record_of
 from dclib import cli
 from dclib.execution.forecast import Forecast
 from dclib.execution.missing import about_unasked, missing, unasked
-from dclib.experiments import SCALES, TARGETS, baseline, deepcorrect, finetune, imagenet, profile, queue
+from dclib.experiments import TARGETS, baseline, deepcorrect, finetune, imagenet, profile, queue
 from dclib.results import Record
 
 SMALL = profile("small")
@@ -65,7 +65,7 @@ def test_the_command_line_lists_it(store, capsys):
 # ---------------------------------------------------------------- records that nobody asks for
 
 @pytest.mark.parametrize("run", [baseline(SMALL), baseline(SMALL, 17), deepcorrect(profile("paper"), 6, "awgn", 2),
-                                 imagenet.ranking(SCALES["imagenet20"], "blur", 1),
+                                 imagenet.ranking(profile("imagenet20").imagenet, "blur", 1),
                                  baseline(profile("smoke"))], ids=str)
 def test_runs_of_profiles_with_any_seed_are_asked_for(run):
     assert unasked([record_of(run)]) == []

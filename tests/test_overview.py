@@ -57,7 +57,7 @@ def test_line_has_the_papers_value_ours_and_the_deviation(store):
     put(store, run_of("Finetune-1", name="paper"), share=0.4)
     record = put(store, run_of("Deepcorr-1", name="paper"), share=0.5)
     line = overview.overview(judged(store, "Table 3"), store)[2]
-    assert (line.name, line.method, line.scale, line.seeds) == ("Table 3", "Deepcorr-1", "paper", 1)
+    assert (line.name, line.method, line.profile, line.seeds) == ("Table 3", "Deepcorr-1", "paper", 1)
     assert line.paper == paper.row(3, "Deepcorr-1")["average"]
     assert line.ours == pytest.approx(np.mean(record.accuracy)) and line.interval[0] < line.ours < line.interval[1]
     assert line.deviation == pytest.approx(100 * (line.ours - line.paper))

@@ -8,7 +8,7 @@ import pytest
 from support import refused
 
 from dclib import notebook, paper, tables
-from dclib.experiments import METHODS, profile, rows
+from dclib.experiments import METHODS, in_words, profile, rows
 from dclib.results import Record, Store, pack_bits
 from dclib.tables import costs
 from dclib.tables.accuracy import _best_two
@@ -52,15 +52,15 @@ def cells(html):
 def test_table_without_records_is_a_page_all_the_same(target, store):
     html = tables.styled(target, "small", store).to_html()
     assert tables.NOT_RUN in html and "class=\"dataframe" in html
-    assert tables.published_scale(target, store) == "small"
+    assert tables.published_profile(target, store) == "small"
     lines = tables.source_lines(target, store)
     assert f"`dclib run {target} --profile small`" in lines and f"`dclib run {target} --profile paper`" in lines
 
 
 def test_table_names_the_stand_in_only_where_it_stands_in(store):
-    assert profile("small").stand_in not in tables.styled("table3", "small", store).caption
+    assert in_words(profile("small").stand_in) not in tables.styled("table3", "small", store).caption
     put(store, run_of("Finetune-1"))
-    assert profile("small").stand_in in tables.styled("table3", "small", store).caption
+    assert in_words(profile("small").stand_in) in tables.styled("table3", "small", store).caption
 
 
 @pytest.mark.parametrize("target, head", [("table3", "σ<sub>b</sub><br>0.5"), ("table4", "σ<sub>n</sub><br>5")])
@@ -109,7 +109,7 @@ def test_a_larger_scale_takes_over_with_half_of_its_rows(store):
         put(store, run_of(method))
     for count, method in enumerate(METHODS, start=1):
         put(store, run_of(method, name="paper"))
-        assert tables.published_scale("table3", store) == ("paper" if count >= 6 else "small")
+        assert tables.published_profile("table3", store) == ("paper" if count >= 6 else "small")
         if count == 6:
             assert f"Not run yet: {METHODS[6]}" in tables.source_lines("table3", store)
 
@@ -118,10 +118,10 @@ def test_a_larger_scale_takes_over_with_half_of_its_rows(store):
                                                   ("figure12", "Deepcorr-5 blur", "Finetune-8 blur")])
 def test_rows_of_one_table_come_from_one_scale(store, target, first, other):
     small = put(store, run_of(other, target))
-    assert tables.published_scale(target, store) == "small"
+    assert tables.published_profile(target, store) == "small"
     assert [r.id for r in tables.shown_records(target, other, store)] == [small.id]
     larger = [put(store, run) for run in rows(target, profile("imagenet20"))[first][:2]]
-    assert tables.published_scale(target, store) == "imagenet20"
+    assert tables.published_profile(target, store) == "imagenet20"
     assert [r.id for r in tables.shown_records(target, first, store)] == [r.id for r in larger]
     assert tables.shown_records(target, other, store) == []  # its record is of another scale
 
@@ -203,7 +203,7 @@ def test_claim_waits_for_all_of_its_records(store):
     put_baseline(store)
     verdict, name = judgement.judge(order, store)
     assert (verdict.verdict, name) == (Outcome.DIRECTION, "small")  # of single levels one seed says nothing more
-    assert verdict.stand_in == profile("small").stand_in and len(verdict.runs) == 2
+    assert verdict.stand_ins == profile("small").stand_in and len(verdict.runs) == 2
     (store.folder / f"{run_of('Deepcorr-1').id}.json").unlink()
     assert judgement.judge(order, store)[0].verdict == Outcome.NOT_RUN
 
@@ -239,7 +239,7 @@ def test_paper_scale_decides_where_it_is_complete(store):
         put(store, run_of("Deepcorr-1", name=name), share=better)
         put(store, run_of("Finetune-1", name=name), share=worse)
     verdict, name = judgement.judge(order, store)
-    assert (verdict.verdict, name, verdict.stand_in) == (Outcome.DIRECTION, "paper", "")
+    assert (verdict.verdict, name, verdict.stand_ins) == (Outcome.DIRECTION, "paper", ())
 
 
 def test_sums_need_no_record(store):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.peak_rates import CANDIDATES, trials
-from dclib.experiments import SCALES, profile
+from dclib.experiments import profile
 
 FILES = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("peak-rates-*.json"))
 
@@ -17,7 +17,7 @@ FILES = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("p
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_each_family_has_the_best_rate_that_was_tried(path):
     tried = json.loads(path.read_text())
-    p = SCALES[tried["profile"]] if tried["half"] == "imagenet" else profile(tried["profile"])
+    p = profile(tried["profile"]).imagenet if tried["half"] == "imagenet" else profile(tried["profile"])
     schedules = {"Finetune": p.finetune, "Finetune-8": p.finetune, "Deepcorr": p.deepcorrect, "Deepcorr-5": p.deepcorrect,
                  "Deepcorr-5-no-bn": getattr(p, "without_batchnorm", None)}
     counts = set()

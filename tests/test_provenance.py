@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dclib import experiments, tables
-from dclib.experiments import SCALES, imagenet, profile
+from dclib.experiments import imagenet, profile
 from dclib.results import Record, pack_bits
 from dclib.tables import provenance
 
@@ -62,19 +62,19 @@ def test_photographs_are_counted_by_their_patches(store):
 
 def test_alexnet_has_images_seen_and_their_share(store):
     """2,000 images of 62,500 batches; the first point of Figure 12 lies at iteration 1250, a fiftieth of them."""
-    small = SCALES["small"]
+    small = profile("small").imagenet
     scale = replace(small, finetune=replace(small.finetune, iterations=40, batch_size=50))
     run = imagenet.finetune(scale, "blur")
     put(store, imagenet.baseline(scale), 0.77)
     said = provenance.training([run], store)
-    whole = SCALES["paper"].finetune
+    whole = profile("paper").imagenet.finetune
     share = 100 * 2000 / (whole.iterations * whole.batch_size)
     assert f"each other network 2,000 images seen, {share:.2g} % of the paper's and {50 * share:.2g} % of those" in said
     assert "clean accuracy 0.770;" in said  # 20 classes do not compare with the paper's 1000
 
 
 def test_the_papers_own_scale_has_no_share(store):
-    assert "%" not in provenance.training([imagenet.finetune(SCALES["paper"], "blur")], store)
+    assert "%" not in provenance.training([imagenet.finetune(profile("paper").imagenet, "blur")], store)
 
 
 @pytest.mark.parametrize("target", ["table3", "figure4", "table7", "table14"])

@@ -7,7 +7,7 @@ from claim_records import judged, record
 from scipy import stats
 
 from dclib import paper
-from dclib.experiments import SCALES, imagenet, profile, ranking
+from dclib.experiments import imagenet, profile, ranking
 from dclib.results import pack_bits, pack_filters, unpack_filters
 from dclib.verdicts.finding import Outcome
 from dclib.verdicts.measures import measure
@@ -21,7 +21,7 @@ from dclib.verdicts.susceptibility import (
     valley,
 )
 
-SMALL = SCALES["small"]
+SMALL = profile("small").imagenet
 RED = np.random.RandomState(0).randn(96, 1, 11, 11).repeat(3, 1).astype(np.float32)
 RED[:30, 0] += 3  # thirty red filters
 IS_RED = np.arange(96) < 30

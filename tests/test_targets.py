@@ -8,7 +8,7 @@ import pytest
 from support import refused
 
 from dclib import cli, experiments, paper, tables
-from dclib.experiments import TARGETS, Target, cifar100, profile, rows, stand_in, target_of
+from dclib.experiments import TARGETS, StandIn, Target, cifar100, profile, rows, stand_in, target_of
 from dclib.results import Store
 
 
@@ -63,6 +63,6 @@ def test_what_needs_no_run_has_no_rows():
 
 def test_a_rivals_note_is_its_own():
     whole, others = (stand_in("table7", profile("small"), rivals=rivals) for rivals in (True, False))
-    assert whole == f"{others}; NCSR's row is a Wiener deconvolution"
-    assert stand_in("table3", profile("paper")) == ""
-    assert tables.published_scale("table10", Store("/nowhere")) == "small"
+    assert whole == (*others, StandIn("NCSR's row is a Wiener deconvolution"))
+    assert stand_in("table3", profile("paper")) == ()
+    assert tables.published_profile("table10", Store("/nowhere")) == "small"

@@ -7,6 +7,7 @@ import pytest
 from claim_records import Lookups, Record, Shelf, claim, judged
 
 from dclib import paper
+from dclib.experiments import StandIn
 from dclib.verdicts import rule
 from dclib.verdicts.comparison import compare
 from dclib.verdicts.evidence import Evidence
@@ -194,9 +195,9 @@ def test_arithmetic_needs_no_run():
 def test_measures():
     test = claim("measure", 0.744, 3, name="n", what="w", above=0, tolerance=0.05)
     for value, expected in ((0.72, HOLDS), (0.4, DIRECTION), (-0.1, CONTRADICTED)):
-        found = Measure(value, (value - 0.03, value + 0.03), runs=("r",), seeds=2, stand_in="20 classes")
+        found = Measure(value, (value - 0.03, value + 0.03), runs=("r",), seeds=2, stand_in=(StandIn("20 classes"),))
         verdict = judged(test, Shelf({}), measure=lambda name: found)
-        assert (verdict.verdict, verdict.runs, verdict.seeds, verdict.stand_in) == (expected, ("r",), 2, "20 classes")
+        assert (verdict.verdict, verdict.runs, verdict.seeds, verdict.stand_ins) == (expected, ("r",), 2, (StandIn("20 classes"),))
     words = claim("measure", name="n", what="w", above=0.5)
     assert judged(words, Shelf({}), measure=lambda name: Measure(0.7, (0.4, 0.9))).verdict == INCONCLUSIVE
     for more, expected in (({}, DIRECTION), ({"exact": True}, HOLDS), ({"interval": (0.1, 0.2)}, CONTRADICTED)):
@@ -229,11 +230,11 @@ def test_one_missing_operand_is_not_run_yet_and_named():
 
 
 def test_seeds_runs_and_stand_ins_are_named():
-    shelf = Shelf({"A": 0.49, "B": 0.3378}, seeds=3, extra={"stand_in": "a third of the width"})
+    shelf = Shelf({"A": 0.49, "B": 0.3378}, seeds=3, extra={"stand_in": (StandIn("a third of the width"),)})
     verdict = judged(GAIN, shelf)
     assert verdict.seeds == 3
     assert verdict.runs == ("A-0", "A-1", "A-2", "B-0", "B-1", "B-2")
-    assert verdict.stand_in == "a third of the width"
+    assert verdict.stand_ins == (StandIn("a third of the width"),)
     assert "3 seeds give" in verdict.explanation
 
 

@@ -27,10 +27,11 @@ from dclib.experiments.profiles import (
     PREFERRED,
     PROFILES,
     RELEASED_L2,
-    SCALES,
+    ImageNetHalf,
     Profile,
-    Scale,
+    StandIn,
     as_in_the_text,
+    in_words,
     profile,
     shortened,
     with_budget,
@@ -39,9 +40,9 @@ from dclib.experiments.run import FRACTIONS, Run, Selection
 from dclib.experiments.target import Target
 from dclib.experiments.targets import HALVES, TARGETS, in_paper, places, queue, rows, stand_in, target_of
 
-__all__ = ["CHOICES", "CONV", "DEEPCORRECT_L2", "DRAWS", "FRACTIONS", "HALVES", "METHODS", "NETWORKS", "PREFERRED",
-           "PROFILES", "RELEASED_L2", "SCALES", "SHARES", "SIZES", "TARGETS", "TOP", "Profile", "Run", "Scale", "Selection",
+__all__ = ["CHOICES", "CONV", "DEEPCORRECT_L2", "DRAWS", "FRACTIONS", "HALVES", "ImageNetHalf", "METHODS", "NETWORKS", "PREFERRED",
+           "PROFILES", "RELEASED_L2", "SHARES", "SIZES", "StandIn", "TARGETS", "TOP", "Profile", "Run", "Selection",
            "Target", "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect", "finetune", "fingerprint",
-           "first_layer", "global_deepcorrect", "imagenet", "in_paper", "method_run", "other_classes", "other_width",
+           "first_layer", "global_deepcorrect", "imagenet", "in_paper", "in_words", "method_run", "other_classes", "other_width",
            "places", "profile", "queue", "ranking", "rows", "short_training", "shortened", "stand_in", "swaps", "target_of",
            "trained_parameters", "unit_operations", "unit_variants", "with_budget"]

@@ -7,7 +7,7 @@ from dclib import datasets
 from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
-from dclib.experiments.profiles import NETWORKS, Scale
+from dclib.experiments.profiles import NETWORKS, ImageNetHalf, StandIn
 from dclib.experiments.run import FRACTIONS, Run, Selection
 from dclib.models import TRUNK_SHA256, AlexNet
 from dclib.training import SEMANTICS
@@ -48,7 +48,7 @@ ALEXNET_UNITS = {
 }
 
 
-def _common(s: Scale, seed: int) -> dict:
+def _common(s: ImageNetHalf, seed: int) -> dict:
     return {"dataset": s.dataset, "fingerprint": datasets.fingerprint_of(s.dataset), "classes": s.classes, "width": 0,
             "seed": seed, "precision": s.precision, "network": "AlexNet", "layout": "caffe", "trunk": TRUNK_SHA256,
             "validation_images": s.validation_images, "test_images": s.test_images, "semantics": SEMANTICS,
@@ -59,36 +59,36 @@ def _levels(distortion: str) -> dict:
     return {"distortion": distortion, "sigmas": levels("imagenet", distortion)}
 
 
-def baseline(s: Scale, seed: int = 0) -> Run:
+def baseline(s: ImageNetHalf, seed: int = 0) -> Run:
     """Pre-trained convolutions with dense layers trained on clean images."""
     return Run("train", "Baseline", **_common(s, seed), layers=DENSE, schedule=s.baseline)
 
 
-def baseline_under(s: Scale, distortion: str, seed: int = 0) -> Run:
+def baseline_under(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """The baseline's accuracy per level of a distortion (Tables 1, 2, 7, 8)."""
     return Run("evaluate", "Baseline", **_common(s, seed), **_levels(distortion), base=baseline(s, seed))
 
 
-def restored(s: Scale, distortion: str, seed: int = 0) -> Run:
+def restored(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """The baseline on images that were distorted and restored, sigma known (Tables 7 and 8)."""
     name, restoration = RIVALS[distortion]
     common = _common(s, seed) | {"test_images": s.rival_images if restoration == "bm3d" else s.test_images}
     return Run("evaluate", name, **common, **_levels(distortion), base=baseline(s, seed), restoration=restoration)
 
 
-def finetune(s: Scale, distortion: str, seed: int = 0) -> Run:
+def finetune(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """Finetune-8: all layers trained on (Section 5.2.1)."""
     return Run("train", "Finetune-8", **_common(s, seed), **_levels(distortion), layers=(*CONV, *DENSE),
                schedule=s.finetune, base=baseline(s, seed))
 
 
-def ranking(s: Scale, distortion: str, seed: int = 0) -> Run:
+def ranking(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """Algorithm 1 over all 1376 filters."""
     return Run("rank", "Algorithm 1", **_common(s, seed), **_levels(distortion), layers=CONV,
                ranking_images=s.ranking_images, ranking_split="train", base=baseline(s, seed))
 
 
-def swaps(s: Scale, distortion: str, seed: int = 0) -> Run:
+def swaps(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """Top fractions of one layer's filters swapped together (AlexNet's half of Figures 4 and 5)."""
     return Run("swap", "Figures 4 and 5", **_common(s, seed), **_levels(distortion), layers=CONV,
                ranking_images=s.ranking_images, ranking_split="train", fractions=FRACTIONS,
@@ -96,7 +96,7 @@ def swaps(s: Scale, distortion: str, seed: int = 0) -> Run:
                ranking=ranking(s, distortion, seed))
 
 
-def deepcorrect(s: Scale, method: str, distortion: str, seed: int = 0, *, scope: str = "local") -> Run:
+def deepcorrect(s: ImageNetHalf, method: str, distortion: str, seed: int = 0, *, scope: str = "local") -> Run:
     """Deepcorr-5, its -no-bn, -lite and -bottleneck units, or Deepcorr-5c, which trains the dense layers too.
 
     With scope "global" as many filters are taken as rank highest over all layers together (Table 9). The dense layers of
@@ -120,7 +120,7 @@ def deepcorrect(s: Scale, method: str, distortion: str, seed: int = 0, *, scope:
 CHOICES = ("steps", "glorot_uniform", "BatchNorm momentum 0.01")
 
 
-def made_otherwise(s: Scale, choice: str) -> Run:
+def made_otherwise(s: ImageNetHalf, choice: str) -> Run:
     """Deepcorr-5 under blur with one choice made otherwise than in a short schedule, with equal images.
 
     "steps" lets the rate fall to a tenth after each 30 % of the iterations, as the paper's schedule does in its length;
@@ -140,7 +140,7 @@ def made_otherwise(s: Scale, choice: str) -> Run:
     return replace(run, schedule=schedule, designs=tuple(designs.items()))
 
 
-def transferred(s: Scale, method: str, dataset: str, distortion: str | None, seed: int = 0) -> Run:
+def transferred(s: ImageNetHalf, method: str, dataset: str, distortion: str | None, seed: int = 0) -> Run:
     """Linear SVMs on dense features of Baseline, Finetune-8 or Deepcorr-5 (Section 5.3, Tables 13 to 15).
 
     Table 13, with no distortion, trains them on clean images; Tables 14 and 15 train one set on images of all levels.
@@ -155,41 +155,41 @@ def transferred(s: Scale, method: str, dataset: str, distortion: str | None, see
                semantics=SEMANTICS, blur_of_bytes=True, features=LAYERS[dataset], trained_on="all levels" if distortion else "clean")
 
 
-def embedded(s: Scale, method: str, distortion: str, seed: int = 0) -> Run:
+def embedded(s: ImageNetHalf, method: str, distortion: str, seed: int = 0) -> Run:
     """Penultimate features of some classes in the plane: Figure 2 for the baseline, Figure 10 for Deepcorr-5."""
     network = baseline(s, seed) if method == "Baseline" else deepcorrect(s, method, distortion, seed)
     return Run("embed", method, **_common(s, seed), **_levels(distortion), base=network, features="fc7",
                shown=SHOWN[s.dataset])
 
 
-# How the runs behind a table differ from the paper's, where it is not as the scale as a whole does.
+# What the runs behind a table stand in for, where it is not what the half as a whole does.
 
 
-def networks_alone(s: Scale) -> str:
+def networks_alone(s: ImageNetHalf) -> tuple[StandIn, ...]:
     """What is made with training images alone."""
     return NETWORKS[s.name]
 
 
-def other_collections(s: Scale) -> str:
+def other_collections(s: ImageNetHalf) -> tuple[StandIn, ...]:
     """What is tested on other images than the networks were (Tables 13 to 15)."""
-    cut = "SVMs on 18 of SUN's 397 scenes, and on at most 40 images a class of Caltech-101"
-    return NETWORKS[s.name] if s.whole_collections else f"{NETWORKS[s.name]}; {cut}"
+    cut = StandIn("SVMs on 18 of SUN's 397 scenes", ", and on at most 40 images a class of Caltech-101")
+    return NETWORKS[s.name] + (() if s.whole_collections else (cut,))
 
 
-def other_rival(s: Scale) -> str:
+def other_rival(s: ImageNetHalf) -> tuple[StandIn, ...]:
     """What Table 7 adds for NCSR."""
-    return f"; NCSR's row is a {SUBSTITUTES['NCSR']}"
+    return (StandIn(f"NCSR's row is a {SUBSTITUTES['NCSR']}"),)
 
 
-def fewer_images(s: Scale) -> str:
+def fewer_images(s: ImageNetHalf) -> tuple[StandIn, ...]:
     """What Table 8 adds for BM3D."""
-    return f", BM3D on {s.classes * s.rival_images} of the test images" if s.rival_images else ""
+    return (StandIn(f"BM3D on {s.classes * s.rival_images} of the test images"),) if s.rival_images else ()
 
 
 # The rows of each table and figure: {label: one run per seed}, labels as `verdicts` asks for them.
 
 
-def method_rows(s: Scale, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
+def method_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
     """Tables 7 and 8; the last row is the rival's."""
     made = {"Baseline": partial(baseline_under, s, distortion), "Finetune-8": partial(finetune, s, distortion)}
     made |= {m: partial(deepcorrect, s, m, distortion) for m in ("Deepcorr-5", "Deepcorr-5c", "Deepcorr-5-no-bn")}
@@ -197,57 +197,57 @@ def method_rows(s: Scale, seeds: tuple[int, ...], distortion: str) -> dict[str, 
     return {label: [make(seed) for seed in seeds] for label, make in made.items()}
 
 
-def unit_rows(s: Scale, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
+def unit_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
     """Tables 11 and 12."""
     return {m: [deepcorrect(s, m, distortion, seed) for seed in seeds]
             for m in ("Deepcorr-5", "Deepcorr-5-lite", "Deepcorr-5-bottleneck")}
 
 
-def scope_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+def scope_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Table 9: filters ranked within each layer, or over all layers together."""
     return {f"{scope} {d}": [deepcorrect(s, "Deepcorr-5", d, seed, scope=scope) for seed in seeds]
             for d in DISTORTIONS for scope in ("local", "global")}
 
 
-def transfer_rows(s: Scale, seeds: tuple[int, ...], distortion: str | None = None) -> dict[str, list[Run]]:
+def transfer_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str | None = None) -> dict[str, list[Run]]:
     """Tables 13 (clean), 14 and 15. Caltech-256 has rows only in the paper: nobody here has read it yet."""
     methods = ("Baseline", "Finetune-8", "Deepcorr-5") if distortion else ("Baseline",)
     return {f"{method} {dataset}": [transferred(s, method, dataset, distortion, seed) for seed in seeds]
             for dataset in ("sun397", "caltech101") for method in methods}
 
 
-def ranking_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+def ranking_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Figure 6, with the first seed."""
     return {d: [ranking(s, d, seed) for seed in seeds[:1]] for d in DISTORTIONS}
 
 
-def swap_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+def swap_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """AlexNet's half of Figures 4 and 5."""
     return {d: [swaps(s, d, seed) for seed in seeds] for d in DISTORTIONS}
 
 
-def embedding_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+def embedding_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Figures 2 and 10, with the first seed."""
     return {f"{m} {d}": [embedded(s, m, d, seed) for seed in seeds[:1]] for d in DISTORTIONS
             for m in ("Baseline", "Deepcorr-5")}
 
 
-def class_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+def class_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Figure 11, with the first seed."""
     return _retrained_rows(s, seeds, ("Finetune-8", "Deepcorr-5"))
 
 
-def speed_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+def speed_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Figure 12, with the first seed."""
     return _retrained_rows(s, seeds, ("Finetune-8", *VARIANTS))
 
 
-def audit_rows(s: Scale, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+def audit_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """What may let Deepcorr-5's units learn or not; short schedules alone raise the question."""
     made = {"none": deepcorrect(s, "Deepcorr-5", "blur")} | {c: made_otherwise(s, c) for c in CHOICES}
     return {choice: [run] for choice, run in made.items()} if s.deepcorrect.shape == "one-cycle" else {}
 
 
-def _retrained_rows(s: Scale, seeds: tuple[int, ...], methods: tuple[str, ...]) -> dict[str, list[Run]]:
+def _retrained_rows(s: ImageNetHalf, seeds: tuple[int, ...], methods: tuple[str, ...]) -> dict[str, list[Run]]:
     return {f"{m} {d}": [finetune(s, d, seed) if m == "Finetune-8" else deepcorrect(s, m, d, seed) for seed in seeds[:1]]
             for d in DISTORTIONS for m in methods}

@@ -42,23 +42,23 @@ def trained_parameters(run: Run) -> int:
 
 
 def other_classes(run: Run, whole: Run) -> str:
-    """Where `run`, or the network that it starts from, has another number of classes than at the paper's scale; "" if not.
+    """Where `run`, or the network that it starts from, has another number of classes than in profile paper; "" if not.
 
-    `whole` is the same run at that scale.
+    `whole` is the same run in that profile.
     """
     pairs = zip(_class_counts(run), _class_counts(whole), strict=True)
     return " and ".join(dict.fromkeys(f"{here} classes instead of {there}" for here, there in pairs if here != there))
 
 
 def other_width(run: Run, whole: Run) -> str:
-    """Where `run`, or the network that it starts from, is narrower or wider than at the paper's scale; "" if not."""
+    """Where `run`, or the network that it starts from, is narrower or wider than in profile paper; "" if not."""
     pairs = zip(_chain(run), _chain(whole), strict=True)
     return " and ".join(dict.fromkeys(f"{here.width} channels instead of {there.width}" for here, there in pairs
                                       if here.width != there.width))
 
 
 def short_training(run: Run, whole: Run) -> str:
-    """Where `run`, or the network that it starts from, is trained for fewer iterations than at the paper's scale."""
+    """Where `run`, or the network that it starts from, is trained for fewer iterations than in profile paper."""
     pairs = ((here.schedule, there.schedule) for here, there in zip(_chain(run), _chain(whole), strict=True))
     return " and ".join(dict.fromkeys(f"{here.iterations:,} iterations instead of {there.iterations:,}"
                                       for here, there in pairs if here and there and here.iterations < there.iterations))

@@ -1,5 +1,6 @@
-"""Profiles: the scales at which runs are made, `Profile` for the CIFAR-100 half and `Scale` for the ImageNet half."""
+"""Profiles: how large the runs of both halves of the paper are made, and what of the paper each of them cuts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,12 +19,64 @@ DEEPCORRECT_L2 = tuple((layer, 1e-4) for layer in CONV)
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """What stands in for something of the paper: `short` fits a table's cell, and `detail` goes on from there in a caption."""
+
+    short: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.short + self.detail
+
+
+def in_words(stand_ins: Iterable[StandIn]) -> str:
+    """All of them in full, each once; empty where there is none."""
+    return "; ".join(dict.fromkeys(map(str, stand_ins)))
+
+
+#: How the ImageNet networks of each profile differ from the paper's, which were a finished AlexNet in another layout.
+_TWENTY = (StandIn("20 ImageNet classes", ", new dense layers on BVLC's convolutions"),)
+NETWORKS = {"small": _TWENTY, "imagenet20": _TWENTY,
+            "paper": (StandIn("new dense layers on BVLC's convolutions",
+                              ", read from a slightly coarse, product-quantised copy"),)}
+
+
+@dataclass(frozen=True)
+class ImageNetHalf:
+    """A profile's ImageNet half: data, schedules, and what of it was cut.
+
+    `deepcorrect` is for units with BatchNorm, `without_batchnorm` for those without, which pass on the size of AlexNet's
+    outputs and diverge at the others' rate. `unit_momentum` is that of the units' BatchNorms. `ranking_images` per class
+    come from the training images, as in the paper's text; the released code takes them from the test images.
+    `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which takes seconds an image;
+    all when None.
+    """
+
+    name: str
+    dataset: str
+    classes: int
+    baseline: Schedule
+    finetune: Schedule
+    deepcorrect: Schedule
+    without_batchnorm: Schedule
+    ranking_images: int
+    seeds: tuple[int, ...]
+    unit_momentum: float = 0.01
+    validation_images: int | None = None
+    test_images: int | None = None
+    rival_images: int | None = None
+    precision: str = "float32"
+    stand_in: tuple[StandIn, ...] = ()
+    whole_collections: bool = False
+
+
+@dataclass(frozen=True)
 class Profile:
-    """One scale at which the paper's runs are made.
+    """How the paper's runs are made: the CIFAR-100 half here, the ImageNet half in `imagenet`, None where there is none.
 
     `narrow` and `wide` are the corrected filters of conv1..3 and conv4..6, `score` is what filters are ranked by.
-    `baseline_layers` are those that the baseline trains. `stand_in` says in a few words how the profile differs from the
-    paper; empty where it does not.
+    `baseline_layers` are those that the baseline trains. `stand_in` says how the CIFAR-100 half
+    differs from the paper's; empty where it does not.
     """
 
     name: str
@@ -45,9 +98,10 @@ class Profile:
     batchnorm_momentum: float = 0.01
     precision: str = "float32"
     score: str = "relative_error"
-    stand_in: str = ""
+    stand_in: tuple[StandIn, ...] = ()
     batch_statistics: bool = True
     baseline_layers: tuple[str, ...] = ()
+    imagenet: ImageNetHalf | None = None
 
 
 def _paper() -> Profile:
@@ -60,7 +114,16 @@ def _paper() -> Profile:
                         augmentation="rotate-shift-flip", l2=RELEASED_L2)
     deepcorrect = replace(finetune, learning_rate=0.1, l2=DEEPCORRECT_L2, l1=1e-5)
     return Profile("paper", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
-                   10, "train", (0, 1, 2), deep_warm_up=360, precision="bfloat16")
+                   10, "train", (0, 1, 2), deep_warm_up=360, precision="bfloat16",
+                   imagenet=_in_proportion("paper", "imagenet", 1000, 62_500, 256, 50, ranking_images=5, seeds=(0,),
+                                           precision="bfloat16", whole_collections=True, stand_in=NETWORKS["paper"]))
+
+
+def _imagenet20() -> Profile:
+    """`paper`'s CIFAR-100 half; of ImageNet 20 classes."""
+    return replace(_paper(), name="imagenet20", imagenet=_in_proportion(
+        "imagenet20", "imagenet20", 20, 1250, 128, 10, ranking_images=5, seeds=(0, 1, 2), rival_images=10,
+        precision="bfloat16", stand_in=NETWORKS["imagenet20"]))
 
 
 def _one_cycle(iterations: int, batch: int, peak: float, looks: int, **more) -> Schedule:
@@ -83,7 +146,7 @@ def _short_training() -> Profile:
     baseline = _one_cycle(16 * 176, 256, 0.2, 8, l2=RELEASED_L2)
     finetune, deepcorrect = _retraining(1000, 125, 8, 0.01, 0.1)
     return Profile("short-training", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
-                   5, "train", (0,), validation_images=1000, stand_in="the paper's own network, trained for a short time")
+                   5, "train", (0,), validation_images=1000, stand_in=(StandIn("the paper's own network", ", trained for a short time"),))
 
 
 def _small() -> Profile:
@@ -91,7 +154,9 @@ def _small() -> Profile:
     finetune, deepcorrect = _retraining(1000, 125, 8, 0.01, 0.1)
     return Profile("small", "cifar100", 100, 32, 16, 32, UnitDesign(width=16, input_batchnorm=True), baseline,
                    finetune, deepcorrect, 10, "train", (0, 1, 2), validation_images=1000,
-                   stand_in="CIFAR-100 at a third of the width (32, 64 channels), units of width 16 on half the filters")
+                   stand_in=(StandIn("CIFAR-100 at a third of the width",
+                                     " (32, 64 channels), units of width 16 on half the filters"),),
+                   imagenet=_small_imagenet())
 
 
 def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: int, retrain: int, batch: int,
@@ -101,8 +166,33 @@ def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: 
                    UnitDesign(width=16, input_batchnorm=True, batchnorm_momentum=0.1),
                    _one_cycle(baseline, batch, 0.1, 4, l2=RELEASED_L2), finetune, deepcorrect,
                    per_class, "train", seeds, photographs=counts, batchnorm_momentum=0.1,
-                   stand_in=f"{len(datasets.PHOTOGRAPHS)} classes of patches from photographs, {width} and "
-                            f"{2 * width} channels")
+                   stand_in=(StandIn(f"{len(datasets.PHOTOGRAPHS)} classes of patches from photographs",
+                                     f", {width} and {2 * width} channels"),))
+
+
+#: What all trainings share: released are the middle 227 pixels, cut out before anything else, and this mixture.
+_COMMON = {"augmentation": "rotate-shift-zoom-flip", "mixture": "each by chance", "crop": 227}
+
+
+def _in_proportion(name: str, dataset: str, classes: int, iterations: int, batch: int, looks: int, **more) -> ImageNetHalf:
+    """The paper's schedule, or one in its proportions: the rate falls to a tenth after each 30 % (Section 5.2.1)."""
+    drops = tuple(round(0.3 * iterations * part) for part in (1, 2, 3))
+    finetune = Schedule(iterations, batch, 0.001, drops, -(-iterations // looks), **_COMMON)
+    # The pre-trained features are large: at 0.01 new dense layers diverge within 30 iterations.
+    baseline = replace(finetune, drops=(iterations * 3 // 5, iterations * 17 // 20))
+    units = replace(finetune, learning_rate=0.1, l1=1e-5)
+    return ImageNetHalf(name, dataset, classes, baseline, finetune, units, replace(units, learning_rate=0.01), **more)
+
+
+def _small_imagenet() -> ImageNetHalf:
+    """A short training in one cycle. Its peak rates are those of a first trial; `benchmarks.peak_rates` has not tried them."""
+    def one_cycle(iterations: int, peak: float, **more) -> Schedule:
+        return Schedule(iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON,
+                        **more)
+
+    return ImageNetHalf("small", "imagenet20", 20, one_cycle(240, 0.001), one_cycle(120, 0.001), one_cycle(120, 0.1, l1=1e-5),
+                 one_cycle(120, 0.003, l1=1e-5), ranking_images=5, seeds=(0,), unit_momentum=0.1, validation_images=5,
+                 rival_images=10, stand_in=NETWORKS["small"])
 
 
 PROFILES = {
@@ -110,7 +200,7 @@ PROFILES = {
     "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 200, 64, 128, 5, (0,)),
     "small": _small,
     "short-training": _short_training,
-    "imagenet20": lambda: replace(_paper(), name="imagenet20"),  # paper's CIFAR-100 half; ImageNet has a stand-in
+    "imagenet20": _imagenet20,
     "paper": _paper,
 }
 
@@ -170,73 +260,3 @@ def with_budget(p: Profile, share: float) -> Profile:
     if share == 1:
         return p
     return replace(p, finetune=shortened(p.finetune, share), deepcorrect=shortened(p.deepcorrect, share))
-
-
-#: How the networks of each scale differ from the paper's, which were a finished AlexNet in another layout.
-NETWORKS = {
-    "small": "20 ImageNet classes, new dense layers on BVLC's convolutions",
-    "imagenet20": "20 ImageNet classes, new dense layers on BVLC's convolutions",
-    "paper": "new dense layers on BVLC's convolutions, read from a slightly coarse, product-quantised copy"}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """One scale of the ImageNet half: data, schedules, and what of it was cut.
-
-    `deepcorrect` is for units with BatchNorm, `without_batchnorm` for those without, which pass on the size of AlexNet's
-    outputs and diverge at the others' rate. `unit_momentum` is that of the units' BatchNorms. `ranking_images` per class
-    come from the training images, as in the paper's text; the released code takes them from the test images.
-    `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which takes seconds an image;
-    all when None.
-    """
-
-    name: str
-    dataset: str
-    classes: int
-    baseline: Schedule
-    finetune: Schedule
-    deepcorrect: Schedule
-    without_batchnorm: Schedule
-    ranking_images: int
-    seeds: tuple[int, ...]
-    unit_momentum: float = 0.01
-    validation_images: int | None = None
-    test_images: int | None = None
-    rival_images: int | None = None
-    precision: str = "float32"
-    stand_in: str = ""
-    whole_collections: bool = False
-
-
-#: What all trainings share: released are the middle 227 pixels, cut out before anything else, and this mixture.
-_COMMON = {"augmentation": "rotate-shift-zoom-flip", "mixture": "each by chance", "crop": 227}
-
-
-def _scale(name: str, dataset: str, classes: int, iterations: int, batch: int, looks: int, **more) -> Scale:
-    """The paper's schedule, or one in its proportions: the rate falls to a tenth after each 30 % (Section 5.2.1)."""
-    drops = tuple(round(0.3 * iterations * part) for part in (1, 2, 3))
-    finetune = Schedule(iterations, batch, 0.001, drops, -(-iterations // looks), **_COMMON)
-    # The pre-trained features are large: at 0.01 new dense layers diverge within 30 iterations.
-    baseline = replace(finetune, drops=(iterations * 3 // 5, iterations * 17 // 20))
-    units = replace(finetune, learning_rate=0.1, l1=1e-5)
-    return Scale(name, dataset, classes, baseline, finetune, units, replace(units, learning_rate=0.01), **more)
-
-
-def _small_imagenet() -> Scale:
-    """A short training in one cycle. Its peak rates are those of a first trial; `benchmarks.peak_rates` has not tried them."""
-    def one_cycle(iterations: int, peak: float, **more) -> Schedule:
-        return Schedule(iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON,
-                        **more)
-
-    return Scale("small", "imagenet20", 20, one_cycle(240, 0.001), one_cycle(120, 0.001), one_cycle(120, 0.1, l1=1e-5),
-                 one_cycle(120, 0.003, l1=1e-5), ranking_images=5, seeds=(0,), unit_momentum=0.1, validation_images=5,
-                 rival_images=10, stand_in=NETWORKS["small"])
-
-
-SCALES = {scale.name: scale for scale in (
-    _small_imagenet(),
-    _scale("imagenet20", "imagenet20", 20, 1250, 128, 10, ranking_images=5, seeds=(0, 1, 2), rival_images=10,
-           precision="bfloat16", stand_in=NETWORKS["imagenet20"]),
-    _scale("paper", "imagenet", 1000, 62_500, 256, 50, ranking_images=5, seeds=(0,), precision="bfloat16",
-           whole_collections=True, stand_in=NETWORKS["paper"]),
-)}

@@ -117,8 +117,8 @@ class Run:
 
     def __str__(self) -> str:
         condition = f" {self.distortion}" if self.distortion else ""
-        scale = f", width {self.width}" if self.width else ""
-        return f"{self.method}{condition} ({self.dataset}{scale}, seed {self.seed})"
+        width = f", width {self.width}" if self.width else ""
+        return f"{self.method}{condition} ({self.dataset}{width}, seed {self.seed})"
 
 
 def _without_defaults(value: Schedule | Selection | UnitDesign) -> dict:

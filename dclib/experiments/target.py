@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from dclib import paper
-from dclib.experiments.profiles import Profile, Scale
+from dclib.experiments.profiles import ImageNetHalf, Profile, StandIn
 from dclib.experiments.run import Run
 
 Rows = dict[str, list[Run]]
@@ -20,7 +20,7 @@ class Target:
         page: the notebook that shows it.
         table, figure: its number in the paper; both None for a study of our own.
         half: whose networks it needs, "cifar100" or "imagenet".
-        rows: from a `Profile` (a `Scale` for the ImageNet half), seeds and, where the target has one, its distortion to
+        rows: from a `Profile` (its `ImageNetHalf` for that half), seeds and, where the target has one, its distortion to
             {label: one run per seed}, labels as `verdicts` asks for them. None where it needs no run of its own.
         shares: the target whose runs stand behind it where they are not its own.
         distortion: the one that all rows are under; None where rows differ or have none.
@@ -28,8 +28,8 @@ class Target:
         labels: what the words of a row's label name in the paper's table ("method", "dataset", "distortion"); empty
             where the paper has no such row.
         dataset: which of the paper's rows are meant, where a table has several data sets.
-        differs: from the profile or scale to how its runs differ from the paper's, in words.
-        rivals: what the rows of methods that are no networks add to that.
+        differs: from the profile or its half to what its runs stand in for.
+        rivals: what the rows of methods that are no networks add to that, as one more line of a caption.
         stage: when it is made, 0 first; see `targets.queue`.
         first_seed: it compares choices or draws, not trainings, and is made with the first seed alone.
         spread: whose rows say together by how much an accuracy moves from one training to the next.
@@ -46,8 +46,8 @@ class Target:
     levels: str = ""
     labels: tuple[str, ...] = ()
     dataset: str | None = None
-    differs: Callable[[Profile | Scale], str] = attrgetter("stand_in")
-    rivals: Callable[[Profile | Scale], str] = lambda scale: ""
+    differs: Callable[[Profile | ImageNetHalf], tuple[StandIn, ...]] = attrgetter("stand_in")
+    rivals: Callable[[Profile | ImageNetHalf], tuple[StandIn, ...]] = lambda half: ()
     stage: int = 0
     first_seed: bool = False
     spread: str = ""
@@ -64,10 +64,10 @@ class Target:
         """The name of the target whose runs stand behind this one; empty where none is needed."""
         return self.name if self.rows else self.shares
 
-    def make_rows(self, scale: Profile | Scale, seeds: tuple[int, ...]) -> Rows:
+    def make_rows(self, half: Profile | ImageNetHalf, seeds: tuple[int, ...]) -> Rows:
         """Its rows: {label: one run per seed}."""
         seeds = seeds[:1] if self.first_seed else seeds
-        return self.rows(scale, seeds, *([self.distortion] if self.distortion else []))
+        return self.rows(half, seeds, *([self.distortion] if self.distortion else []))
 
     def printed(self, label: str) -> Mapping | None:
         """The paper's row for a row of ours by its label; None where it has none. ValueError where it has several."""

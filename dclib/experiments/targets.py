@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from dclib.errors import InputError
 from dclib.experiments import cifar100, imagenet
-from dclib.experiments.profiles import SCALES, Profile
+from dclib.experiments.profiles import ImageNetHalf, Profile, StandIn
 from dclib.experiments.run import Run
 from dclib.experiments.target import Target
 
@@ -83,25 +83,25 @@ def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[
     Empty for a table of the ImageNet half in a profile that has no such half, and where no run is needed.
     """
     found = target_of(target_of(target).runs_of or target)
-    scale = _scale(found, p)
-    return found.make_rows(scale, scale.seeds if seeds is None else seeds) if found.rows and scale else {}
+    half = _half(found, p)
+    return found.make_rows(half, half.seeds if seeds is None else seeds) if found.rows and half else {}
 
 
-def stand_in(target: str, p: Profile, *, rivals: bool = True) -> str:
-    """How the runs behind a table or figure differ from the paper's; empty where they do not.
+def stand_in(target: str, p: Profile, *, rivals: bool = True) -> tuple[StandIn, ...]:
+    """What the runs behind a table or figure stand in for; empty where they are the paper's.
 
     rivals: with what its rows of methods that are no networks add to that.
     """
     found = target_of(target)
-    scale = _scale(found, p)
-    if scale is None:
+    half = _half(found, p)
+    if half is None:
         return p.stand_in
-    return found.differs(scale) + (found.rivals(scale) if rivals else "")
+    return found.differs(half) + (found.rivals(half) if rivals else ())
 
 
-def _scale(target: Target, p: Profile):
-    """What a target's runs are made from: the profile, for the ImageNet half its scale of that name, if there is one."""
-    return p if target.half == "cifar100" else SCALES.get(p.name)
+def _half(target: Target, p: Profile) -> Profile | ImageNetHalf | None:
+    """What a target's runs are made from: the profile, for the ImageNet half that of the profile, if there is one."""
+    return p if target.half == "cifar100" else p.imagenet
 
 
 def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:
@@ -122,8 +122,8 @@ def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = No
 
     def make(those: list[Target], seed: int) -> None:
         for target in those:
-            scale = _scale(target, p)
-            left_out = seeds is None and scale is not None and target.half == "imagenet" and seed not in scale.seeds
+            half = _half(target, p)
+            left_out = seeds is None and half is not None and target.half == "imagenet" and seed not in half.seeds
             if target.name in wanted and not left_out and (seed == first or not target.first_seed):
                 for runs in rows(target.name, p, (seed,)).values():
                     for run in runs:

@@ -12,7 +12,7 @@ from pandas.io.formats.style import Styler
 from dclib import paper
 from dclib.distortions import LEVELS
 from dclib.errors import InputError
-from dclib.experiments import Profile, in_paper, profile, rows, stand_in, target_of
+from dclib.experiments import Profile, in_paper, in_words, profile, rows, stand_in, target_of
 from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
@@ -133,7 +133,7 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     frame = frame.replace(NOT_RUN, "–")
     caption = f"{target_of(target).title}. {paper.table(target_of(target).table)['title']}."
     if recorded and (cut := stand_in(target, p)):
-        caption += f" Here, {p.name}: {cut}."
+        caption += f" Here, {p.name}: {in_words(cut)}."
     if all(row.paper_parameters is None for row in gathered):  # Tables 1 and 2
         frame, marks = frame.drop(columns="parameters"), marks.drop(columns="parameters")
     return dress(_marked(frame, marks), caption, f"{target}_{profile_name}")

@@ -1,17 +1,16 @@
 """The verdicts on the paper's claims as DataFrames and as styled tables: each beside its number, with what is behind it."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dclib import paper
-from dclib.experiments import in_paper, places
+from dclib.experiments import StandIn, in_paper, in_words, places
 from dclib.results import Store
 from dclib.tables.accuracy import dress
 from dclib.verdicts.finding import WAITING, Outcome
-from dclib.verdicts.judgement import SCALES, best_evidence
+from dclib.verdicts.judgement import PREFERRED, best_evidence
 from dclib.verdicts.rule import Verdict
 
 SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.CONTRADICTED: "✗", Outcome.INCONCLUSIVE: "○",
@@ -70,8 +69,7 @@ def _ours(verdict: Verdict, profile_name: str) -> str:
 
 def _why(verdict: Verdict) -> str:
     """The explanation, with the first words of what the records stand in for and where the paper differs from itself."""
-    # Of "20 ImageNet classes, new dense layers on ...; NCSR's row is a ..." what stands before the first comma of each part.
-    short = "; ".join(dict.fromkeys(re.split(r",| \(", part)[0] for part in verdict.stand_in.split("; ")))
+    short = "; ".join(dict.fromkeys(part.short for part in verdict.stand_ins))
     parts = [verdict.explanation, f"Stand-in: {short}." if short else "",
              f"In the paper itself: {verdict.disagreement}" if verdict.disagreement else ""]
     return " ".join(filter(None, parts))
@@ -79,13 +77,10 @@ def _why(verdict: Verdict) -> str:
 
 def _stand_ins(judged: Iterable[tuple[Verdict, str]]) -> str:
     """What the records behind these verdicts stand in for, each part of it once, for a caption."""
-    parts: dict[str, dict[str, None]] = {}
+    parts: dict[str, list[StandIn]] = {}
     for verdict, name in judged:
-        parts.setdefault(name, {}).update(dict.fromkeys(filter(None, verdict.stand_in.split("; "))))
-    # One table's sentence may go on where another's ends: the longer one says both.
-    whole = {name: [part for part in those if not any(o != part and o.startswith(part) for o in those)]
-             for name, those in parts.items()}
-    return "".join(f" Stand-in {name}: {'; '.join(those)}." for name, those in whole.items() if those)
+        parts.setdefault(name, []).extend(verdict.stand_ins)
+    return "".join(f" Stand-in {name}: {in_words(those)}." for name, those in parts.items() if those)
 
 
 def _number(value: float) -> str:
@@ -97,7 +92,7 @@ def _behind(verdict: Verdict, profile_name: str) -> str:
     named = places(verdict.place)
     shown = sorted((target for target in in_paper() if target.title in named), key=lambda target: target.title)
     targets = [target.runs_of for target in shown if target.runs_of]
-    command = f"dclib run {' '.join(dict.fromkeys(targets))} --profile {profile_name or SCALES[0]}" if targets else ""
+    command = f"dclib run {' '.join(dict.fromkeys(targets))} --profile {profile_name or PREFERRED[0]}" if targets else ""
     shown = [f"<code>{line}</code>" for line in (command, *verdict.runs) if line]
     if not verdict.runs:
         return "".join(shown) or "–"

@@ -12,7 +12,7 @@ from dclib.distortions import DISTORTIONS, LEVELS
 from dclib.errors import InputError
 from dclib.evaluation import all_levels
 from dclib.execution import data_for, network
-from dclib.experiments import FRACTIONS, SCALES, imagenet, profile, rows, target_of
+from dclib.experiments import FRACTIONS, imagenet, profile, rows, target_of
 from dclib.experiments.profiles import PREFERRED
 from dclib.figures import diagrams
 from dclib.models import AlexNet
@@ -107,7 +107,7 @@ def _architectures(profile_name: str, store: Store) -> Panels:
 
 
 def _corrected_architectures(profile_name: str, store: Store) -> Panels:
-    """Figure 8: both networks with their correction units, at the paper's scale."""
+    """Figure 8: both networks with their correction units, with the paper's own widths."""
     whole = profile("paper")
     counts = {layer: whole.narrow if i < 3 else whole.wide for i, layer in enumerate(experiments.CONV[:6])}
     return [diagrams.deepcorrect_architecture(3, counts),
@@ -180,9 +180,9 @@ def _classes(profile_name: str, store: Store) -> Panels:
     for distortion in DISTORTIONS:
         pair = [found.get(f"{method} {distortion}") for method in ("Deepcorr-5", "Finetune-8")]
         if all(pair):
-            scale = SCALES[profile_name]
-            ours, others = (measures.per_class(records[0], scale.classes) for records in pair)
-            drawn.append(figures.class_difference(ours - others, _class_names(scale.dataset, range(scale.classes)),
+            half = profile(profile_name).imagenet
+            ours, others = (measures.per_class(records[0], half.classes) for records in pair)
+            drawn.append(figures.class_difference(ours - others, _class_names(half.dataset, range(half.classes)),
                                                   distortion, f"here, {profile_name}"))
     return drawn
 

@@ -9,10 +9,10 @@ from dclib.experiments.networks import other_classes, other_width
 from dclib.results import Record, Store
 from dclib.tables.accuracy import printed_average
 from dclib.tables.claims import SIGNS, signed
-from dclib.tables.sources import published_scale
+from dclib.tables.sources import published_profile
 from dclib.verdicts.comparison import POINT, Sample, interval
 from dclib.verdicts.finding import Outcome
-from dclib.verdicts.judgement import SCALES
+from dclib.verdicts.judgement import PREFERRED
 from dclib.verdicts.replication import expected_false_ticks
 from dclib.verdicts.rule import Basis, Verdict
 
@@ -31,7 +31,7 @@ class Line:
     name: str
     page: str
     targets: tuple[str, ...]
-    scale: str
+    profile: str
     method: str
     paper: float | None
     ours: float | None
@@ -104,19 +104,19 @@ def false_ticks(judged: Sequence[tuple[Verdict, str]]) -> str:
 
 def _line(shown: Target, judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
     targets = (shown.runs_of,) if shown.runs_of else ()
-    scale, wanted = published_scale(targets[0], store) if targets else "", {}
+    name, wanted = published_profile(targets[0], store) if targets else "", {}
     for target in targets:
-        wanted |= {(target, label): runs for label, runs in rows(target, profile(scale)).items()}
+        wanted |= {(target, label): runs for label, runs in rows(target, profile(name)).items()}
     records = {row: [record for run in runs if (record := store.get(run))] for row, runs in wanted.items()}
     found = [record.id for those in records.values() for record in those]
     missing = sum(map(len, wanted.values())) - len(found)
     target, method, printed, ours, bounds, seeds = _best(records)
     other = ""
     if method:
-        here, whole = (rows(target, profile(name))[method][0] for name in (scale, "paper"))
+        here, whole = (rows(target, profile(each))[method][0] for each in (name, "paper"))
         other = " and ".join(filter(None, (other_classes(here, whole), other_width(here, whole))))
     counts = Counter(verdict.verdict for verdict, _ in judged if shown.title in places(verdict.place))
-    return Line(shown.title, shown.page, targets, scale if found else "", method, printed, ours, other, bounds, seeds, counts,
+    return Line(shown.title, shown.page, targets, name if found else "", method, printed, ours, other, bounds, seeds, counts,
                 tuple(found), missing)
 
 
@@ -162,7 +162,7 @@ def _ours(line: Line) -> str:
     if line.ours is not None:
         bounds = " [{:.4f}, {:.4f}]".format(*line.interval) if line.interval else ""
         parts = [f"{line.ours:.4f}{bounds}", f"{line.seeds} seed{'s' * (line.seeds > 1)}"]
-    parts.append(f"profile {line.scale}")
+    parts.append(f"profile {line.profile}")
     if line.missing:
         parts.append(f"{line.missing} run{'s' * (line.missing > 1)} missing")
     return ", ".join(part.replace(" ", _UNBROKEN) for part in parts)
@@ -173,4 +173,4 @@ def _tally(verdicts: Counter) -> str:
 
 
 def _command(line: Line) -> str:
-    return f"`dclib run {' '.join(line.targets)} --profile {line.scale or SCALES[0]}`" if line.targets else "–"
+    return f"`dclib run {' '.join(line.targets)} --profile {line.profile or PREFERRED[0]}`" if line.targets else "–"

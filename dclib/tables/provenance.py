@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from dclib import paper
-from dclib.experiments import SCALES, Run, profile
+from dclib.experiments import Run, profile
 from dclib.results import Store
 
 #: Training images of data sets that are no photographs, where a pass over the data is a length that a reader knows.
@@ -76,7 +76,7 @@ def _share(others: list[Run]) -> str:
     """What an AlexNet saw as a share of what the paper's did in all, and before the first point of its Figure 12."""
     if others[0].network != "AlexNet":
         return ""
-    whole = SCALES["paper"].finetune
+    whole = profile("paper").imagenet.finetune
     most = max(_seen(run) for run in others)
     of_all = most / (whole.iterations * whole.batch_size)
     if of_all >= 1:
@@ -88,6 +88,6 @@ def _share(others: list[Run]) -> str:
 def _augmentation(trained: list[Run]) -> str:
     """Which augmentation, and the paper's where it is another one."""
     own = sorted({run.schedule.augmentation for run in trained})
-    whole = SCALES["paper"] if trained[0].network == "AlexNet" else profile("paper")
+    whole = profile("paper").imagenet if trained[0].network == "AlexNet" else profile("paper")
     released = {whole.baseline.augmentation, whole.finetune.augmentation}
     return f"augmentation {' and '.join(own)}" + ("" if set(own) <= released else f", released {' and '.join(sorted(released))}")

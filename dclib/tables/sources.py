@@ -1,6 +1,6 @@
 """Where the numbers of a page come from: which profile is shown, its records, and the command that makes them."""
 
-from dclib.experiments import profile, rows, stand_in
+from dclib.experiments import in_words, profile, rows, stand_in
 from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
 from dclib.tables.accuracy import NOT_RUN, collect
@@ -18,18 +18,19 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
         return f"Profile {profile_name}: {NOT_RUN}; make it with `{command}`."
     environments = [record.environment for record in records]
     seeds = sorted({record.seed for record in records})
-    scale = "; ".join(filter(None, (stand_in(target, p), training([run for run in described if run.id in found], store))))
+    trained = training([run for run in described if run.id in found], store)
+    differs = "; ".join(filter(None, (in_words(stand_in(target, p)), trained)))
     data = sorted({f"{r.description['dataset']} {r.description['fingerprint'][:8]}" for r in records})
-    return (f"Profile {profile_name}{f' ({scale})' if scale else ''}; data {', '.join(data)}; "
+    return (f"Profile {profile_name}{f' ({differs})' if differs else ''}; data {', '.join(data)}; "
             f"{len(records)} record{'s' * (len(records) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
             f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
             f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")
 
 
-def published_scale(target: str, store: Store) -> str:
+def published_profile(target: str, store: Store) -> str:
     """The one profile to show for a table or figure: the first of `PREFERRED` that has half of its rows, else most rows.
 
-    So a few records of a larger scale do not push aside a whole table of a stand-in.
+    So a few records of a larger profile do not push aside a whole table of a stand-in.
     """
     recorded = {}
     for name in PREFERRED:
@@ -41,17 +42,17 @@ def published_scale(target: str, store: Store) -> str:
 
 
 def shown_records(target: str, label: str, store: Store) -> list[Record]:
-    """The records of one row, a record per seed, at the `published_scale` of the whole target; empty if there is none.
+    """The records of one row, a record per seed, at the `published_profile` of the whole target; empty if there is none.
 
     All rows of a table or figure come from one profile, so that they can be compared.
     """
-    runs = rows(target, profile(published_scale(target, store))).get(label, ())
+    runs = rows(target, profile(published_profile(target, store))).get(label, ())
     return [record for run in runs if (record := store.get(run))]
 
 
 def source_lines(target: str, store: Store) -> str:
     """`source_line` of what a page shows for a table and, while a stand-in is shown, how to make the real one."""
-    name = published_scale(target, store)
+    name = published_profile(target, store)
     lines = [source_line(target, name, store)]
     if name != "paper":
         lines.append(source_line(target, "paper", store))

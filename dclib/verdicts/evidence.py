@@ -3,10 +3,10 @@
 dclib.verdicts.comparison computes with what is found, dclib.verdicts.finding has the rules.
 """
 
-
 import numpy as np
 
 from dclib import paper
+from dclib.experiments import StandIn
 from dclib.verdicts.comparison import RunToRun, Sample, authors_spread
 from dclib.verdicts.source import Measure, Source, Swaps
 
@@ -21,7 +21,7 @@ class Evidence:
     def __init__(self, test: dict, source: Source) -> None:
         self.test, self._source = test, source
         self.runs: list[str] = []
-        self.stand_ins: list[str] = []
+        self.stand_ins: list[StandIn] = []
         self.other_sizes: list[str] = []
         self.short_trainings: list[str] = []
         self.other_methods: list[str] = []
@@ -54,7 +54,7 @@ class Evidence:
         return RunToRun(deviation, f"{deviation:.4f} in {rows} row{'s' * (rows > 1)} with three seeds")
 
     def parameters(self, operand) -> int:
-        """How many parameters a method trains at the paper's scale: counted, not measured."""
+        """How many parameters a method trains in profile paper: counted, not measured."""
         count = self._source.parameters(*operand_key(self.test, operand))
         if count is None:
             raise NotRun(f"the parameter count of {operand}")
@@ -86,7 +86,7 @@ class Evidence:
     def _used(self, runs, found, seeds) -> None:
         """Remember what stands behind `found`, which has what `Sourced` has."""
         self.runs += [str(r) for r in runs]
-        self.stand_ins += filter(None, [found.stand_in])
+        self.stand_ins += found.stand_in
         self.other_sizes += filter(None, [found.other_classes, found.other_width])
         self.short_trainings += filter(None, [found.short_training])
         self.other_methods += filter(None, [found.other_method])

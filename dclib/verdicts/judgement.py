@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dclib.experiments import TARGETS, Profile, Run, Target, baseline_under, imagenet, profile, profiles, rows, stand_in
+from dclib.experiments import TARGETS, Profile, Run, Target, baseline_under, imagenet, profile, rows, stand_in
 from dclib.experiments.imagenet import SUBSTITUTES
 from dclib.experiments.networks import other_classes, other_width, short_training, trained_parameters
 from dclib.experiments.profiles import PREFERRED
@@ -19,9 +19,6 @@ from dclib.verdicts.measures import measure
 from dclib.verdicts.replication import pooled_deviation
 from dclib.verdicts.rule import Verdict
 from dclib.verdicts.source import Measure, Sourced, Swaps
-
-#: Profiles whose records may carry a verdict on the paper, the paper's own scale first.
-SCALES = PREFERRED
 
 
 @dataclass(frozen=True)
@@ -96,23 +93,23 @@ def training(run: Run, record: Record, p: Profile, store: Store) -> Training:
     """The trained network that `record` tests, as the gate wants it: that of `run`, or of the run that it starts from."""
     network = run if run.kind == "train" else run.base
     own = record if network is run else store.get(network)
-    scale, alexnet = profiles.SCALES.get(p.name), network.network == "AlexNet"
+    half, alexnet = p.imagenet, network.network == "AlexNet"
     tested = baseline = None
     if network.base is not None:
-        under = (imagenet.baseline_under(scale, network.distortion, network.seed) if alexnet
+        under = (imagenet.baseline_under(half, network.distortion, network.seed) if alexnet
                  else baseline_under(p, network.distortion, network.seed))
         tested, baseline = own or record, store.get(under) if own else None
     # A plane of features shows few images by design, and has its own interval: what counts is how the network was tested.
     seen = own if run.kind == "embed" and own else record
     images = seen.correct.shape[1] if seen.correct is not None else seen.outcome.get("images", 0)
     return Training(str(network), own.outcome.get("curve", ()) if own else (), images, tested, baseline,
-                    bool(scale.stand_in if alexnet else p.stand_in))
+                    bool(half.stand_in if alexnet else p.stand_in))
 
 
 def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
     """The verdict on a claim, and the profile whose records carry it ("" where none was needed or found).
 
-    A claim is judged by records of one profile alone: the paper's scale if all that it needs is there, else the
+    A claim is judged by records of one profile alone: the profile `paper` if all that it needs is there, else the
     stand-in. A claim that they cannot judge is carried by none.
     """
     verdict, name = best_evidence(claim, store)
@@ -134,7 +131,7 @@ def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float,
 def best_evidence(claim: dict, store: Store) -> tuple[Verdict, str]:
     """The verdict by the first profile that has all the records, and that profile; "" where none is needed or has them."""
     verdict = None
-    for name in SCALES:
+    for name in PREFERRED:
         verdict = rule.judge(claim, Records(name, store))
         if verdict.runs or verdict.verdict != Outcome.NOT_RUN:
             return verdict, name if verdict.runs else ""
@@ -149,11 +146,11 @@ class Records:
         self._moves: dict[str, dict] = {}
 
     def records(self, table: int, method: str) -> list[JudgedRecord]:
-        runs, whole = (_runs(scale).get((table, method), ()) for scale in (self.name, SCALES[0]))
+        runs, whole = (_runs(name).get((table, method), ()) for name in (self.name, PREFERRED[0]))
         return [self._judged(run, whole[0], record, _by_table()[table]) for run in runs if (record := self.store.get(run))]
 
     def _judged(self, run: Run, whole: Run, record: Record, target: Target) -> JudgedRecord:
-        """`whole` is the same run at the paper's scale. A rival's note is about the rival, not about the other rows."""
+        """`whole` is the same run in profile paper. A rival's note is about the rival, not about the other rows."""
         other = f"a {SUBSTITUTES[run.method]} was run in place of {run.method}" if run.method in SUBSTITUTES else ""
         return JudgedRecord(record, stand_in=stand_in(target.name, self.profile, rivals=bool(run.restoration)),
                             other_classes=other_classes(run, whole), other_width=other_width(run, whole),
@@ -171,7 +168,7 @@ class Records:
         return replace(found, trainings=tuple(training(*pair, self.profile, self.store) for pair in found.networks))
 
     def parameters(self, table: int, method: str) -> int | None:
-        runs = _runs(SCALES[0]).get((table, method), ())
+        runs = _runs(PREFERRED[0]).get((table, method), ())
         return trained_parameters(runs[0]) if runs else None
 
     def run_to_run(self, table: int, level: int | None) -> tuple[float, int] | None:

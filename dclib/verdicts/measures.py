@@ -9,7 +9,7 @@ data/paper/claims.json gives it.
 import numpy as np
 
 from dclib import statistics
-from dclib.experiments import SCALES, Run, Scale, imagenet
+from dclib.experiments import ImageNetHalf, Run, imagenet, profile
 from dclib.experiments.imagenet import ALEXNET_FILTERS
 from dclib.experiments.networks import other_classes, unit_operations
 from dclib.results import Record, Store
@@ -24,9 +24,9 @@ def measure(name: str, profile_name: str, store: Store) -> Measure | None:
         return Measure(_operations_saved(rest.removeprefix("operations_saved_")), exact=True)
     if figure in susceptibility.KINDS:
         return susceptibility.measure(figure, rest, profile_name, store)
-    scale = SCALES.get(profile_name)
+    half = profile(profile_name).imagenet
     kinds = {"figure2": _separation_lost, "figure10": _separation, "figure11": _classes, "figure12": _speed}
-    return kinds[figure](rest, scale, store) if scale and figure in kinds else None
+    return kinds[figure](rest, half, store) if half and figure in kinds else None
 
 
 def per_class(record: Record, classes: int) -> np.ndarray:
@@ -54,12 +54,12 @@ def _operations_saved(what: str) -> float:
     return 1 - few / many
 
 
-def _classes(what: str, scale: Scale, store: Store) -> Measure | None:
+def _classes(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
     quantity, _, distortion = what.rpartition("_")
-    found = _records([imagenet.deepcorrect(scale, "Deepcorr-5", distortion), imagenet.finetune(scale, distortion)], store)
+    found = _records([imagenet.deepcorrect(half, "Deepcorr-5", distortion), imagenet.finetune(half, distortion)], store)
     if not found:
         return None
-    ours, others = (per_class(record, scale.classes) for _, record in found)
+    ours, others = (per_class(record, half.classes) for _, record in found)
     difference = ours - others
     better, worse = difference > 0, difference < 0
     parts = np.stack([better, worse, difference * better, -difference * worse]).astype(float)
@@ -72,35 +72,35 @@ def _classes(what: str, scale: Scale, store: Store) -> Measure | None:
         return gain / np.where(ahead > 0, ahead, 1) - loss / np.where(behind > 0, behind, 1)
 
     bounds = statistics.percentile_interval(value(statistics.resample_means(parts)))
-    return _found(value(parts.mean(1)), found, scale, interval=bounds)
+    return _found(value(parts.mean(1)), found, half, interval=bounds)
 
 
-def _separation(what: str, scale: Scale, store: Store) -> Measure | None:
+def _separation(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
     """By neighbours among the features: the plane of t-SNE is for the eye."""
     distortion = what.rpartition("_")[2]
-    found = _records([imagenet.embedded(scale, method, distortion) for method in ("Deepcorr-5", "Baseline")], store)
+    found = _records([imagenet.embedded(half, method, distortion) for method in ("Deepcorr-5", "Baseline")], store)
     if not found:
         return None
     ours, other = (np.mean(record.outcome["separation"][1:]) for _, record in found)
-    return _apart(ours, other, found, scale)
+    return _apart(ours, other, found, half)
 
 
-def _separation_lost(what: str, scale: Scale, store: Store) -> Measure | None:
+def _separation_lost(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
     """How much less apart the classes of the pre-trained network are at the strongest level than clean."""
-    found = _records([imagenet.embedded(scale, "Baseline", what.rpartition("_")[2])], store)
+    found = _records([imagenet.embedded(half, "Baseline", what.rpartition("_")[2])], store)
     if not found:
         return None
     separation = found[0][1].outcome["separation"]
-    return _apart(separation[0], separation[-1], found, scale)
+    return _apart(separation[0], separation[-1], found, half)
 
 
-def _apart(first: float, second: float, found: list, scale: Scale) -> Measure:
+def _apart(first: float, second: float, found: list, half: ImageNetHalf) -> Measure:
     error = statistics.difference_error(first, second, found[0][1].outcome["images"])
     value = float(first - second)
-    return _found(value, found, scale, interval=(value - float(error), value + float(error)))
+    return _found(value, found, half, interval=(value - float(error), value + float(error)))
 
 
-def _speed(what: str, scale: Scale, store: Store) -> Measure | None:
+def _speed(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
     """Validation accuracy over iterations: how many times sooner the slowest of the fast networks has an accuracy of the
     slow one (the smallest factor of all), or by how much the lowest of them ends higher.
 
@@ -108,20 +108,20 @@ def _speed(what: str, scale: Scale, store: Store) -> Measure | None:
     first look is a bound: the factor is as much at least. One look for both at another accuracy leaves open who was first.
     """
     quantity, _, distortion = what.rpartition("_")
-    variants = {v: imagenet.deepcorrect(scale, v, distortion) for v in imagenet.VARIANTS}
+    variants = {v: imagenet.deepcorrect(half, v, distortion) for v in imagenet.VARIANTS}
     no_bn = variants["Deepcorr-5-no-bn"]
     slow, fast = {"batchnorm_speedup": (no_bn, [variants["Deepcorr-5"]]),
                   "order_speedup": (no_bn, [run for run in variants.values() if run is not no_bn])}.get(
-                      quantity, (imagenet.finetune(scale, distortion), list(variants.values())))
+                      quantity, (imagenet.finetune(half, distortion), list(variants.values())))
     found = _records([slow, *fast], store)
     if not found:
         return None
-    records, images = [record for _, record in found], _validation_images(scale)
+    records, images = [record for _, record in found], _validation_images(half)
     if quantity == "final":
         ends = [float(np.mean(record.outcome["curve"][-1]["validation"])) for record in records]
         lead = min(ends[1:]) - ends[0]
         error = float(statistics.difference_error(min(ends[1:]), ends[0], images)) if images else None
-        return _found(lead, found, scale, interval=(lead - error, lead + error) if images else None)
+        return _found(lead, found, half, interval=(lead - error, lead + error) if images else None)
     notes = _unequal_rates(records) if slow is no_bn else []
     first = records[0].outcome["curve"][0]["iteration"]
     accuracies = sorted({float(np.mean(look["validation"])) for look in records[0].outcome["curve"]})
@@ -133,7 +133,7 @@ def _speed(what: str, scale: Scale, store: Store) -> Measure | None:
         undecided = "both networks are first seen with an accuracy at the same look, so that it is open which was faster"
     words = f"some accuracy of {records[0].description['method']} is never reached" if value == 0 else ""
     notes = [f"the smallest factor over {len(ratios)} of {len(accuracies)} accuracies that the looks can tell", *notes]
-    return _found(value, found, scale, interval=_speed_interval(records, accuracies, images), notes=notes, words=words,
+    return _found(value, found, half, interval=_speed_interval(records, accuracies, images), notes=notes, words=words,
                   undecided=undecided)
 
 
@@ -156,8 +156,8 @@ def _speed_interval(records: list[Record], accuracies: list[float], images: int 
     return min(ends), max(ends)
 
 
-def _validation_images(scale: Scale) -> int | None:
-    return scale.validation_images * scale.classes if scale.validation_images else None
+def _validation_images(half: ImageNetHalf) -> int | None:
+    return half.validation_images * half.classes if half.validation_images else None
 
 
 def _unequal_rates(records: list[Record]) -> list[str]:
@@ -174,8 +174,8 @@ def _records(runs: list[Run], store: Store) -> list[tuple[Run, Record]]:
     return found if len(found) == len(runs) else []
 
 
-def _found(value: float, found: list[tuple[Run, Record]], scale: Scale, **more) -> Measure:
+def _found(value: float, found: list[tuple[Run, Record]], half: ImageNetHalf, **more) -> Measure:
     """What trained networks give with one seed: nobody knows how much another training would move it."""
-    return Measure(float(value), runs=tuple(record.id for _, record in found), stand_in=scale.stand_in,
-                   other_classes=other_classes(imagenet.baseline(scale), imagenet.baseline(SCALES["paper"])),
+    return Measure(float(value), runs=tuple(record.id for _, record in found), stand_in=half.stand_in,
+                   other_classes=other_classes(imagenet.baseline(half), imagenet.baseline(profile("paper").imagenet)),
                    networks=tuple(found), unreplicated=any(run.method != "Baseline" for run, _ in found), **more)

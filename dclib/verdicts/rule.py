@@ -49,7 +49,7 @@ The kinds of claim:
 - A significance holds if the paper's t-test over levels and the right unit, images or draws, agree; no significance holds
   if neither finds a difference and one of the authors' spread would have been seen.
 - Counts and sums must give the paper's number at the digits that it prints. Parameters are counted from the networks
-  at the paper's scale and need no run.
+  in profile paper and need no run.
 
 Across claims: each tick has its own 2.5 % chance of being false, and the page says how many that makes.
 """
@@ -59,6 +59,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dclib import paper
+from dclib.experiments import StandIn
 from dclib.verdicts import gate
 from dclib.verdicts.evidence import Evidence, NotRun, operand_key
 from dclib.verdicts.finding import Finding, Outcome
@@ -98,7 +99,7 @@ class Verdict:
     explanation: str
     pvalues: Mapping[str, float | list[float]]
     runs: tuple[str, ...]
-    stand_in: str
+    stand_ins: tuple[StandIn, ...]
     disagreement: str
     basis: Basis = Basis.MEASURED
 
@@ -147,7 +148,7 @@ def judge(claim: dict, source: Source) -> Verdict:
         explanation=f"{finding.explanation}.",
         pvalues=finding.pvalues,
         runs=tuple(dict.fromkeys(evidence.runs)),
-        stand_in="; ".join(dict.fromkeys(evidence.stand_ins)),
+        stand_ins=tuple(dict.fromkeys(evidence.stand_ins)),
         disagreement=claim["disagreement"] or "",
         basis=basis(claim, evidence.published),
     )

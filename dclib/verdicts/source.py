@@ -9,16 +9,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dclib.experiments import StandIn
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sourced:
-    """What evidence stands in for, in words; all empty at the paper's scale.
+    """What evidence stands in for, in words; all empty in profile paper.
 
     other_classes: "20 classes instead of 1000". other_width, short_training: likewise. other_method: what was run in place of
     the paper's method. trainings: the trained networks behind it, each a `gate.Training`.
     """
 
-    stand_in: str = ""
+    stand_in: tuple[StandIn, ...] = ()
     other_classes: str = ""
     other_width: str = ""
     short_training: str = ""
@@ -61,7 +63,8 @@ class Swaps(dict):
     images: int | None = None
     before: np.ndarray | None = None
     after: tuple[dict[str, np.ndarray], ...] = ()
-    stand_in = other_classes = other_width = short_training = other_method = ""
+    stand_in: tuple[StandIn, ...] = ()
+    other_classes = other_width = short_training = other_method = ""
     trainings: tuple = ()
 
 
@@ -89,7 +92,7 @@ class Source(Protocol):
         """The measure that data/paper/claims.json calls so."""
 
     def parameters(self, table: int, method: str) -> int | None:
-        """How many parameters a method trains at the paper's scale: counted, not measured."""
+        """How many parameters a method trains in profile paper: counted, not measured."""
 
     def run_to_run(self, table: int, level: int | None) -> tuple[float, int] | None:
         """The deviation of an accuracy from one training to the next, at one level or (None) in the mean, and how many rows

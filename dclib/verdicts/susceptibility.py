@@ -14,7 +14,7 @@ import torch
 from scipy.stats import rankdata
 
 from dclib import experiments, paper
-from dclib.experiments import SCALES, imagenet
+from dclib.experiments import imagenet, profile
 from dclib.ranking import correction_priority, select_local
 from dclib.results import Record, Store, unpack_bits, unpack_filters
 from dclib.statistics import percentile_interval, resample_means
@@ -160,9 +160,9 @@ def _first_layer_scores(record: Record, score: str) -> np.ndarray:
 def _colour(what: str, profile_name: str, store: Store) -> Measure | None:
     """Under blur: the share of filters without colour in the top half, cut at the `valley`. Else: by how much Spearman's
     correlation of priority and colour is higher under noise than under blur, which needs no cut."""
-    scale = SCALES.get(profile_name)
+    half = profile(profile_name).imagenet
     needed = ["blur"] if what == "colour_agnostic_blur" else ["awgn", "blur"]
-    found = [(run, record) for d in needed if scale for run in [imagenet.ranking(scale, d)] if (record := store.get(run))]
+    found = [(run, record) for d in needed if half for run in [imagenet.ranking(half, d)] if (record := store.get(run))]
     if len(found) < len(needed):
         return None
     records = [record for _, record in found]
@@ -188,7 +188,7 @@ def _colour(what: str, profile_name: str, store: Store) -> Measure | None:
         notes.append(f"{distortion}: Spearman's correlation of priority and colour {correlation:+.2f}{spread}, share "
                      f"without colour in the top half {over}, and {at_valley:.2f} at the valley {cut:.2f}")
     missing = "the record does not keep which images a swap changes: nobody knows how others would have ranked the filters"
-    return Measure(float(value(scores)), bounds, runs=tuple(r.id for r in records), stand_in=imagenet.networks_alone(scale),
+    return Measure(float(value(scores)), bounds, runs=tuple(r.id for r in records), stand_in=imagenet.networks_alone(half),
                    networks=tuple(found), notes=tuple(notes), undecided="" if resampled else missing)
 
 
