@@ -1,5 +1,6 @@
 """Every claim of the paper judged by the records of this project, found in a `Store`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -161,8 +162,8 @@ class Records:
         targets = {self.profile.dataset: "figure4", "imagenet": "figure4_imagenet"}
         return swap_curves(self.name, distortion, self.store, targets[dataset]) if dataset in targets else None
 
-    def measure(self, name: str) -> Measure | None:
-        found = measure(name, self.name, self.store)
+    def measure(self, test: Mapping) -> Measure | None:
+        found = measure(test, self.name, self.store)
         if found is None:
             return None
         return replace(found, trainings=tuple(training(*pair, self.profile, self.store) for pair in found.networks))
