@@ -1,5 +1,6 @@
 """Which filters a distortion hurts most: Algorithm 1, the correction priority, and the selection of filters."""
 
+from dclib.ranking.algorithm1 import rank_filters
 from dclib.ranking.borda import activation_distances, borda_count
 from dclib.ranking.priority import SCORES, correction_priority, select_global, select_local
 from dclib.ranking.swap_network import SwapNetwork, trial_images
@@ -17,5 +18,5 @@ from dclib.ranking.swaps import (
 
 __all__ = ["SCORES", "Place", "SwapNetwork", "accuracy_per_level", "activation_distances", "borda_count",
            "correct_after_joint_swaps", "correct_after_swaps", "correction_priority", "joint_swap_accuracy",
-           "joint_swaps_in_parts", "part_starts", "select_global", "select_local", "swap_accuracy", "swaps_in_parts",
+           "joint_swaps_in_parts", "part_starts", "rank_filters", "select_global", "select_local", "swap_accuracy", "swaps_in_parts",
            "trial_images"]

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from dclib.datasets import Split
-from dclib.distortions import blur_matrices, blur_with
+from dclib.distortions import Distort, blur_matrices, blur_with
 from dclib.errors import InputError
 from dclib.training import distributed
 from dclib.training.schedule import AUGMENTATIONS, Schedule
@@ -16,7 +16,7 @@ _RESIDENT_BYTES = 16 * 2**30
 class Batches:
     """Mini-batches by iteration number: augmented, half distorted, in 0..255, on `device`."""
 
-    def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | None, sigmas: tuple[float, ...],
+    def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | Distort | None, sigmas: tuple[float, ...],
                  device: torch.device, blur_of_bytes: bool = False) -> None:
         resident = data.images.shape.numel() <= _RESIDENT_BYTES
         self.data = Split(data.images.to(device) if resident else data.images, data.labels.to(device))
@@ -85,6 +85,10 @@ class Batches:
         if self.distortion == "blur":
             blurred = blur_with(images, self.rows[level], self.columns[level])
             return blurred.round_() if self.blur_of_bytes else blurred
+        if callable(self.distortion):
+            for number in level.unique():
+                images[level == number] = self.distortion(images[level == number], self.sigmas[number].item())
+            return images
         noise = torch.randn(images.shape, generator=generator, device=self.device)
         return images + noise * self.sigmas[level].view(-1, 1, 1, 1)
 

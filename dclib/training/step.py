@@ -94,7 +94,8 @@ class Engine:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16",
                             cache_enabled=self.device.type != "cuda"):  # a cached cast would not be replayed
             logits = self.forward(images)
-        loss = F.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        loss = F.cross_entropy(logits, labels.to(logits.dtype) if labels.is_floating_point() else labels)
         if self.schedule.l1 and (weights := unit_weights(self.model)):
             loss = loss + self.schedule.l1 * sum(w.abs().sum() for w in weights)
         loss.backward()
