@@ -22,7 +22,7 @@ class Batches:
         self.data = Split(data.images.to(device) if resident else data.images, data.labels.to(device))
         self.schedule, self.seed, self.distortion, self.device = schedule, seed, distortion, device
         self.blur_of_bytes = blur_of_bytes
-        self.sigmas = torch.tensor(sigmas, device=self.device)
+        self.levels, self.sigmas = sigmas, torch.tensor(sigmas, device=self.device)
         self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
         if distortion == "blur":
             side = schedule.crop
@@ -86,8 +86,8 @@ class Batches:
             blurred = blur_with(images, self.rows[level], self.columns[level])
             return blurred.round_() if self.blur_of_bytes else blurred
         if callable(self.distortion):
-            for number in level.unique():
-                images[level == number] = self.distortion(images[level == number], self.sigmas[number].item())
+            for number in level.unique().tolist():
+                images[level == number] = self.distortion(images[level == number], self.levels[number])
             return images
         noise = torch.randn(images.shape, generator=generator, device=self.device)
         return images + noise * self.sigmas[level].view(-1, 1, 1, 1)

@@ -72,7 +72,7 @@ def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, 
     if time_budget is not None and checkpoint is None:
         raise InputError("time_budget: expected a checkpoint to leave off with, got none; name a file.")
     distortion = name_of(distort)
-    levels = tuple(float(sigma) for sigma in sigmas)
+    levels = tuple(sigmas)
     if not levels:
         raise InputError("sigmas: expected at least one level to distort at, got none.")
     pool = _split(network, images, labels)
@@ -80,9 +80,13 @@ def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, 
     schedule = Schedule(iterations, batch_size, peak, (), -(-iterations // _LOOKS), shape="one-cycle",
                         warm_up=iterations // _RISING, l1=l1, augmentation=augmentation)
     path = Path(checkpoint) if checkpoint is not None else None
+    sorted_anew = not any(p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
+                          for p in network.parameters())
     progress = train(network, data, chosen_by, schedule, seed=seed, distortion=distortion, sigmas=levels, precision=precision,
                      checkpoint=path, call=_call(network, data, schedule, distortion, levels, seed, precision), report=report,
                      deadline=None if time_budget is None else time.monotonic() + time_budget)
+    if sorted_anew:  # training goes channels last; a saved and loaded network then gives the very same logits
+        network.to(memory_format=torch.contiguous_format)
     if path is not None:
         path.unlink(missing_ok=True)
     return progress
