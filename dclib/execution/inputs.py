@@ -18,14 +18,14 @@ from dclib.results import Record, Store
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
-    """The trained network of a run of kind "train", in evaluation mode."""
+    """The trained network of a run of kind "train" or "import", in evaluation mode."""
     model = untrained(run, store)
     path = store.weights(run)
     try:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; make them with "
-                         "dclib run.") from error
+        advice = "bring them in with dclib authors" if run.kind == "import" else "make them with dclib run"
+        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; {advice}.") from error
     return model.to(device).eval()
 
 
@@ -47,6 +47,8 @@ def check_fingerprint(run: Run, data: Dataset | Collection) -> None:
 def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
     """Which filters a Deepcorr run corrects, from its selection and its ranking's record."""
     selection, counts = run.selection, dict(run.selection.counts)
+    if run.kind == "import":  # the authors put the corrected filters of a layer first
+        return {layer: list(range(count)) for layer, count in counts.items()}
     if selection.order == "random":
         rng = np.random.RandomState([run.seed, selection.draw, *counts.values()])
         sizes = {name: conv.out_channels for name, conv in _empty(run).named_modules() if name in counts}
@@ -130,9 +132,13 @@ def untrained(run: Run, store: Store) -> nn.Module:
         if run.trunk:
             load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
         return trainable_copy(model, run.layers, batch_statistics=run.batch_statistics) if run.layers else model
-    base = network(run.base, store)
+    return with_method(run, network(run.base, store), filters_of(run, store) if run.selection else {})
+
+
+def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.Module:
+    """A copy of `base` with what the method of `run` adds to it: layers to train, or units behind `filters`."""
     if run.selection is None:
         return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
     design = dict(run.designs) or run.design
-    return correction.correct(base, filters_of(run, store), design, also_train=run.also_train,
-                              batch_statistics=run.batch_statistics, seed=run.seed)
+    return correction.correct(base, filters, design, also_train=run.also_train, batch_statistics=run.batch_statistics,
+                              seed=run.seed)

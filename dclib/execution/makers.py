@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from dclib import datasets, restoration, transfer
+from dclib import authors, datasets, paper, restoration, transfer
 from dclib.correction import unit_shares
 from dclib.datasets import Dataset, Split
+from dclib.errors import InputError
 from dclib.evaluation import correct_on, distorted_copies
 from dclib.execution.checkpoint import Parts, Report, begun
 from dclib.execution.inputs import (
@@ -32,6 +33,9 @@ from dclib.training import Progress, distributed, train
 
 #: Clean images on which it is measured how much units add.
 _LOOKED_AT = 50
+#: By how much the published baseline's clean accuracy may differ from the printed one: two of 10,000 images, which rounding
+#: on another machine may turn.
+_TURNED = 2e-4
 #: Images that are tested at once: the evaluation's chunk of noise. And of these, so many are restored at once.
 _TESTED, _RESTORED = 250, 10
 
@@ -84,6 +88,30 @@ def _make_evaluation(run: Run, store: Store, device: torch.device, deadline: flo
     if run.restoration:
         cost["restoration_seconds_per_image"] = parts.facts["restoring"] / (len(test) * len(run.sigmas))
     return outcome | left_out(data, test), cost
+
+
+def _make_import(run: Run, store: Store, device: torch.device, deadline: float | None,
+                 report: Report | None) -> tuple[dict, dict]:
+    """A network that the authors published, tested; their baseline has to be as good as they printed it."""
+    model, data = network(run, store, device), data_for(run)
+    test = test_images(run, data)
+    with Parts(run, store, deadline=deadline, report=report) as parts:
+        outcome = _tested(run, model, test, parts)
+    if run.base is None:
+        _check_baseline(run, outcome["accuracy"][0])
+    elif run.selection:
+        if chosen := authors.corrected_filters(model, network(run.base, store, device)):
+            outcome["filters"] = chosen
+        shares = unit_shares(model, data.validation.images[:_LOOKED_AT].to(device, torch.float32))
+        outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
+    return outcome | left_out(data, test), {"seconds": parts.seconds}
+
+
+def _check_baseline(run: Run, accuracy: float) -> None:
+    printed = paper.row(1, "Baseline", dataset=run.dataset)["accuracy"][0]
+    if abs(accuracy - printed) > _TURNED + 1e-9:
+        raise InputError(f"the authors' baseline: expected the paper's accuracy of {printed:.4f} on clean test images, got "
+                         f"{accuracy:.4f}; it is not the network of Tables 1 to 4, or was not read as it was written.")
 
 
 def _tested(run: Run, model: nn.Module, test: Split, parts: Parts) -> dict:
@@ -187,5 +215,5 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
 
 #: The maker of each kind of run: from the run, the store, a device, a deadline and a report to the outcome and its cost.
 MAKERS: dict[str, Callable[..., tuple[dict, dict]]] = {
-    "train": _make_training, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
+    "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
     "transfer": _make_transfer, "embed": _make_embedding}

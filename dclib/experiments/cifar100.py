@@ -8,6 +8,7 @@ from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
 from dclib.experiments.profiles import CHOICES, CONV, Profile, as_in_the_text, with_budget
+from dclib.experiments.published import FILES
 from dclib.experiments.run import FRACTIONS, Run, Selection
 from dclib.training import SEMANTICS
 
@@ -36,6 +37,8 @@ def _levels(distortion: str) -> dict:
 
 def baseline(p: Profile, seed: int = 0) -> Run:
     """The network trained on clean images."""
+    if p.published:
+        return _published(p, "Baseline")
     return Run("train", "Baseline", **_common(p, seed), layers=p.baseline_layers, schedule=p.baseline,
                validation_images=p.validation_images, batch_statistics=bool(p.baseline_layers))
 
@@ -47,6 +50,8 @@ def baseline_under(p: Profile, distortion: str, seed: int = 0) -> Run:
 
 def finetune(p: Profile, k: int, distortion: str, seed: int = 0) -> Run:
     """Finetune-k: the first k convolutions and their BatchNorm trained on (Section 5.1.1)."""
+    if p.published:
+        return _published(p, f"Finetune-{k}", distortion, layers=CONV[:k], base=baseline(p))
     return Run("train", f"Finetune-{k}", **_common(p, seed), **_levels(distortion), layers=CONV[:k],
                schedule=p.finetune, base=baseline(p, seed), validation_images=p.validation_images,
                batch_statistics=p.batch_statistics)
@@ -69,9 +74,10 @@ def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
 def deepcorrect(p: Profile, k: int, distortion: str, seed: int = 0, *, also_top: bool = False) -> Run:
     """Deepcorr-k, or Deepcorr-kc with `also_top` (Section 5.1.2)."""
     counts = tuple((layer, p.narrow if i < 3 else p.wide) for i, layer in enumerate(CONV[:k]))
-    selection = Selection("ranked", "local", p.score, counts)
-    return replace(_corrected(p, f"Deepcorr-{k}{'c' if also_top else ''}", distortion, seed, selection),
-                   also_train=TOP if also_top else ())
+    selection, name = Selection("ranked", "local", p.score, counts), f"Deepcorr-{k}{'c' if also_top else ''}"
+    if p.published:
+        return _published(p, name, distortion, layers=CONV[:k], design=p.design, selection=selection, base=baseline(p))
+    return replace(_corrected(p, name, distortion, seed, selection), also_train=TOP if also_top else ())
 
 
 def global_deepcorrect(p: Profile, distortion: str, seed: int = 0) -> Run:
@@ -99,6 +105,15 @@ def unit_variants(p: Profile, distortion: str, seed: int = 0) -> dict[str, Run]:
                "bottleneck": UnitDesign(max(1, p.narrow // 2), (1, 3, 3, 3, 1), input_batchnorm=True)}
     return {"Deepcorr-1": run} | {f"Deepcorr-1-{kind}": replace(run, method=f"Deepcorr-1-{kind}", design=design)
                                   for kind, design in designs.items()}
+
+
+def _published(p: Profile, method: str, distortion: str | None = None, **more) -> Run:
+    """A network from the authors' file, whatever the seed: it is not trained here."""
+    if (method, distortion) not in FILES:
+        raise InputError(f"method: expected one of the networks that the authors published "
+                         f"({', '.join(dict.fromkeys(m for m, _ in FILES))}), got {method!r}.")
+    return Run("import", method, **_common(p, 0) | {"semantics": ""}, **(_levels(distortion) if distortion else {}),
+               blob=FILES[method, distortion][1], **more)
 
 
 def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: Selection) -> Run:
@@ -143,8 +158,9 @@ def baseline_rows(p: Profile, seeds: tuple[int, ...], distortion: str) -> dict[s
 
 
 def method_rows(p: Profile, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
-    """Tables 3 and 4."""
-    return {m: [method_run(p, m, distortion, s) for s in seeds] for m in METHODS}
+    """Tables 3 and 4; of the networks that the authors published, those rows that they have."""
+    methods = [m for m in METHODS if not p.published or m == "Baseline" or (m, distortion) in FILES]
+    return {m: [method_run(p, m, distortion, s) for s in seeds] for m in methods}
 
 
 def swap_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:

@@ -23,7 +23,8 @@ class Profile:
 
     `narrow` and `wide` are the corrected filters of conv1..3 and conv4..6, `score` is what filters are ranked by.
     `baseline_layers` are those that the baseline trains. `stand_in` says in a few words how the profile differs from the
-    paper; empty where it does not.
+    paper; empty where it does not. `published` takes the networks from the authors' files (`experiments.published`) instead
+    of training them, and `targets` names the tables and figures that the profile has; all when empty.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Profile:
     stand_in: str = ""
     batch_statistics: bool = True
     baseline_layers: tuple[str, ...] = ()
+    published: bool = False
+    targets: tuple[str, ...] = ()
 
 
 def _paper() -> Profile:
@@ -105,6 +108,12 @@ def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: 
                             f"{2 * width} channels")
 
 
+def _authors() -> Profile:
+    return replace(_paper(), name="authors", seeds=(0,), precision="float32", published=True,
+                   targets=("table1", "table2", "table3", "table4", "figure4", "figure5"),
+                   stand_in="the networks that the authors published, tested again")
+
+
 PROFILES = {
     "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 50, 1, (0,)),
     "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 200, 64, 128, 5, (0,)),
@@ -112,12 +121,13 @@ PROFILES = {
     "short-training": _short_training,
     "imagenet20": lambda: replace(_paper(), name="imagenet20"),  # paper's CIFAR-100 half; ImageNet has a stand-in
     "paper": _paper,
+    "authors": _authors,
 }
 
 
 @lru_cache
 def profile(name: str) -> Profile:
-    """The profile called `name`: smoke, miniature, small, short-training, imagenet20 or paper."""
+    """The profile called `name`: smoke, miniature, small, short-training, imagenet20, paper or authors."""
     if name not in PROFILES:
         raise InputError(f"profile: expected one of {', '.join(PROFILES)}, got {name!r}.")
     return PROFILES[name]()

@@ -44,7 +44,8 @@ class Run:
     `restoration` names what is done to distorted images before the network of `base` sees them (Tables 7 and 8).
     Kind "transfer" trains linear SVMs on `features` of the network of `base`, with the images that `trained_on` says
     (Tables 13 to 15). Kind "embed" lays the test images of the classes `shown` out in the plane by those features
-    (Figures 2 and 10).
+    (Figures 2 and 10). Kind "import" tests a network that the authors published, read from the file whose git blob SHA-1 is
+    `blob`; of a corrected one `selection` says how many filters of each layer are corrected.
 
     `batch_statistics` lets frozen BatchNorms follow the mini-batches, as released; `blur_of_bytes` rounds blurred values to
     whole grey values, as OpenCV does with uint8 images. `semantics` names by whose rules networks are made and trained
@@ -86,6 +87,7 @@ class Run:
     batch_statistics: bool = False
     semantics: str = ""
     blur_of_bytes: bool = False
+    blob: str = ""
 
     @cached_property
     def description(self) -> dict:
@@ -117,6 +119,8 @@ class Run:
 
     def __str__(self) -> str:
         condition = f" {self.distortion}" if self.distortion else ""
+        if self.blob:
+            return f"{self.method}{condition} of the authors"
         scale = f", width {self.width}" if self.width else ""
         return f"{self.method}{condition} ({self.dataset}{scale}, seed {self.seed})"
 

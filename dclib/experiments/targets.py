@@ -80,7 +80,7 @@ def in_paper() -> list[Target]:
 def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[str, list[Run]]:
     """The rows of one table or figure: {label: one run per seed}, labels as `verdicts` asks for them.
 
-    Empty for a table of the ImageNet half in a profile that has no such half, and where no run is needed.
+    Empty for a table that the profile does not have, such as one of the ImageNet half, and where no run is needed.
     """
     found = target_of(target_of(target).runs_of or target)
     scale = _scale(found, p)
@@ -101,6 +101,8 @@ def stand_in(target: str, p: Profile, *, rivals: bool = True) -> str:
 
 def _scale(target: Target, p: Profile):
     """What a target's runs are made from: the profile, for the ImageNet half its scale of that name, if there is one."""
+    if p.targets and target.name not in p.targets:
+        return None
     return p if target.half == "cifar100" else SCALES.get(p.name)
 
 
