@@ -56,6 +56,8 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
     record = store.get(run.ranking)
     if record is None:
         raise InputError(f"{run}: expected the record of its ranking, got none; make it with dclib run.")
+    if selection.order == "joint":
+        return {layer: record.outcome["order"][layer][:count] for layer, count in counts.items()}
     priorities = priorities_of(record, selection.score, tuple(counts))
     if selection.scope == "global":
         chosen = ranking.select_global(priorities, sum(counts.values()))

@@ -24,6 +24,7 @@ from dclib.execution.inputs import (
     untrained,
     validation_images,
 )
+from dclib.execution.joint import make_selection
 from dclib.execution.swaps import make_ranking, make_swaps
 from dclib.experiments import Run
 from dclib.models import count_parameters
@@ -216,4 +217,4 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
 #: The maker of each kind of run: from the run, the store, a device, a deadline and a report to the outcome and its cost.
 MAKERS: dict[str, Callable[..., tuple[dict, dict]]] = {
     "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
-    "transfer": _make_transfer, "embed": _make_embedding}
+    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding}

@@ -13,6 +13,8 @@ from dclib.experiments.cifar100 import (
     fingerprint,
     first_layer,
     global_deepcorrect,
+    joint_deepcorrect,
+    joint_selection,
     method_run,
     ranking,
     swaps,
@@ -42,6 +44,6 @@ from dclib.experiments.targets import HALVES, TARGETS, in_paper, places, queue, 
 __all__ = ["CHOICES", "CONV", "DEEPCORRECT_L2", "DRAWS", "FRACTIONS", "HALVES", "METHODS", "NETWORKS", "PREFERRED",
            "PROFILES", "RELEASED_L2", "SCALES", "SHARES", "SIZES", "TARGETS", "TOP", "Profile", "Run", "Scale", "Selection",
            "Target", "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect", "finetune", "fingerprint",
-           "first_layer", "global_deepcorrect", "imagenet", "in_paper", "method_run", "other_classes", "other_width",
-           "places", "profile", "queue", "ranking", "rows", "short_training", "shortened", "stand_in", "swaps", "target_of",
-           "trained_parameters", "unit_operations", "unit_variants", "with_budget"]
+           "first_layer", "global_deepcorrect", "imagenet", "in_paper", "joint_deepcorrect", "joint_selection", "method_run",
+           "other_classes", "other_width", "places", "profile", "queue", "ranking", "rows", "short_training", "shortened",
+           "stand_in", "swaps", "target_of", "trained_parameters", "unit_operations", "unit_variants", "with_budget"]

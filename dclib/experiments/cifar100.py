@@ -71,6 +71,20 @@ def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
                ranking=ranking(p, distortion, seed))
 
 
+def joint_selection(p: Profile, layer: str, distortion: str, seed: int = 0) -> Run:
+    """The filters of one layer chosen by greedy joint swaps, the paper's future work (Section 4.1)."""
+    return Run("select", f"Joint swaps in {layer}", **_common(p, seed), **_levels(distortion), layers=(layer,),
+               ranking_images=min(JOINT_IMAGES, p.ranking_images), ranking_split=p.ranking_split, fractions=FRACTIONS,
+               validation_images=p.validation_images, base=baseline(p, seed))
+
+
+def joint_deepcorrect(p: Profile, order: str, distortion: str, seed: int = 0) -> Run:
+    """Deepcorr-1 on the filters that joint swaps chose (`order` "joint"), or by Eq. 1 on the same images ("ranked")."""
+    selection = Selection(order, "local", "priority", ((CONV[0], p.narrow),))
+    return replace(_corrected(p, f"Deepcorr-1 {order}", distortion, seed, selection),
+                   ranking=joint_selection(p, CONV[0], distortion, seed))
+
+
 def deepcorrect(p: Profile, k: int, distortion: str, seed: int = 0, *, also_top: bool = False) -> Run:
     """Deepcorr-k, or Deepcorr-kc with `also_top` (Section 5.1.2)."""
     counts = tuple((layer, p.narrow if i < 3 else p.wide) for i, layer in enumerate(CONV[:k]))
@@ -144,6 +158,9 @@ METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "
            "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
 SHARES = (6, 12, 24, 48)
 DRAWS = 10
+#: Images of each class that filters are chosen on by joint swaps: n filters take n²/2 of them, six times each. So one layer of
+#: the profile `small` takes up to half an hour on one core.
+JOINT_IMAGES = 2
 #: Accuracy over the images that a training sees: networks, and shares of the profile's iterations.
 BUDGETED = tuple(f"{family}-{k}" for k in (1, 3, 6) for family in ("Finetune", "Deepcorr"))
 BUDGETS = (0.25, 0.5, 1.0)
@@ -189,6 +206,14 @@ def budget_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Accuracy over the images that a training sees."""
     return {f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
             for d in DISTORTIONS for method in BUDGETED for share in BUDGETS}
+
+
+def joint_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Filters chosen by joint swaps layer by layer, and Deepcorr-1 on those of conv1, with the first seed."""
+    chosen = {f"{layer} {d}": [joint_selection(p, layer, d, s) for s in seeds] for layer in CONV[:6] for d in DISTORTIONS}
+    trained = {f"Deepcorr-1 {order} {d}": [joint_deepcorrect(p, order, d, s) for s in seeds]
+               for d in DISTORTIONS for order in ("joint", "ranked")}
+    return trained | chosen  # what trainings need is made before them: conv1 comes first
 
 
 def _local_6c(p: Profile, distortion: str, seed: int) -> Run:

@@ -52,7 +52,9 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
            labels=_SETS, differs=imagenet.other_collections, spread="transfer", stage=3),
     Target("figure10", "section1_introduction", figure=10, half="imagenet", rows=imagenet.embedding_rows, stage=2),
     Target("audit_imagenet", "section5_2_imagenet", half="imagenet", rows=imagenet.audit_rows, stage=2),
+    Target("joint", "section4_deepcorrect", rows=cifar100.joint_rows, stage=4, first_seed=True),
     # What needs no run, or none of its own.
+    Target("figure4_joint", "section4_deepcorrect", shares="joint"),
     Target("table10", "section5_2_imagenet", table=10, half="imagenet"),
     Target("figure1", "section1_introduction", figure=1),
     Target("figure2", "section1_introduction", figure=2, half="imagenet", shares="figure10"),
