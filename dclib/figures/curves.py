@@ -55,6 +55,28 @@ def swap_fractions(accuracy: np.ndarray, fractions: Sequence[float], distortion:
                             f"By share of filters: {ends}.")
 
 
+def swap_orders(joint: np.ndarray, single: np.ndarray, fractions: Sequence[float], distortion: str, source: str, *,
+                layer: str = "conv1", before: float | None = None, clean: float | None = None) -> Figure:
+    """Figure 4's accuracies over the share of filters, in two orders: the ranking of Eq. 1, and joint swaps.
+
+    joint, single: mean accuracy over levels [fractions]; before: without a swap; clean: on clean images.
+    """
+    joint, single = np.asarray(joint), np.asarray(single)
+    figure, axes = panel(f"{TITLES[distortion]}, {layer}: {source}")
+    start = ([0.0], [before]) if before is not None else ([], [])
+    for i, (name, values) in enumerate((("each by itself (Eq. 1)", single), ("beside those chosen", joint))):
+        axes.plot([*start[0], *fractions], [*start[1], *values], label=name, **look(i))
+    if clean is not None:
+        axes.axhline(clean, label="clean images", color=GREY, linestyle=":")
+    axes.set(xlabel="share of the layer's filters that give their clean output", ylabel="mean top-1 accuracy", xlim=(0, 1))
+    axes.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    lines = "; ".join(f"{f:.0%} {a:.3f} and {b:.3f}" for f, a, b in zip(fractions, single, joint, strict=True))
+    return with_alt(figure, f"Line chart, {source}: accuracy, averaged over levels of {NAMES[distortion]}, when a share of "
+                            f"{layer}'s filters gives its clean output; filters ranked each by itself, and chosen beside "
+                            f"those before: {lines}." + ("" if before is None else f" Without a swap {before:.3f}."))
+
+
 def swap_layers(accuracy: Mapping[str, np.ndarray], fraction: float, distortion: str, sigmas: Sequence[float],
                 source: str, *, before: Sequence[float] | None = None) -> Figure:
     """Figure 5: {layer: accuracy [levels]} when one fraction of that layer's filters gives its clean output."""

@@ -92,7 +92,7 @@ def swap_curves(profile_name: str, distortion: str, store: Store, target: str = 
 
 def training(run: Run, record: Record, p: Profile, store: Store) -> Training:
     """The trained network that `record` tests, as the gate wants it: that of `run`, or of the run that it starts from."""
-    network = run if run.kind == "train" else run.base
+    network = run if run.kind in ("train", "import") else run.base
     own = record if network is run else store.get(network)
     half, alexnet = p.imagenet, network.network == "AlexNet"
     tested = baseline = None
