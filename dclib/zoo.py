@@ -1,28 +1,32 @@
-"""The trained networks that are published, by name."""
+"""The trained networks that are published, by name: the paper's, made again, and one for all of ImageNet."""
 
 from torch import nn
 
-from dclib import execution, experiments
+from dclib import execution, experiments, pretrained
 from dclib.errors import InputError
 from dclib.results import Store
 
 
 def load_model(name: str, *, distortion: str = "blur", profile: str | None = None, seed: int = 0) -> nn.Module:
-    """A trained CIFAR-100 network, ready to use: `load_model("deepcorr-6", distortion="blur")`.
+    """A trained network, ready to use: `load_model("deepcorr-6", distortion="blur")`, or `load_model("efficientnet-lite0")`.
 
     Args:
-        name: "baseline", "finetune-k", "deepcorr-k" or "deepcorr-kc", in any case.
+        name: "baseline", "finetune-k", "deepcorr-k" or "deepcorr-kc" for CIFAR-100; "efficientnet-lite0" for ImageNet, which
+            others published and none of the further arguments changes. In any case of letters.
         distortion: what it was trained against, "blur" or "awgn"; the baseline is the same for both.
         profile: "paper", or "small" for the labelled stand-in; the first of the two that is there when None.
         seed: of its training.
 
     Returns:
-        The network in evaluation mode, on the CPU; input [N, 3, 32, 32] in 0..255, output logits [N, 100]. Its
-        `profile` attribute says which one it is.
+        The network in evaluation mode, on the CPU, for images in 0..255: [N, 3, 32, 32] to logits [N, 100], with a
+        `profile` attribute that says which one it is; EfficientNet-Lite0 [N, 3, 224, 224] to logits [N, 1000].
 
     Raises:
-        InputError: an unknown name, or one whose weights are not published; the sentence names the command.
+        InputError: an unknown name, or one whose weights are not published; the sentence names the command. For
+            EfficientNet-Lite0 as `pretrained.efficientnet_lite0`.
     """
+    if name.strip().lower() == "efficientnet-lite0":
+        return pretrained.efficientnet_lite0()
     method, store = name.strip().capitalize(), Store()
     for name in ("paper", "small") if profile is None else (profile,):
         run = experiments.method_run(experiments.profile(name), method, distortion, seed)

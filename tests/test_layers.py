@@ -15,7 +15,7 @@ LAYERS = (
     ("errors", "settings", "files", "statistics", "paper"),
     ("distortions", "models"),
     ("ranking", "correction", "authors"),
-    ("datasets", "evaluation", "restoration", "transfer"),
+    ("datasets", "evaluation", "pretrained", "restoration", "transfer"),
     ("training",),
     ("experiments",),
     ("results",),
