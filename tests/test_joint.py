@@ -12,7 +12,7 @@ from torch import nn
 
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
-from dclib.execution import filters_of, joint
+from dclib.execution import filters_of, joint, obtaining
 from dclib.experiments import FRACTIONS, Run, Selection, joint_selection, profile, queue
 from dclib.figures import swap_orders
 from dclib.models import AllConvNet
@@ -119,14 +119,14 @@ def few(monkeypatch):
     splits = {name: dataclasses.replace(data_of(count, seed), labels=labelled(model, data_of(count, seed).images.float()))
               for name, count, seed in (("train", 30, 1), ("validation", 40, 2))}
     whole = Dataset("d", splits["train"], splits["validation"], data, tuple("abcdefghij"), "cifar100", "f" * 64)
-    for name, value in (("data_for", lambda run: whole), ("network", lambda run, store, device: model),
-                        ("ranking_images", lambda run, data: data.train)):
-        monkeypatch.setattr(joint, name, value)
+    monkeypatch.setattr("dclib.execution.inputs.data_for", lambda run: whole)
+    monkeypatch.setattr("dclib.execution.inputs.network", lambda run, store: model)
+    monkeypatch.setattr(joint, "ranking_images", lambda run, data: data.train)
     return model, whole
 
 
 def made(store, deadline=None):
-    return joint.make_selection(RUN, store, torch.device("cpu"), deadline, None)[0]
+    return obtaining.make(RUN, store, "cpu", deadline)[0]
 
 
 def test_a_record_has_both_orders_and_what_they_give_on_other_images(few, store):
