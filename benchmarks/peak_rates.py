@@ -29,8 +29,8 @@ from dclib.training import Diverged, train
 CANDIDATES = {
     "miniature": {"Finetune": (0.001, 0.003, 0.01, 0.03), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
     "cifar100": {"Finetune": (0.003, 0.01, 0.03, 0.1), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
-    "imagenet": {"Finetune-8": (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-                 "Deepcorr-5-no-bn": (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01)},
+    "imagenet": {"Finetune-8": (0.00003, 0.0001, 0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3, 1.0, 3.0),
+                 "Deepcorr-5-no-bn": (0.0001, 0.0003, 0.001, 0.003, 0.01)},
 }
 #: The networks of a family of CIFAR-100's half that try a rate: few and many layers.
 DEPTHS = (1, 6)
