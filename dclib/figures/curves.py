@@ -14,16 +14,17 @@ from dclib.results import Record
 
 
 def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str, sigmas: Sequence[float],
-                         source: str, *, measure: str = "top-1 accuracy") -> Figure:
-    """Tables 3 and 4, drawn: {method: accuracy [1 + levels]}, level 0 clean.
+                         source: str, *, measure: str = "top-1 accuracy", methods: Mapping[str, str] | None = None) -> Figure:
+    """Tables 3 and 4, drawn: {label: accuracy [1 + levels]}, level 0 clean.
 
-    Each method has its own look (`dclib.figures.style`); what stands in for NCSR has NCSR's.
+    Each method has its own look (`dclib.figures.style`); `methods` says which one a label stands for that is no method's name.
     `source` says whose numbers these are ("the paper", "here, small"), `measure` which accuracy it is.
     """
     not_empty(curves)
     figure, axes = panel(f"{TITLES[distortion]}: {source}")
-    for i, (method, accuracy) in enumerate(curves.items()):
-        axes.plot([0, *sigmas], accuracy, label=method.replace(", for ", ",\nfor "), **look_of(method, i))
+    methods = methods or {}
+    for i, (label, accuracy) in enumerate(curves.items()):
+        axes.plot([0, *sigmas], accuracy, label=label.replace(", for ", ",\nfor "), **look_of(methods.get(label, label), i))
     _over_sigma(axes, figure, [0, *sigmas], distortion, top=None)
     axes.set_ylabel(measure)
     means = {method: float(np.mean(a)) for method, a in curves.items()}
