@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--time-budget", metavar="9m", help="stop after this long, with a checkpoint")
     run.add_argument("--recompute", action="store_true", help="make runs again although they have records")
     run.add_argument("--jobs", type=int, default=1, metavar="N", help="runs made at once, a process each (default 1)")
+    run.add_argument("--scheduler", metavar="ADDRESS",
+                     help="let the workers of this dask scheduler make the runs, such as tcp://host:8786")
     run.add_argument("--threads", type=int, metavar="N", help="cores of each job (default: 1 with several jobs, else all)")
     run.add_argument("--nice", type=int, metavar="N",
                      help="how far jobs stand back behind other processes, 0 to 19 (default: 10 with several jobs, else 0)")
@@ -125,11 +127,11 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError(f"target: expected one that runs are made for, got {idle[0]!r}, which needs none; show it with "
                          f"dclib show {idle[0]}.")
     budget = None if options.time_budget is None else parse_duration(options.time_budget)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    own = "" if options.scheduler else "cuda" if torch.cuda.is_available() else "cpu"  # "": each worker takes its own
     seeds = tuple(options.seeds) if options.seeds else None
     if bad := [seed for seed in seeds or () if not 0 <= seed < 2**32]:
         raise InputError(f"seeds: expected whole numbers from 0 to 2**32 - 1, got {bad[0]}.")
-    device = distributed.start(device)
+    device = distributed.start(options.device or own)
     if distributed.count() > 1 and options.jobs > 1:
         raise InputError(f"jobs: expected 1 under torchrun, got {options.jobs}; its processes share each run.")
     store = Store(options.results)
@@ -137,7 +139,7 @@ def _run(options: argparse.Namespace) -> None:
     first = distributed.rank() == 0
     swept = sweep(runs, store, device=device, time_budget=budget, recompute=options.recompute,
                   progress=first and not options.quiet, jobs=options.jobs, threads=options.threads, nice=options.nice,
-                  gentle=True, **({} if first else {"say": str}))
+                  scheduler=options.scheduler, gentle=True, **({} if first else {"say": str}))
     distributed.stop()
     if not first:
         return
