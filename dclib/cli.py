@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     _common(run)
     run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
     _making(run)
+    run.add_argument("--scheduler", metavar="ADDRESS",
+                     help="let the workers of this dask scheduler make the runs, such as tcp://host:8786")
     run.set_defaults(act=_run)
 
     authors = commands.add_parser("authors", help="test the networks that the authors published, for whoever has their files")
@@ -52,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
                               "dclib run --profile authors")
     authors.add_argument("--results", help=_RESULTS)
     _making(authors)
-    authors.set_defaults(act=_authors)
+    authors.set_defaults(act=_authors, scheduler=None)
 
     show = commands.add_parser("show", help="a table beside the paper's numbers, or a figure as a file")
     show.add_argument("target", metavar="TARGET", help="table1 .. table15, or with --output figure1 .. figure12")
@@ -171,13 +173,14 @@ def _sweep(options: argparse.Namespace, store, runs_on) -> None:
     from dclib.execution.runner import parse_duration, sweep
     from dclib.training import distributed
     budget = None if options.time_budget is None else parse_duration(options.time_budget)
-    device = distributed.start(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    own = "" if options.scheduler else "cuda" if torch.cuda.is_available() else "cpu"  # "": each worker takes its own
+    device = distributed.start(options.device or own)
     if distributed.count() > 1 and options.jobs > 1:
         raise InputError(f"jobs: expected 1 under torchrun, got {options.jobs}; its processes share each run.")
     first = distributed.rank() == 0
     swept = sweep(runs_on(device), store, device=device, time_budget=budget, recompute=options.recompute,
                   progress=first and not options.quiet, jobs=options.jobs, threads=options.threads, nice=options.nice,
-                  gentle=True, **({} if first else {"say": str}))
+                  scheduler=options.scheduler, gentle=True, **({} if first else {"say": str}))
     distributed.stop()
     if not first:
         return

@@ -35,7 +35,7 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
         obtain(needed, store, device=device, deadline=deadline, report=report)
     if distributed.rank() > 0:
         return _help(run, store, torch.device(device), deadline)
-    with _claim(run, store):
+    with claim(run, store):
         record = None if recompute else found(run, store)  # another process may have made it since
         if not distributed.agreed(record is not None):
             record = _made(run, store, device, deadline, report)
@@ -90,7 +90,7 @@ def found(run: Run, store: Store) -> Record | None:
     return record if usable else None
 
 
-def _claim(run: Run, store: Store) -> AbstractContextManager:
+def claim(run: Run, store: Store) -> AbstractContextManager:
     """A lock that ends with its process, so that two sweeps share the work and a killed one leaves none behind."""
     path = store.checkpoint(run).with_suffix(".lock")
     try:
