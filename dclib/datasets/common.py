@@ -132,7 +132,7 @@ def canonical_order(labels: np.ndarray, file_names: np.ndarray) -> np.ndarray:
 
 
 def per_class_sample(labels: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-    """Indices of `count` random images of every class, sorted by class; deterministic by `seed`.
+    """Indices of `count` random images of every class that has any, sorted by class; deterministic by `seed`.
 
     Raises:
         InputError: a class has fewer than `count` images, or `count` is not positive.
@@ -141,7 +141,7 @@ def per_class_sample(labels: torch.Tensor, count: int, seed: int) -> torch.Tenso
         raise InputError(f"count: expected at least one image per class, got {count}.")
     rng = np.random.RandomState(seed)
     chosen = []
-    for label in range(int(labels.max()) + 1):
+    for label in labels.unique().tolist():
         members = torch.nonzero(labels == label).flatten().numpy()
         if len(members) < count:
             raise InputError(f"class {label}: expected at least {count} images, got {len(members)}; ask for fewer.")

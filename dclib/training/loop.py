@@ -17,7 +17,7 @@ from dclib.datasets import Split
 from dclib.errors import InputError
 from dclib.evaluation import all_levels, can_be_kept, correct_on, correct_predictions
 from dclib.training import distributed
-from dclib.training.batches import Batches
+from dclib.training.batches import Answers, Batches
 from dclib.training.checkpoint import Progress, resume, save_checkpoint
 from dclib.training.schedule import Schedule
 from dclib.training.step import Engine, optimiser_for
@@ -36,7 +36,8 @@ class OutOfTime(Exception):
 
 def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, *, seed: int,
           distortion: str | None = None, sigmas: tuple[float, ...] = (), blur_of_bytes: bool = False,
-          precision: str = "float32", checkpoint: Path | None = None, deadline: float | None = None,
+          precision: str = "float32", teacher: nn.Module | None = None, checkpoint: Path | None = None,
+          deadline: float | None = None,
           report: Callable[[int, float], None] | None = None) -> Progress:
     """Train what requires a gradient in `model`; it ends as the best network on the validation images.
 
@@ -47,6 +48,8 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
             on clean images.
         blur_of_bytes: blurred values are rounded to whole grey values, as released for ImageNet.
         precision: "float32", or "bfloat16" autocast.
+        teacher: a frozen network on the same device whose answers on the clean images stand for the labels, in training
+            and in validation; labels are then not looked at.
         checkpoint: safetensors file to go on from, rewritten at every evaluation and when time runs out.
         deadline: `time.monotonic()` at which to stop.
         report: called with (iteration, loss) now and then.
@@ -63,7 +66,10 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
     keep_freed_memory()
     device = next(model.parameters()).device
-    batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes)
+    batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes, teacher)
+    if teacher:
+        said = Answers(teacher, validation.images)[torch.arange(len(validation))]
+        validation = Split(validation.images, said.argmax(1).cpu())
     optimiser = optimiser_for(model, schedule)
     step = Engine(model, optimiser, schedule, precision)  # first: velocities take on its memory format
     look = _looks(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None
