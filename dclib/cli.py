@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="make the runs behind tables and figures that have no record yet")
     run.add_argument("targets", nargs="*", metavar="TARGET",
-                     help="table1 .. figure12, or cifar100 or imagenet for that half of the paper (default: cifar100)")
+                     help="table1 .. figure12, or cifar100 or imagenet for that half of the paper, or efficientnet (default: cifar100)")
     _common(run)
     run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
     _making(run)

@@ -48,6 +48,7 @@ class UnitDesign:
         batchnorm_momentum: weight of a mini-batch in their running statistics; released is Keras's 0.01, which takes some
             hundred iterations to settle. Shorter trainings take more.
         initialisation: of the convolutions' weights, one of `INITIALISATIONS`: he_normal as released, or Keras 1's default.
+        begins_at_zero: the last convolution begins at 0, so that a fresh unit passes its filters on as they are.
     """
 
     width: int | None = None
@@ -57,6 +58,7 @@ class UnitDesign:
     batchnorm: bool = True
     batchnorm_momentum: float = 0.01
     initialisation: str = "he_normal"
+    begins_at_zero: bool = False
 
     def __post_init__(self) -> None:
         if self.width is not None and self.width < 1:
@@ -101,6 +103,8 @@ class CorrectionUnit(nn.Module):
             outputs = channels if last else width
             conv = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation)
             INITIALISATIONS[design.initialisation](conv.weight)
+            if last and design.begins_at_zero:
+                nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)
             stack.append(conv)
             if not last:

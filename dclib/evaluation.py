@@ -95,6 +95,26 @@ def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *,
         return torch.stack([_correct(model, level, labels, batch_size) for level in levels])
 
 
+def places_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The place of the true class among all by the model's scores: int16 [L, N] on the CPU, 0 where it is the first choice.
+
+    Top-k accuracy is the share of places below k. Levels [L, N, C, H, W] and labels [N] as for `correct_on`.
+    """
+    with evaluation_mode(model), torch.inference_mode():
+        at_once = images_at_once(model, levels[0], _batch_size(levels, levels.device))
+        return torch.stack([_places(model, level, labels.to(levels.device), at_once) for level in levels])
+
+
+def _places(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, at_once: int) -> torch.Tensor:
+    """How many classes have a higher score than the true one: int16 [N] on the CPU."""
+    found = []
+    for batch, label in zip(images.split(at_once), labels.split(at_once)):
+        logits = model(batch.contiguous(memory_format=torch.channels_last))
+        check_labels(label, len(batch), logits.shape[1])
+        found.append((logits > logits.gather(1, label[:, None])).sum(1).short())
+    return torch.cat(found).cpu()
+
+
 def all_levels(split: Split, distortion: str | Distort | None, sigmas: tuple[float, ...], *, seed: int = 0,
                device: torch.device | str = "cpu", blur_of_bytes: bool = False) -> torch.Tensor:
     """Float images [1 + len(sigmas), N, C, H, W]: the clean ones, then `distorted_copies`. For repeated looks."""

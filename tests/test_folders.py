@@ -201,7 +201,7 @@ def decoding(monkeypatch):
     """Counts the images that are decoded."""
     seen = []
     real = cache._decode
-    monkeypatch.setattr(cache, "_decode", lambda path: seen.append(path) or real(path))
+    monkeypatch.setattr(cache, "_decode", lambda path, **how: seen.append(path) or real(path, **how))
     return seen
 
 
@@ -254,10 +254,10 @@ def test_broken_cache_is_made_again(tiny, decoding, case):
 def test_interrupted_decoding_leaves_nothing_behind(tiny, monkeypatch):
     real = cache._decode
 
-    def interrupted(path):
+    def interrupted(path, **how):
         if path.name == "n02_3.JPEG":
             raise KeyboardInterrupt
-        return real(path)
+        return real(path, **how)
 
     monkeypatch.setattr(cache, "_decode", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -132,7 +132,7 @@ def test_no_claim_rests_on_a_network_that_never_left_its_baseline(store):
     fill(store, "small", rise=0.0)
     judged_here = {claim["id"]: judgement.judge(claim, store)[0] for claim in paper.claims()}
     trained = {run.id for target in TARGETS for runs in rows(target, profile("small")).values() for run in runs
-               for network in ([run] if run.kind == "train" else [run.base]) if network.base is not None}
+               for network in ([run] if run.kind == "train" else [run.base]) if network and network.base is not None}
     resting = [v for v in judged_here.values() if trained & set(v.runs)]
     assert len(resting) > 60
     assert {v.verdict for v in resting} == {Outcome.OPEN}

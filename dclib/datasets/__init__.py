@@ -18,25 +18,27 @@ from dclib.datasets.common import (
 from dclib.datasets.embedded import PHOTOGRAPHS, photograph_file, photographs
 from dclib.datasets.folders import (
     IMAGENET20_FINGERPRINT,
+    IMAGENET20_OF_1000_FINGERPRINT,
     IMAGENET_FINGERPRINT,
     SELECTION_FINGERPRINTS,
     VALIDATION,
     caltech101,
     collection,
     imagenet,
+    imagenet_of_1000,
     sun397,
     whole_fingerprint,
 )
 from dclib.errors import InputError
 
-__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET_FINGERPRINT",
-           "PHOTOGRAPHS", "SELECTION_FINGERPRINTS", "VALIDATION", "Collection", "Dataset", "Rows", "Split",
+__all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT", "IMAGENET20_OF_1000_FINGERPRINT",
+           "IMAGENET_FINGERPRINT", "PHOTOGRAPHS", "SELECTION_FINGERPRINTS", "VALIDATION", "Collection", "Dataset", "Rows", "Split",
            "cache_folder", "caltech101", "canonical_order", "cifar100", "collection", "data_folder", "fingerprint_of",
-           "imagenet", "load", "per_class_sample", "photograph_file", "photographs", "sun397", "whole_fingerprint"]
+           "imagenet", "imagenet_of_1000", "load", "per_class_sample", "photograph_file", "photographs", "sun397", "whole_fingerprint"]
 
 
 def load(name: str, seed: int = 0) -> Dataset:
-    """The data set called `name`: cifar100, photographs, imagenet20 or imagenet.
+    """The data set called `name`: cifar100, photographs, imagenet20, imagenet, or imagenet20-of-1000.
 
     `seed` decides its train/validation split.
     """
@@ -46,10 +48,13 @@ def load(name: str, seed: int = 0) -> Dataset:
         return photographs()
     if name in VALIDATION:
         return imagenet(name, seed=seed)
-    raise InputError(f"data set: expected cifar100, photographs, {' or '.join(VALIDATION)}, got {name!r}.")
+    if name == "imagenet20-of-1000":
+        return imagenet_of_1000("imagenet20", seed=seed)
+    raise InputError(f"data set: expected cifar100, photographs, {', '.join(VALIDATION)} or imagenet20-of-1000, got {name!r}.")
 
 
 def fingerprint_of(name: str) -> str:
     """The fingerprint of a data set, without reading it where it is known beforehand."""
-    known = {"cifar100": cifar100_fingerprint(), "imagenet20": IMAGENET20_FINGERPRINT, "imagenet": IMAGENET_FINGERPRINT}
+    known = {"cifar100": cifar100_fingerprint(), "imagenet20": IMAGENET20_FINGERPRINT, "imagenet": IMAGENET_FINGERPRINT,
+             "imagenet20-of-1000": IMAGENET20_OF_1000_FINGERPRINT}
     return known[name] if name in known else load(name).fingerprint

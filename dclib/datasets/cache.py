@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,13 @@ from dclib.files import whole
 #: Pixels per side: images are squashed to it without keeping their aspect ratio, as in the paper.
 SIDE = 256
 _FORMAT = 1
-_BYTES = 3 * SIDE**2
 _AT_ONCE = 512  # decoded images that wait for being written: 100 MB
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images uint8 [N, 3, 256, 256], mapped into memory and read-only, and which of the files they come from.
+    """Images uint8 [N, 3, side, side], mapped into memory and read-only, and which of the files they come from.
 
     `files` are all names, `kept` the indices [N] of the files that could be decoded, `skipped` the names of the others.
     """
@@ -48,23 +48,25 @@ class Decoded:
     fingerprint: str
 
 
-def decoded(name: str, root: Path, files: Sequence[str]) -> Decoded:
+def decoded(name: str, root: Path, files: Sequence[str], side: int = SIDE) -> Decoded:
     """All `files` below `root`, decoded in parallel on the first call and read from the cache on later ones.
+
+    side: pixels per side of the decoded images.
 
     A damaged file is named in the log and skipped. `fingerprint` is a SHA-256 over all pixels that were decoded.
 
     Raises:
         InputError: a file without permission to read it; a cache folder that is full or cannot be written.
     """
-    stem = cache_folder() / f"{name}-{_key(root, files)}"
-    header = _read_header(stem)
+    stem = cache_folder() / f"{name}-{_key(root, files, side)}"
+    header = _read_header(stem, side)
     if header is None:
         try:
             stem.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{stem}.lock"):  # who comes second reads what the first one made
-                header = _read_header(stem) or _make(stem, name, root, files)
+                header = _read_header(stem, side) or _make(stem, name, root, files, side)
         except OSError as error:
-            room = f"{len(files) * _BYTES / 1e9:.1f} GB"
+            room = f"{len(files) * 3 * side**2 / 1e9:.1f} GB"
             raise InputError(f"{stem.parent}: expected a folder with {room} of room for decoded images, got {error}; "
                              "choose another with DCLIB_CACHE.") from error
     missing = set(header["skipped"])
@@ -72,8 +74,8 @@ def decoded(name: str, root: Path, files: Sequence[str]) -> Decoded:
     return Decoded(_mapped(stem), tuple(files), kept, tuple(header["skipped"]), header["fingerprint"])
 
 
-def _key(root: Path, files: Sequence[str]) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {SIDE}".encode())
+def _key(root: Path, files: Sequence[str], side: int = SIDE) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {side}".encode())
     for file in files:
         try:
             status = (root / file).stat()
@@ -86,12 +88,12 @@ def _key(root: Path, files: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _make(stem: Path, name: str, root: Path, files: Sequence[str]) -> dict:
+def _make(stem: Path, name: str, root: Path, files: Sequence[str], side: int) -> dict:
     """Decode everything into the array file, then write and return the header."""
     digest, skipped, count = hashlib.sha256(), [], 0
     with whole(stem.with_name(f"{stem.name}.npy")) as path, path.open("wb") as array:
-        array.write(_npy_header(len(files)))
-        for file, result in _decode_all(name, root, files):
+        array.write(_npy_header(len(files), side))
+        for file, result in _decode_all(name, root, files, side):
             if isinstance(result, Exception):
                 _log.warning("%s: damaged and skipped (%s)", root / file, result)
                 skipped.append(file)
@@ -101,7 +103,7 @@ def _make(stem: Path, name: str, root: Path, files: Sequence[str]) -> dict:
             digest.update(own)
             count += 1
         array.seek(0)
-        array.write(_npy_header(count))
+        array.write(_npy_header(count, side))
         array.flush()
         os.fsync(array.fileno())
     header = {"format": _FORMAT, "images": count, "skipped": skipped, "fingerprint": digest.hexdigest()}
@@ -110,7 +112,7 @@ def _make(stem: Path, name: str, root: Path, files: Sequence[str]) -> dict:
     return header
 
 
-def _decode_all(name: str, root: Path, files: Sequence[str]
+def _decode_all(name: str, root: Path, files: Sequence[str], side: int
                 ) -> Iterator[tuple[str, tuple[np.ndarray, bytes] | Exception]]:
     """Every file with its image and the image's SHA-256, or with what was wrong, in order.
 
@@ -120,20 +122,20 @@ def _decode_all(name: str, root: Path, files: Sequence[str]
                                                           leave=False, disable=None, dynamic_ncols=True) as bar:
         for start in range(0, len(files), _AT_ONCE):
             part = files[start:start + _AT_ONCE]
-            for file, result in zip(part, pool.map(_decode, [root / file for file in part])):
+            for file, result in zip(part, pool.map(partial(_decode, side=side), [root / file for file in part])):
                 bar.update()
                 yield file, result
 
 
-def _decode(path: Path) -> tuple[np.ndarray, bytes] | Exception:
-    """The image uint8 [3, 256, 256] and its SHA-256; the error when the file is no image that can be decoded."""
+def _decode(path: Path, side: int = SIDE) -> tuple[np.ndarray, bytes] | Exception:
+    """The image uint8 [3, side, side] and its SHA-256; the error when the file is no image that can be decoded."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: expected a readable image, got {error}; repair or remove it.") from error
     try:
         with Image.open(io.BytesIO(content)) as image:
-            squashed = _in_bytes(image).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            squashed = _in_bytes(image).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         return error
     pixels = np.ascontiguousarray(np.asarray(squashed).transpose(2, 0, 1))
@@ -157,21 +159,21 @@ def _in_bytes(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
-def _npy_header(count: int) -> bytes:
+def _npy_header(count: int, side: int) -> bytes:
     """The header of an .npy file with `count` images. NumPy pads it so that its length is the same for any count."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False,
-                                                  "shape": (count, 3, SIDE, SIDE)})
+                                                  "shape": (count, 3, side, side)})
     return buffer.getvalue()
 
 
-def _read_header(stem: Path) -> dict | None:
+def _read_header(stem: Path, side: int) -> dict | None:
     """The header of a whole cache; None where there is none, or one that cannot be trusted."""
     array, header = (stem.with_name(f"{stem.name}.{ending}") for ending in ("npy", "json"))
     try:
         found = json.loads(header.read_text())
         checksum = found.pop("checksum")
-        expected = len(_npy_header(found["images"])) + found["images"] * _BYTES
+        expected = len(_npy_header(found["images"], side)) + found["images"] * 3 * side**2
         if checksum == _checksum(found) and array.stat().st_size == expected:
             return found
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

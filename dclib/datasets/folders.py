@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from dclib.datasets.cache import Decoded, decoded
+from dclib.datasets.cache import SIDE, Decoded, decoded
 from dclib.datasets.common import Collection, Dataset, Rows, Split, data_folder, per_class_sample
 from dclib.errors import InputError
 
@@ -15,6 +16,8 @@ from dclib.errors import InputError
 VALIDATION = {"imagenet20": 25, "imagenet": 10}
 #: The fingerprint of the selection of ImageNet's images behind the published records.
 IMAGENET20_FINGERPRINT = "79bfe64047189b41263c6596e666a3fb26cce9131767e8d58ea18df56fdd32e4"
+#: And of the same files at 224x224 pixels.
+IMAGENET20_OF_1000_FINGERPRINT = "02f22552fcc64a55ab9e64aee962c5a63fdff417713ba90f58f9a1c8e548954b"
 #: ILSVRC-2012 is known by its counts of images, so that its runs have names where its 140 GB are not.
 IMAGENET_COUNTS = {"classes": 1000, "train": 1_281_167, "val": 50_000}
 #: Images and classes of the whole collections, known by their counts in the same way.
@@ -34,8 +37,8 @@ IMAGENET_FINGERPRINT = hashlib.sha256(f"ILSVRC-2012 {IMAGENET_COUNTS}".encode())
 
 
 def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int = 0,
-             validation: int | None = None) -> Dataset:
-    """ImageNet (ILSVRC-2012), or "imagenet20", a selection of 20 of its classes: images uint8 [N, 3, 256, 256].
+             validation: int | None = None, side: int = SIDE) -> Dataset:
+    """ImageNet (ILSVRC-2012), or "imagenet20", a selection of 20 of its classes: images uint8 [N, 3, side, side].
 
     Read from ``<name>/train/<synset>/*.JPEG`` and ``<name>/val/<synset>/*.JPEG`` in `folder` (default:
     `data_folder()`), decoded once and then mapped into memory: read-only, and `train.images` are `Rows`. The test set
@@ -57,7 +60,7 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
     if other := set(synsets).symmetric_difference(_classes(root / "val", where)):
         raise InputError(f"{root}: expected the same classes in train and val, got {', '.join(sorted(other)[:5])} in "
                          "one of them only; copy both from one source.")
-    parts = {part: _read(f"{name}-{part}", root / part, synsets) for part in ("train", "val")}
+    parts = {part: _read(f"{name}-{part}", root / part, synsets, side) for part in ("train", "val")}
     (train, labels), (test, test_labels) = parts.values()
     count = VALIDATION[name] if validation is None else validation
     if count >= labels.bincount().min():
@@ -72,6 +75,25 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
                    _names(root / "imagenet_synsets.txt", synsets), "imagenet",
                    IMAGENET_FINGERPRINT if complete else _fingerprint(name, parts),
                    tuple(f"{part}/{file}" for part, (found, _) in parts.items() for file in found.skipped))
+
+
+def imagenet_of_1000(name: str = "imagenet20", folder: str | Path | None = None, seed: int = 0) -> Dataset:
+    """`imagenet` for a network of all 1,000 classes: images uint8 [N, 3, 224, 224], labels 0..999 in ILSVRC's order.
+
+    The order of the synsets is that of ``<name>/imagenet_synsets.txt`` (1,000 lines "n01440764_tench"), the names are
+    torchvision's. Raises `InputError` as `imagenet`, and where a class is none of these lines.
+    """
+    data = imagenet(name, folder, seed, side=224)
+    root = (Path(folder) if folder is not None else data_folder()) / name
+    listed = root / "imagenet_synsets.txt"
+    lines = listed.read_text(encoding="utf-8", errors="replace").split() if listed.exists() else []
+    places = {line.split("_", 1)[0]: place for place, line in enumerate(lines)}
+    found = [places.get(synset) for synset in _classes(root / "train", "one folder of images per synset")]
+    if len(places) != 1000 or None in found:
+        raise InputError(f"{listed}: expected the 1,000 synsets of ILSVRC-2012 in the order of their labels, one a line, got "
+                         f"{len(places)} lines and {found.count(None)} classes that are none of them; put the list there.")
+    parts = (Split(part.images, torch.tensor(found)[part.labels]) for part in (data.train, data.validation, data.test))
+    return Dataset(data.name, *parts, tuple(_IMAGENET_CATEGORIES), data.scale, data.fingerprint, data.skipped)
 
 
 def caltech101(folder: str | Path | None = None) -> Collection:
@@ -122,7 +144,7 @@ def collection(name: str) -> Collection:
     return found[name]()
 
 
-def _read(name: str, root: Path, classes: Sequence[str]) -> tuple[Decoded, torch.Tensor]:
+def _read(name: str, root: Path, classes: Sequence[str], side: int = SIDE) -> tuple[Decoded, torch.Tensor]:
     """The decoded images of all classes, by class and file name, and their labels [N]."""
     if not classes:
         raise InputError(f"{root}: expected at least one class, got none; put a folder of images there for each class.")
@@ -131,7 +153,7 @@ def _read(name: str, root: Path, classes: Sequence[str]) -> tuple[Decoded, torch
     samples.sort(key=lambda sample: (sample[1], sample[0]))
     labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
     _check_full(labels, root, classes, "image files")
-    found = decoded(name, root, [str(Path(path).relative_to(root)) for path, _ in samples])
+    found = decoded(name, root, [str(Path(path).relative_to(root)) for path, _ in samples], side)
     _check_full(labels[found.kept], root, classes, "intact image files")
     return found, labels[found.kept]
 

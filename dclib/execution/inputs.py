@@ -9,12 +9,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from dclib import correction, datasets, ranking
+from dclib import correction, datasets, pretrained, ranking
 from dclib.datasets import Collection, Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import distorted_copies
 from dclib.experiments import Run
-from dclib.models import AlexNet, AllConvNet, load_trunk, trainable_copy
+from dclib.models import AlexNet, AllConvNet, load_trunk, named_conv, trainable_copy
 from dclib.results import Record, Store
 
 
@@ -28,6 +28,7 @@ class Inputs:
         filters: which filters of which layers a Deepcorr run corrects.
         ranking: the record of Algorithm 1 that chose them, or whose best ones are swapped together.
         base: of a network that was brought in, the one that it was made from.
+        teacher: whose answers stand for labels in a training without them.
     """
 
     data: Dataset | Collection
@@ -35,6 +36,7 @@ class Inputs:
     filters: dict[str, list[int]]
     ranking: Record | None
     base: nn.Module | None = None
+    teacher: nn.Module | None = None
 
 
 def gather(run: Run, store: Store) -> Inputs:
@@ -42,9 +44,9 @@ def gather(run: Run, store: Store) -> Inputs:
     data = collection_for(run) if run.kind == "transfer" else data_for(run)
     if run.kind == "import":
         return Inputs(data, network(run, store), {}, None, network(run.base, store) if run.base else None)
-    model = untrained(run, store) if run.kind == "train" else network(run.base, store)
+    model = untrained(run, store) if run.kind == "train" else _start(run, store)
     return Inputs(data, model, filters_of(run, store) if run.kind == "train" and run.selection else {},
-                  ranking_of(run, store) if run.ranking else None)
+                  ranking_of(run, store) if run.ranking else None, teacher=_start(run, store) if run.unlabelled else None)
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
@@ -90,6 +92,8 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
         rng = np.random.RandomState([run.seed, selection.draw, *counts.values()])
         sizes = {name: conv.out_channels for name, conv in _empty(run).named_modules() if name in counts}
         return {layer: rng.permutation(sizes[layer])[:count].tolist() for layer, count in counts.items()}
+    if selection.order == "spaced":
+        return {layer: spaced(named_conv(_empty(run), layer).out_channels, count) for layer, count in counts.items()}
     record = ranking_of(run, store)
     if selection.order == "joint":
         return {layer: record.outcome["order"][layer][:count] for layer, count in counts.items()}
@@ -101,6 +105,11 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
         priorities = {layer: -values for layer, values in priorities.items()}
     chosen = ranking.select_local(priorities, {n: c / len(priorities[n]) for n, c in counts.items()})
     return {layer: index.tolist() for layer, index in chosen.items()}
+
+
+def spaced(filters: int, count: int) -> list[int]:
+    """`count` of `filters` filters, equally far from each other: every second one where it is half of them."""
+    return [number * filters // count for number in range(count)]
 
 
 def ranking_of(run: Run, store: Store) -> Record:
@@ -128,7 +137,7 @@ def validation_images(run: Run, data: Dataset) -> Split:
     """The validation images, or the first `run.validation_images`, or so many of every class where they are sorted."""
     if run.validation_images is None:
         return data.validation
-    if run.network == "AlexNet":
+    if run.network != "AllConvNet":
         return data.validation.take(datasets.per_class_sample(data.validation.labels, run.validation_images, 0))
     return data.validation.take(torch.arange(run.validation_images))
 
@@ -163,7 +172,10 @@ def _load(dataset: str, seed: int, photographs: tuple[int, ...]) -> Dataset:
     return datasets.photographs(*photographs) if photographs else datasets.load(dataset, seed)
 
 
-def _empty(run: Run) -> AllConvNet | AlexNet:
+def _empty(run: Run) -> nn.Module:
+    """The network of `run` as it begins: fresh, or as others published it."""
+    if run.network == "EfficientNet-Lite0":
+        return pretrained.efficientnet_lite0()
     torch.manual_seed(run.seed)
     if run.network == "AlexNet":
         return AlexNet(run.classes, run.layout)
@@ -172,12 +184,10 @@ def _empty(run: Run) -> AllConvNet | AlexNet:
 
 def untrained(run: Run, store: Store) -> nn.Module:
     """The network of `run` before its training: the baseline's weights with what the method adds."""
-    if run.base is None:
-        model = _empty(run)
-        if run.trunk:
-            load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
-        return trainable_copy(model, run.layers, batch_statistics=run.batch_statistics) if run.layers else model
-    return with_method(run, network(run.base, store), filters_of(run, store) if run.selection else {})
+    start = _start(run, store)
+    if run.base is None and not run.layers:
+        return start
+    return with_method(run, start, filters_of(run, store) if run.selection else {})
 
 
 def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.Module:
@@ -185,5 +195,15 @@ def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.
     if run.selection is None:
         return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
     design = dict(run.designs) or run.design
-    return correction.correct(base, filters, design, also_train=run.also_train, batch_statistics=run.batch_statistics,
-                              seed=run.seed)
+    return correction.correct(base, filters, design, also_train=run.also_train, seed=run.seed,
+                              batch_statistics=run.batch_statistics, train_batchnorm=not run.from_published)
+
+
+def _start(run: Run, store: Store) -> nn.Module:
+    """The network that `run` begins with, before anything is added to it or trained."""
+    if run.base is not None:
+        return network(run.base, store)
+    model = _empty(run)
+    if run.trunk and not run.from_published:
+        load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
+    return model

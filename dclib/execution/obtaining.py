@@ -86,7 +86,7 @@ def _help(run: Run, store: Store, device: torch.device, deadline: float | None) 
 def found(run: Run, store: Store) -> Record | None:
     """The record of `run`; None also for a baseline without its network, which other runs start from."""
     record = store.get(run)
-    usable = run.kind not in ("train", "import") or run.base or store.weights(run).exists()
+    usable = run.kind not in ("train", "import") or run.base or run.from_published or store.weights(run).exists()
     return record if usable else None
 
 

@@ -12,9 +12,10 @@ from dclib import ranking
 from dclib.datasets import Split
 from dclib.evaluation import correct_on
 from dclib.execution.checkpoint import Parts
-from dclib.execution.inputs import Inputs, left_out, pairs, priorities_of, ranking_images
+from dclib.execution.inputs import Inputs, left_out, pairs, priorities_of, ranking_images, spaced
 from dclib.experiments import Run
-from dclib.results import pack_bits, pack_filters
+from dclib.models import named_conv
+from dclib.results import Record, pack_bits, pack_filters
 
 #: Images that are distorted at once, for 5,000 of ImageNet's take 24 GB at all levels. A multiple of the evaluation's
 #: chunks of noise, so that the outcome does not depend on it.
@@ -39,12 +40,22 @@ def make_ranking(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -
 def make_swaps(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
     """Figures 4 and 5: which images are right after the top fractions of a layer's filters were swapped together."""
     model = inputs.network.to(device)
-    priorities = priorities_of(inputs.ranking, run.selection.score, run.layers)
-    choices = {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions]
-               for layer in run.layers}
+    choices = _spaced(run, inputs.network) if inputs.ranking is None else _ranked(run, inputs.ranking)
     _, after, shared = _ranked_around(partial(ranking.joint_swaps_in_parts, model, choices), run, inputs, parts)
     outcome = {"accuracy": _accuracies(after), "correct_after": {layer: pack_bits(bits) for layer, bits in after.items()}}
     return outcome | shared
+
+
+def _ranked(run: Run, record: Record) -> dict[str, list]:
+    """Of each layer the top fractions of its filters, by the record of their ranking."""
+    priorities = priorities_of(record, run.selection.score, run.layers)
+    return {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions] for layer in run.layers}
+
+
+def _spaced(run: Run, model: nn.Module) -> dict[str, list]:
+    """Of each layer as many filters, equally far from each other: what tells layers apart where filters have no ranking."""
+    counts = {layer: named_conv(model, layer).out_channels for layer in run.layers}
+    return {layer: [spaced(n, round(f * n)) for f in run.fractions] for layer, n in counts.items()}
 
 
 def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:

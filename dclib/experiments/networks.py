@@ -10,6 +10,7 @@ from dclib.correction import CorrectionUnit, correct
 from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.experiments.run import Run
 from dclib.models import AlexNet, AllConvNet, count_parameters, multiply_adds, trainable_copy
+from dclib.pretrained import efficientnet_lite0
 
 #: Side of conv1..conv5's output for a 227x227 image.
 SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}
@@ -30,6 +31,8 @@ def unit_parameters(method: str, layer: str) -> int:
 @lru_cache
 def trained_parameters(run: Run) -> int:
     """How many parameters a run trains, counted from its network; needs no record."""
+    if run.network == "EfficientNet-Lite0":
+        return _trained_of_published(run)
     with torch.device("meta"):  # AlexNet's dense layers are large, and only counted: they get no memory
         whole = AlexNet(run.classes) if run.network == "AlexNet" else AllConvNet(run.classes, run.width)
     for module in whole.modules():
@@ -39,6 +42,14 @@ def trained_parameters(run: Run) -> int:
         return count_parameters(trainable_copy(whole, run.layers))
     filters = {layer: list(range(count)) for layer, count in run.selection.counts}
     return count_parameters(correct(whole, filters, dict(run.designs) or run.design, also_train=run.also_train))
+
+
+def _trained_of_published(run: Run) -> int:
+    whole = efficientnet_lite0()
+    if run.selection is None:
+        return count_parameters(trainable_copy(whole, run.layers))
+    filters = {layer: list(range(count)) for layer, count in run.selection.counts}
+    return count_parameters(correct(whole, filters, run.design, train_batchnorm=False))
 
 
 def other_classes(run: Run, whole: Run) -> str:

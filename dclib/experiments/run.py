@@ -17,8 +17,8 @@ class Selection:
     """Which filters of which layers are corrected.
 
     Args:
-        order: "ranked" (most susceptible first), "least" (least susceptible), "random", or "joint" (each the one that
-            helps most beside those before it).
+        order: "ranked" (most susceptible first), "least" (least susceptible), "random", "joint" (each the one that helps most
+            beside those before it), or "spaced" (every so many-th filter).
         scope: "local" takes counts[i] filters of layer i; "global" takes sum(counts) filters over all layers.
         score: "priority" (Eq. 1) or "relative_error" (the released code).
         counts: (layer, number of filters) pairs.
@@ -52,6 +52,9 @@ class Run:
     `batch_statistics` lets frozen BatchNorms follow the mini-batches, as released; `blur_of_bytes` rounds blurred values to
     whole grey values, as OpenCV does with uint8 images. `semantics` names by whose rules networks are made and trained
     (`SEMANTICS`), so that a record made under others is none of this run.
+
+    A run of EfficientNet-Lite0 without a `base` starts from its published weights, whose SHA-256 is its `trunk`; its test
+    also counts where the true class is among the first five. `unlabelled` trains on the frozen network's own answers.
     """
 
     kind: str
@@ -90,6 +93,12 @@ class Run:
     semantics: str = ""
     blur_of_bytes: bool = False
     blob: str = ""
+    unlabelled: bool = False
+
+    @property
+    def from_published(self) -> bool:
+        """Whether it starts from a network that others trained to the end."""
+        return self.network == "EfficientNet-Lite0" and self.base is None
 
     @cached_property
     def description(self) -> dict:

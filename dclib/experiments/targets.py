@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from dclib.errors import InputError
-from dclib.experiments import cifar100, imagenet
+from dclib.experiments import cifar100, efficientnet, imagenet
 from dclib.experiments.profiles import ImageNetHalf, Profile, StandIn
 from dclib.experiments.run import Run
 from dclib.experiments.target import Target
@@ -53,6 +53,12 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
     Target("figure10", "section1_introduction", figure=10, half="imagenet", rows=imagenet.embedding_rows, stage=2),
     Target("audit_imagenet", "section5_2_imagenet", half="imagenet", rows=imagenet.audit_rows, stage=2),
     Target("joint", "section4_deepcorrect", rows=cifar100.joint_rows, stage=4, first_seed=True),
+    Target("efficientnet_convolutions", "efficientnet", half="efficientnet", rows=efficientnet.convolution_rows,
+           differs=efficientnet.twenty_of_1000, stage=2),
+    Target("efficientnet_blur", "efficientnet", half="efficientnet", rows=efficientnet.method_rows, distortion="blur",
+           differs=efficientnet.twenty_of_1000, stage=2),
+    Target("efficientnet_noise", "efficientnet", half="efficientnet", rows=efficientnet.method_rows, distortion="awgn",
+           differs=efficientnet.twenty_of_1000, stage=2),
     # What needs no run, or none of its own.
     Target("figure4_joint", "section4_deepcorrect", shares="joint"),
     Target("table10", "section5_2_imagenet", table=10, half="imagenet"),
@@ -62,8 +68,10 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
     Target("figure7", "section4_deepcorrect", figure=7),
     Target("figure8", "section4_deepcorrect", figure=8),
 )}
-#: The halves of the paper by their data set, each a name for all of its tables and figures that runs are made for.
-HALVES = {half: tuple(t.name for t in TARGETS.values() if t.half == half and t.rows) for half in ("cifar100", "imagenet")}
+#: The halves of the paper by their data set, each a name for all of its tables and figures that runs are made for; and
+#: what is done with a network that an extra brings.
+HALVES = {half: tuple(t.name for t in TARGETS.values() if t.half == half and t.rows)
+          for half in ("cifar100", "imagenet", "efficientnet")}
 
 
 def target_of(name: str) -> Target:
@@ -127,7 +135,7 @@ def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = No
     def make(those: list[Target], seed: int) -> None:
         for target in those:
             half = _half(target, p)
-            left_out = seeds is None and half is not None and target.half == "imagenet" and seed not in half.seeds
+            left_out = seeds is None and half is not None and target.half != "cifar100" and seed not in half.seeds
             if target.name in wanted and not left_out and (seed == first or not target.first_seed):
                 for runs in rows(target.name, p, (seed,)).values():
                     for run in runs:
