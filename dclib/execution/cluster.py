@@ -43,12 +43,10 @@ from dclib.execution.obtaining import BusyError, claim, found
 from dclib.execution.progress import Progress
 from dclib.execution.queueing import Queue
 from dclib.execution.sharing import Sharing, Terms
-from dclib.execution.sitting import ALL, Answer, Kept, Order, code_versions, given, sit, stop
+from dclib.execution.sitting import ALL, SITTING, Answer, Kept, Order, code_versions, given, sit, stop
 from dclib.execution.workers import inherited
 from dclib.experiments import Run
 
-#: Seconds that a sitting lasts: what is lost with a worker at most.
-SITTING = 300.0
 #: Seconds to wait for a scheduler: at first, when it was there before, and for an answer to a question.
 _AT_FIRST, _AGAIN, _ANSWER = 15.0, 600.0, 10.0
 #: Seconds between two looks for news, and at the workers and what others are making.
@@ -65,8 +63,9 @@ def local_cluster(jobs: int, terms: Terms) -> Iterator[LocalCluster]:
             # Each death is to be heard of here: the scheduler would count those beside it too.
             "distributed.scheduler.allowed-failures": 0,
             "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}), inherited(terms.threads):
-        with LocalCluster(n_workers=jobs, threads_per_worker=1, memory_limit=0, dashboard_address=None, host="127.0.0.1",
-                          local_directory=folder, preload=[], silence_logs=logging.CRITICAL) as cluster:
+        with LocalCluster(n_workers=jobs, threads_per_worker=1, memory_limit=0, host="127.0.0.1",
+                          dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0", local_directory=folder,
+                          silence_logs=logging.CRITICAL) as cluster:
             yield cluster
 
 

@@ -32,6 +32,8 @@ from dclib.files import write_whole
 from dclib.results import Record, Store
 from dclib.training import Diverged, OutOfTime
 
+#: Seconds that a sitting lasts: what is lost with a worker at most.
+SITTING = 300.0
 #: Seconds between two messages on how far a run is.
 _OFTEN = 2.0
 #: What a worker may be unable for: everything; a `Run.fingerprint` names the data that it lacks.
