@@ -147,3 +147,40 @@ def plans():
         "aliased": st.booleans(), "second": st.sampled_from(["none", "read again", "images second"]),
         "shared": st.booleans()})
     return st.lists(block, min_size=2, max_size=4)
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+class Overwriting(nn.Module):
+    """Changes a part of what it reads, and gives another tensor back."""
+
+    def forward(self, x):
+        x[:, :1].mul_(2)
+        return x * 1.5
+
+
+#: What a graph does not say, or what makes an image's answer depend on the others beside it or on chance.
+SPOILERS = {
+    "batch statistics": lambda x: F.batch_norm(x, None, None, training=True), "largest": lambda x: x / x.abs().max(),
+    "random": lambda x: F.dropout(x, 0.5, training=True), "neighbour": lambda x: x + x.roll(1, 0),
+    "running sum": lambda x: x.cumsum(0), "branch": Branching(), "a part in place": Overwriting(),
+    "fixed batch": lambda x: x.view(8, -1, *x.shape[2:]), "rank among images": lambda x: x + x.argsort(0),
+    "not a number": lambda x: x / (x * 0), "read back": lambda x: torch.as_tensor(x.detach().numpy()),
+}
+
+
+class Spoiled(nn.Module):
+    """A generated network with one of `SPOILERS` between its last block and its head."""
+
+    def __init__(self, plans, spoiler):
+        super().__init__()
+        self.whole, self.spoil = Generated(plans), SPOILERS[spoiler]
+
+    def forward(self, x):
+        earlier = []
+        for block, reused in zip(self.whole.blocks, self.whole.reused):
+            x, earlier = self.whole._step(block, reused, x, earlier)
+        return self.whole.head(self.spoil(x).tanh().mean((2, 3)))
