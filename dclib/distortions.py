@@ -1,7 +1,8 @@
 """Gaussian blur and additive white Gaussian noise (Section 3.2), batched, on any device.
 
 Both work on the 0..255 scale before normalisation, without rounding or clipping, as the released code does. The blurs of
-a lens out of focus and of a moving camera are those of a neighbouring study; the paper has no tables for them.
+a lens out of focus, of a moving camera and of a trembling hand are those of a neighbouring study; the paper has no tables
+for them.
 """
 
 import math
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dclib import kernels
 from dclib.errors import InputError, check_images, check_pixel_range
 
 #: Physical sigma per level 1..6 of Section 3.2; level 0 is the clean image.
@@ -103,10 +105,7 @@ def defocus_blur(images: torch.Tensor, radius: float) -> torch.Tensor:
     Raises:
         InputError: images as for `gaussian_blur`; a negative or non-finite radius.
     """
-    if not 0 <= radius < math.inf:
-        raise InputError(f"radius: expected a finite number of pixels >= 0, got {radius!r}.")
-    axis = torch.arange(-int(radius), int(radius) + 1, dtype=torch.float64)
-    return _filtered(images, (axis[:, None].square() + axis.square() <= radius**2).double())
+    return filtered(images, kernels.disc(radius))
 
 
 def motion_blur(images: torch.Tensor, length: float, angle: float = 0.0) -> torch.Tensor:
@@ -123,26 +122,41 @@ def motion_blur(images: torch.Tensor, length: float, angle: float = 0.0) -> torc
     Raises:
         InputError: images as for `gaussian_blur`; a length below 1, an angle that is not finite.
     """
-    if not (1 <= length < math.inf and math.isfinite(angle)):
-        raise InputError(f"motion: expected a length of 1 pixel or more and an angle in degrees, got {length!r} and "
-                         f"{angle!r}.")
-    reach = math.ceil((length - 1) / 2)
-    points = 2 * 16 * max(1, reach)  # 16 a pixel, each in the middle of its own piece of the segment
-    steps = ((torch.arange(points, dtype=torch.float64) + 0.5) / points - 0.5) * (length - 1)
-    axis = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    # Each point is shared out among its four pixels by its distance from them.
-    rows = (1 - (axis[:, None] + math.sin(math.radians(angle)) * steps).abs()).clamp(min=0)
-    columns = (1 - (axis[:, None] - math.cos(math.radians(angle)) * steps).abs()).clamp(min=0)
-    return _filtered(images, rows @ columns.mT)
+    return filtered(images, kernels.segment(length, angle))
 
 
-def _filtered(images: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Every channel filtered with a kernel [odd, odd], which is scaled to a sum of 1; zero outside of the image."""
+def camera_shake_blur(images: torch.Tensor, sigma: float, number: int = 0) -> torch.Tensor:
+    """The blur of a hand that trembles: every point becomes a smooth random path (Vasiljevic et al., 2016).
+
+    Args:
+        images: float tensor [N, C, H, W] in 0..255, any device.
+        sigma: how far the light is spread, in pixels: as far as by a Gaussian of that sigma.
+        number: which path; equal numbers are equal paths of any size.
+
+    Returns:
+        A new tensor of the same shape, dtype and device; outside of the image is zero.
+
+    Raises:
+        InputError: images as for `gaussian_blur`; a sigma that is not above 0, a negative number.
+    """
+    return filtered(images, kernels.camera_shake(sigma, number))
+
+
+def filtered(images: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Every channel of images [N, C, H, W] in 0..255 correlated with a kernel [odd, odd]; zero outside of the image."""
     check_images(images)
     check_pixel_range(images)
     n, c, h, w = images.shape
-    weight = (kernel / kernel.sum()).to(images.device, images.dtype)[None, None]
+    weight = kernel.to(images.device, images.dtype)[None, None]
     return F.conv2d(images.reshape(n * c, 1, h, w), weight, padding=len(kernel) // 2).view(n, c, h, w)
+
+
+def blurs(names: Sequence[str]) -> Distort:
+    """The distortion whose level 1, 2, .. is the kernel of that number among `names` (`kernels.named`).
+
+    Values are rounded to whole grey values, as a camera's file has them.
+    """
+    return lambda images, level: filtered(images, kernels.named(names[int(level) - 1])).round_()
 
 
 class GaussianBlur(nn.Module):
