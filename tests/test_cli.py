@@ -11,7 +11,7 @@ import torch
 import torchvision
 from support import check_sentence
 
-from dclib import cli, paper, results
+from dclib import cli, files, paper
 from dclib.execution import runner
 from dclib.experiments import HALVES, METHODS, baseline, baseline_under, profile
 from dclib.results import Store
@@ -281,7 +281,7 @@ def test_results_that_cannot_be_written(capsys, folders, store, monkeypatch, err
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(results.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     check_refused(capsys, [*RUN, "--device", "cpu"], error.strerror, "DCLIB_RESULTS")
     assert [name for name in listing(folders) if not name.endswith(".lock")] == before
 

@@ -5,19 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from joint_records import RUN, record
 from naive_swaps import accuracy_after_swap, labelled, pairs
-from support import BASE, DEEP, data_of, record_of, refused, settled
+from support import DEEP, data_of, record_of, refused, settled
 from swap_networks import CLASSES
 from torch import nn
 
 from dclib.datasets import Dataset
 from dclib.evaluation import distorted_copies
 from dclib.execution import filters_of, joint, obtaining
-from dclib.experiments import FRACTIONS, Run, Selection, joint_selection, profile, queue
+from dclib.experiments import FRACTIONS, Selection, joint_selection, profile, queue
 from dclib.figures import swap_orders
 from dclib.models import AllConvNet
 from dclib.ranking import correction_priority, joint_swap_accuracy, select_jointly, select_local, swap_accuracy
-from dclib.results import Record, pack_bits, unpack_bits
+from dclib.results import Record, unpack_bits
 from dclib.tables import NOT_RUN
 from dclib.tables import joint as shown
 from dclib.tables.drawn import panels
@@ -108,10 +109,6 @@ def test_bad_input():
 
 # ---------------------------------------------------------------- the run and its record
 
-RUN = Run("select", "Joint swaps in conv2", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 2.0), layers=("conv2",),
-          ranking_images=2, ranking_split="train", fractions=FRACTIONS, base=BASE)
-
-
 @pytest.fixture
 def few(monkeypatch):
     """Filters are chosen on 30 images, and tried on 40 others."""
@@ -173,22 +170,6 @@ def test_deepcorrect_takes_the_filters_of_either_order(store):
 
 
 # ---------------------------------------------------------------- what becomes of the jump
-
-
-def record(single, jointly, run=None, images=400):
-    """A record whose orders give these accuracies at `FRACTIONS`, at both levels, each by the same images first."""
-    run = run or RUN
-
-    def bits(accuracies):
-        return np.arange(images) < images * np.array(accuracies)[:, None, None] * np.ones((1, len(run.sigmas), 1))
-
-    after = {"joint": bits(jointly), "single": bits(single)}
-    held_out = {"images": images, "counts": [1, 2, 4, 6, 7], "distorted_accuracy": [0.1] * len(run.sigmas),
-                "accuracy": {name: those.mean(-1).tolist() for name, those in after.items()},
-                "correct_after": {name: pack_bits(those) for name, those in after.items()}}
-    outcome = {"order": {run.layers[0]: [7, 0, 6, 1, 5, 2, 4, 3]}, "images": 38, "held_out": held_out,
-               "swap_accuracy": {run.layers[0]: [[0.9 - 0.1 * f] * len(run.sigmas) for f in range(8)]}}
-    return Record(run.description, outcome, {"seconds": 1.0}, {"device": "a machine", "commit": "abc"})
 
 
 @pytest.mark.parametrize("single, jointly, words", [

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import joint_records
 import numpy as np
 import pytest
 from claim_records import record
@@ -150,6 +151,9 @@ def filled(store):
             base = runs[0].base
             if base is not None and base.kind == "train":
                 store.put(record(base, bits(0.3)))
+    for label, runs in rows("joint", profile("small")).items():
+        if label.startswith("conv"):
+            store.put(joint_records.record((0.1, 0.2, 0.3, 0.6, 0.7), (0.1, 0.3, 0.5, 0.6, 0.7), runs[0]))
     return store
 
 

@@ -74,7 +74,7 @@ def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
 def joint_selection(p: Profile, layer: str, distortion: str, seed: int = 0) -> Run:
     """The filters of one layer chosen by greedy joint swaps, the paper's future work (Section 4.1)."""
     return Run("select", f"Joint swaps in {layer}", **_common(p, seed), **_levels(distortion), layers=(layer,),
-               ranking_images=min(JOINT_IMAGES, p.ranking_images), ranking_split=p.ranking_split, fractions=FRACTIONS,
+               ranking_images=max(1, p.ranking_images // JOINT_SHARE), ranking_split=p.ranking_split, fractions=FRACTIONS,
                validation_images=p.validation_images, base=baseline(p, seed))
 
 
@@ -158,9 +158,9 @@ METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "
            "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
 SHARES = (6, 12, 24, 48)
 DRAWS = 10
-#: Images of each class that filters are chosen on by joint swaps: n filters take n²/2 of them, six times each. So one layer of
-#: the profile `small` takes up to half an hour on one core.
-JOINT_IMAGES = 2
+#: Of the ranking's images one in so many is what filters are chosen on by joint swaps, for n filters take n²/2 trials. One layer of the
+#: profile `small` then has 200 images and takes up to half an hour on one core.
+JOINT_SHARE = 5
 #: Accuracy over the images that a training sees: networks, and shares of the profile's iterations.
 BUDGETED = tuple(f"{family}-{k}" for k in (1, 3, 6) for family in ("Finetune", "Deepcorr"))
 BUDGETS = (0.25, 0.5, 1.0)
