@@ -2,7 +2,8 @@
 
 The pages are the `executed/` entries of `_toc.yml`. A notebook runs again only when its source, dclib, the
 records or the parameters changed since its last run; what it was made from stands in its metadata. A notebook
-that fails leaves no page behind. `executed/status.md` says how each page was made.
+that fails leaves no page behind. `executed/status.md` says how each page was made, and `executed/scaling.md` what more
+machines are worth.
 """
 
 import argparse
@@ -27,6 +28,8 @@ INPUTS = {  # what every page depends on, besides its own source
     "records": ["data/paper/*.json", "data/results/*.json", "data/weights/*", "benchmarks/results/*.json"],
 }
 
+WRITTEN = ("status", "scaling")  # pages that this script writes itself
+
 
 class Failed(Exception):
     """A page that cannot be made, said in one sentence."""
@@ -39,7 +42,7 @@ def page_names():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     entries = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     names = [Path(entry).stem for entry in entries if entry.startswith("executed/")]
-    names.remove("status")
+    names = [name for name in names if name not in WRITTEN]
     for name in names:
         if not (ROOT / f"notebooks/{name}.md").is_file():
             raise Failed(f"_toc.yml lists executed/{name}, but there is no notebooks/{name}.md: "
@@ -194,8 +197,6 @@ def from_both_ends(names):
 
 def write_status(names, inputs, output):
     """Write `status.md`: how each page was made, and whether it is older than what it was made from."""
-    from dclib.files import write_whole
-
     runs = {name: read_run(output / f"{name}.ipynb") for name in names}
     text = "\n".join([
         "# Status of the pages", "",
@@ -204,9 +205,23 @@ def write_status(names, inputs, output):
         "| page | state | profile | seconds | memory | executed |", "|---|---|---|---:|---:|---|",
         *(status_row(name, run, inputs[name]) for name, run in runs.items()), "",
         "Made with", "", *environments(runs), ""])
-    status = output / "status.md"
-    if not status.exists() or status.read_text(encoding="utf-8") != text:
-        write_whole(status, text.encode(), "choose another with --output")
+    write_changed(output / "status.md", text)
+
+
+def write_scaling(output):
+    """Write `scaling.md`, which is arithmetic over the records."""
+    from dclib.results import published
+    from dclib.tables import scaling
+
+    write_changed(output / "scaling.md", scaling.page(published()))
+
+
+def write_changed(path, text):
+    """Write a page unless it is there already, so that an unchanged book is left alone."""
+    from dclib.files import write_whole
+
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_whole(path, text.encode(), "choose another with --output")
 
 
 def status_row(name, run, inputs):
@@ -272,6 +287,7 @@ def main(arguments=None):
         print("All notebooks are executed and unchanged.")
     failures = execute_all(due, inputs, output, options.jobs, made_on(options.device)) if due else []
     write_status(pages, inputs, output)
+    write_scaling(output)
     for failure in failures:
         print(failure, file=sys.stderr)
     if failures:

@@ -40,7 +40,7 @@ class Machines:
     def start_scheduler(self, prefix: tuple[str, ...] = ()) -> None:
         """Start it, also anew at the old address."""
         self.scheduler = self._start("scheduler", "dask_scheduler", "--host", self.host, "--port", str(self.port),
-                                     "--no-dashboard", "--no-show", prefix=prefix)
+                                     "--no-dashboard", "--no-show", "--idle-timeout", "900", prefix=prefix)
 
     def start_worker(self, *options: str, address: str | None = None, prefix: tuple[str, ...] = (),
                      variables: dict[str, str] | None = None) -> subprocess.Popen:

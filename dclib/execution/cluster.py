@@ -293,7 +293,7 @@ class Cluster(Sharing):
         """Have a client under a new session's name. Raises `InputError` when there is no scheduler after `patience` seconds."""
         _quiet()
         try:
-            self.client = Client(self.where, timeout=patience, set_as_default=False)
+            self.client = _opened(self.where, patience)
         except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"scheduler: expected one at {self.where} within {patience:.0f} s, got none ({reason}); start "
@@ -352,6 +352,26 @@ class Cluster(Sharing):
     def _close(self) -> None:
         with suppress(OSError, TimeoutError):
             self.client.close(timeout=_ANSWER)
+
+
+def _opened(where: str | LocalCluster, patience: float) -> Client:
+    """A client, in a thread of its own: dask waits for ever for a greeting where something other than a scheduler listens."""
+    answers: queues.SimpleQueue = queues.SimpleQueue()
+
+    def open_it() -> None:
+        try:
+            answers.put(Client(where, timeout=patience, set_as_default=False))
+        except Exception as error:  # raised where it is waited for
+            answers.put(error)
+
+    threading.Thread(target=open_it, daemon=True).start()
+    try:
+        answer = answers.get(timeout=patience + 2.0)  # a little longer, for dask's own words about it
+    except queues.Empty:
+        raise TimeoutError("what listens there does not answer as a scheduler") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _all_needs(run: Run) -> list[Run]:
