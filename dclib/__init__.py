@@ -6,16 +6,16 @@ The rooms in reading order: ``distortions``, ``models``, ``ranking``, ``correcti
 ``figures``, ``tables``, ``zoo``, ``notebook``, ``cli``. Each imports only from those before it; tests/test_layers.py has the whole plan.
 
 What a network of one's own needs is here at the door, and comes when it is asked for: to distort (`gaussian_blur`,
-`additive_white_gaussian_noise`), to test (`accuracy_per_level`), to choose filters (`select_local`, `select_global`), to
-correct them (`correct`, `UnitDesign`, `save`, `load`), and the networks of the paper (`load_model`).
+`additive_white_gaussian_noise`), to test (`accuracy_per_level`), to choose filters (`rank_filters`, `select_local`, `select_global`), to
+correct them (`correct`, `UnitDesign`, `fit`, `save`, `load`), and the networks of the paper (`load_model`).
 """
 
 from importlib import import_module
 
 __version__ = "0.1.0"
 _ROOMS = {"gaussian_blur": "distortions", "additive_white_gaussian_noise": "distortions", "accuracy_per_level": "ranking",
-          "select_local": "ranking", "select_global": "ranking", "correct": "correction", "UnitDesign": "correction",
-          "save": "correction", "load": "correction", "load_model": "zoo"}
+          "rank_filters": "ranking", "select_local": "ranking", "select_global": "ranking", "correct": "correction",
+          "UnitDesign": "correction", "fit": "training", "save": "correction", "load": "correction", "load_model": "zoo"}
 __all__ = list(_ROOMS)
 
 

@@ -41,16 +41,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("targets", nargs="*", metavar="TARGET",
                      help="table1 .. figure12, or cifar100 or imagenet for that half of the paper, or efficientnet (default: cifar100)")
     _common(run)
-    run.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
-    run.add_argument("--time-budget", metavar="9m", help="stop after this long, with a checkpoint")
-    run.add_argument("--recompute", action="store_true", help="make runs again although they have records")
-    run.add_argument("--jobs", type=int, default=1, metavar="N", help="runs made at once, a process each (default 1)")
-    run.add_argument("--threads", type=int, metavar="N", help="cores of each job (default: 1 with several jobs, else all)")
-    run.add_argument("--nice", type=int, metavar="N",
-                     help="how far jobs stand back behind other processes, 0 to 19 (default: 10 with several jobs, else 0)")
-    run.add_argument("--quiet", action="store_true", help="no line of progress")
+    _making(run)
+    run.add_argument("--scheduler", metavar="ADDRESS",
+                     help="let the workers of this dask scheduler make the runs, such as tcp://host:8786")
     run.set_defaults(act=_run)
+
+    authors = commands.add_parser("authors", help="test the networks that the authors published, for whoever has their files")
+    authors.add_argument("path", metavar="PATH", help="a clone of their repository, or a folder with files of its cifar_models/")
+    authors.add_argument("targets", nargs="*", metavar="TARGET",
+                         help="table1 .. table4, figure4, figure5 (default: all); the rest of them is made by "
+                              "dclib run --profile authors")
+    authors.add_argument("--results", help=_RESULTS)
+    _making(authors)
+    authors.set_defaults(act=_authors, scheduler=None)
 
     show = commands.add_parser("show", help="a table beside the paper's numbers, or a figure as a file")
     show.add_argument("target", metavar="TARGET", help="table1 .. table15, or with --output figure1 .. figure12")
@@ -73,9 +77,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_RESULTS = "results folder (default: DCLIB_RESULTS, else data/results)"
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="small", help="smoke, miniature, small (default), short-training, imagenet20 or paper")
-    parser.add_argument("--results", help="results folder (default: DCLIB_RESULTS, else data/results)")
+    parser.add_argument("--profile", default="small",
+                        help="smoke, miniature, small (default), short-training, imagenet20, paper or authors")
+    parser.add_argument("--results", help=_RESULTS)
+
+
+def _making(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument("--time-budget", metavar="9m", help="stop after this long, with a checkpoint")
+    parser.add_argument("--recompute", action="store_true", help="make runs again although they have records")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs made at once, a process each (default 1)")
+    parser.add_argument("--threads", type=int, metavar="N", help="cores of each job (default: 1 with several jobs, else all)")
+    parser.add_argument("--nice", type=int, metavar="N",
+                        help="how far jobs stand back behind other processes, 0 to 19 (default: 10 with several jobs, else 0)")
+    parser.add_argument("--quiet", action="store_true", help="no line of progress")
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -111,33 +130,57 @@ def _list_missing(profile_name: str, store) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    import torch
-
-    from dclib.execution.missing import about_unasked
-    from dclib.execution.runner import parse_duration, sweep
     from dclib.experiments import HALVES, TARGETS, profile, queue
     from dclib.results import Store
-    from dclib.training import distributed
+    p = profile(options.profile)
     targets = [t for name in options.targets or ["cifar100"] for t in HALVES.get(name, (name,))]
     if unknown := [t for t in targets if t not in TARGETS]:
         raise InputError(f"target: expected some of {', '.join((*HALVES, *TARGETS))}, got {unknown[0]!r}.")
     if idle := [t for t in targets if not TARGETS[t].runs_of]:
         raise InputError(f"target: expected one that runs are made for, got {idle[0]!r}, which needs none; show it with "
                          f"dclib show {idle[0]}.")
-    budget = None if options.time_budget is None else parse_duration(options.time_budget)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     seeds = tuple(options.seeds) if options.seeds else None
     if bad := [seed for seed in seeds or () if not 0 <= seed < 2**32]:
         raise InputError(f"seeds: expected whole numbers from 0 to 2**32 - 1, got {bad[0]}.")
-    device = distributed.start(device)
+    _sweep(options, Store(options.results), lambda device: queue(tuple(targets), p, seeds))
+
+
+def _authors(options: argparse.Namespace) -> None:
+    from dclib.execution.authors import bring_in
+    from dclib.experiments import profile
+    from dclib.experiments.published import FILES
+    from dclib.results import Store
+    known = profile("authors").targets
+    if unknown := [t for t in options.targets if t not in known]:
+        raise InputError(f"target: expected some of {', '.join(known)}, got {unknown[0]!r}; the authors' networks have no other.")
+    store = Store(options.results)
+
+    def brought(device: str) -> tuple:
+        found = bring_in(options.path, store, targets=tuple(options.targets), device=device)
+        lacking = f"; not there: {', '.join(found.lacking)}" if found.lacking else ""
+        print(f"{len(FILES) - len(found.lacking)} of {len(FILES)} networks of the authors are as they were published{lacking}.",
+              flush=True)
+        return found.runs
+
+    _sweep(options, store, brought)
+
+
+def _sweep(options: argparse.Namespace, store, runs_on) -> None:
+    """Make the runs that `runs_on` gives for a device."""
+    import torch
+
+    from dclib.execution.missing import about_unasked
+    from dclib.execution.runner import parse_duration, sweep
+    from dclib.training import distributed
+    budget = None if options.time_budget is None else parse_duration(options.time_budget)
+    own = "" if options.scheduler else "cuda" if torch.cuda.is_available() else "cpu"  # "": each worker takes its own
+    device = distributed.start(options.device or own)
     if distributed.count() > 1 and options.jobs > 1:
         raise InputError(f"jobs: expected 1 under torchrun, got {options.jobs}; its processes share each run.")
-    store = Store(options.results)
-    runs = queue(tuple(targets), profile(options.profile), seeds)
     first = distributed.rank() == 0
-    swept = sweep(runs, store, device=device, time_budget=budget, recompute=options.recompute,
+    swept = sweep(runs_on(device), store, device=device, time_budget=budget, recompute=options.recompute,
                   progress=first and not options.quiet, jobs=options.jobs, threads=options.threads, nice=options.nice,
-                  gentle=True, **({} if first else {"say": str}))
+                  scheduler=options.scheduler, gentle=True, **({} if first else {"say": str}))
     distributed.stop()
     if not first:
         return

@@ -19,6 +19,7 @@ from dclib.models import (
     AllConvNet,
     KerasBatchNorm2d,
     batchnorm_behind,
+    deep_copy,
     evaluation_mode,
     filter_index,
     modules_by_name,
@@ -250,6 +251,18 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
                             "train_batchnorm": train_batchnorm, "also_train": list(also_train),
                             "batch_statistics": batch_statistics}
     return corrected.train(model.training)
+
+
+def uncorrected(network: nn.Module) -> nn.Module:
+    """A copy of a corrected network as it was before: without its units, and with the scale and shift that were there.
+
+    A network without units is copied as it is; layers that `also_train` trained keep what they have learnt.
+    """
+    bare = deep_copy(network)
+    for name, module in list(bare.named_modules(remove_duplicate=False)):
+        if isinstance(module, (CorrectedConv2d, PartialBatchNorm2d)):
+            replace_module(bare, name, module.conv if isinstance(module, CorrectedConv2d) else module.batchnorm)
+    return bare
 
 
 def unit_shares(network: nn.Module, images: torch.Tensor) -> dict[str, float]:

@@ -5,6 +5,7 @@ a lens out of focus and of a moving camera are those of a neighbouring study; th
 """
 
 import math
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 import torch
@@ -19,6 +20,8 @@ LEVELS = {
     "imagenet": {"blur": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), "awgn": (10.0, 20.0, 40.0, 60.0, 80.0, 100.0)},
 }
 DISTORTIONS = ("blur", "awgn")
+#: A distortion of one's own: from images float [N, C, H, W] in 0..255 and a level to images of the same shape.
+Distort = Callable[[torch.Tensor, float], torch.Tensor]
 
 #: Matrices of the blur by (size, sigma), in the order of their last use, and how many bytes of them are kept.
 _KEPT: dict[tuple[int, float], torch.Tensor] = {}
@@ -180,6 +183,26 @@ def distort(images: torch.Tensor, distortion: str, sigma: float | torch.Tensor,
     if distortion == "awgn":
         return additive_white_gaussian_noise(images, sigma, generator)
     raise InputError(f"distort: expected a distortion out of {', '.join(DISTORTIONS)}, got {distortion!r}.")
+
+
+def name_of(distort: str | Distort) -> str | Distort:
+    """"blur" or "awgn" for the functions of this module that are these; another function stays as it is.
+
+    Raises `InputError` for what is neither the name of a distortion nor a function.
+    """
+    named = {gaussian_blur: "blur", additive_white_gaussian_noise: "awgn"}.get(distort, distort)
+    if not callable(named) and named not in DISTORTIONS:
+        raise InputError(f"distort: expected {', '.join(DISTORTIONS)} or a function of (images, sigma), got {named!r}.")
+    return named
+
+
+def distorted_levels(images: torch.Tensor, distort: str | Distort, sigmas: Sequence[float], *, seed: int = 0) -> torch.Tensor:
+    """Copies [len(sigmas), N, C, H, W] of images [N, C, H, W] in 0..255, one level after the other; `seed` is the noise's."""
+    change = name_of(distort)
+    if change == "awgn":
+        generator = torch.Generator(images.device).manual_seed(seed)
+        return torch.stack([additive_white_gaussian_noise(images, sigma, generator) for sigma in sigmas])
+    return torch.stack([gaussian_blur(images, sigma) if change == "blur" else change(images, sigma) for sigma in sigmas])
 
 
 def gaussian_window(sigma: float) -> list[float]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dclib.datasets import Split
-from dclib.distortions import blur_matrices, blur_with
+from dclib.distortions import Distort, blur_matrices, blur_with
 from dclib.errors import InputError, check_labels
 from dclib.models import evaluation_mode, images_at_once, predicted_classes
 
@@ -18,7 +18,7 @@ _BATCH, _SMALL_BATCH, _LARGE = 1000, 250, 128
 _KEPT_BYTES = 4 * 2**30
 
 
-def correct_predictions(model: nn.Module, split: Split, distortion: str | None, sigmas: tuple[float, ...] = (),
+def correct_predictions(model: nn.Module, split: Split, distortion: str | Distort | None, sigmas: tuple[float, ...] = (),
                         *, seed: int = 0, batch_size: int | None = None, blur_of_bytes: bool = False,
                         restore: Callable[[torch.Tensor, float], torch.Tensor] | None = None) -> torch.Tensor:
     """Which images `model` classifies correctly: bool [1 + len(sigmas), N] on the CPU, level 0 clean.
@@ -26,7 +26,7 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | None, 
     Args:
         model: takes images in 0..255 on the device of its parameters; used in evaluation mode.
         split: the images; uint8 [N, C, H, W].
-        distortion: "blur" or "awgn"; None for the clean level only.
+        distortion: "blur", "awgn" or a function of (images, sigma); None for the clean level only.
         sigmas: physical sigma of levels 1, 2, ...
         seed: of the noise. Equal seeds give equal noisy images on every device and for every model, so that
             comparisons are paired.
@@ -115,7 +115,7 @@ def _places(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, at_onc
     return torch.cat(found).cpu()
 
 
-def all_levels(split: Split, distortion: str | None, sigmas: tuple[float, ...], *, seed: int = 0,
+def all_levels(split: Split, distortion: str | Distort | None, sigmas: tuple[float, ...], *, seed: int = 0,
                device: torch.device | str = "cpu", blur_of_bytes: bool = False) -> torch.Tensor:
     """Float images [1 + len(sigmas), N, C, H, W]: the clean ones, then `distorted_copies`. For repeated looks."""
     clean = split.images.to(device, torch.float32).unsqueeze(0)
@@ -125,7 +125,7 @@ def all_levels(split: Split, distortion: str | None, sigmas: tuple[float, ...], 
     return torch.cat([clean, copies])
 
 
-def distorted_copies(split: Split, distortion: str, sigmas: tuple[float, ...], *, seed: int = 0,
+def distorted_copies(split: Split, distortion: str | Distort, sigmas: tuple[float, ...], *, seed: int = 0,
                      device: torch.device | str = "cpu", first: int = 0, blur_of_bytes: bool = False) -> torch.Tensor:
     """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, as `correct_predictions` has them.
 
@@ -141,7 +141,7 @@ def distorted_copies(split: Split, distortion: str, sigmas: tuple[float, ...], *
     return copies
 
 
-def _levels(images: torch.Tensor, distortion: str | None, sigmas: list[float], seed: int,
+def _levels(images: torch.Tensor, distortion: str | Distort | None, sigmas: list[float], seed: int,
             start: int, blur_of_bytes: bool) -> Iterator[torch.Tensor]:
     for sigma in sigmas:
         if sigma == 0:
@@ -151,6 +151,8 @@ def _levels(images: torch.Tensor, distortion: str | None, sigmas: list[float], s
             yield blurred.round_() if blur_of_bytes else blurred
         elif distortion == "awgn":
             yield images + sigma * _noise(images, seed, sigma, start)
+        elif callable(distortion):
+            yield distortion(images, sigma)
         else:
             raise InputError(f"distortion: expected blur or awgn, got {distortion!r}.")
 

@@ -1,5 +1,6 @@
 """The paper's tables dressed as records, so that the paper's text can be judged by its own tables."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,20 +54,17 @@ def run_to_run(table: int, level: int | None) -> None:
     """Nothing but the authors' spread."""
 
 
-def measure(name: str) -> Measure | None:
+def measure(test: Mapping) -> Measure | None:
     """Numbers of Figure 11 and Table 10 that the paper prints, and what the authors' published swaps say."""
-    if name.startswith("susceptible_imagenet_"):
-        gains = paper.single_swaps()["gain"][name.rpartition("_")[2]].values()
+    if test["quantity"] == "susceptible" and test["dataset"] == "imagenet":
+        gains = paper.single_swaps()["gain"][test["distortion"]].values()
         positive = [sorted((max(sum(levels), 0) for levels in gain), reverse=True) for gain in gains]
         return Measure(min(sum(p[: len(p) // 4]) / sum(p) for p in positive), exact=True)
-    counts = {"figure11_net_classes_blur": (865, 121), "figure11_net_classes_awgn": (707, 257)}
-    if name in counts:
-        better, worse = counts[name]
+    if test["quantity"] == "net_classes":
+        better, worse = {"blur": (865, 121), "awgn": (707, 257)}[test["distortion"]]
         return Measure((better - worse) / 1000)
-    if name.startswith("table10_operations_saved_"):
-        fewer, _, than = name.removeprefix("table10_operations_saved_").partition("_of_")
-        than = f"Deepcorr-5-{than}" if than else "Deepcorr-5"
-        return Measure(1 - _operations(f"Deepcorr-5-{fewer}") / _operations(than))
+    if test["quantity"] == "operations_saved":
+        return Measure(1 - _operations(test["units"]) / _operations(test["reference"]))
     return None
 
 

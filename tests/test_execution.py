@@ -114,14 +114,14 @@ def late_record(rank, port, folder):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     distributed.start("cpu")
-    store, claim = Store(folder), obtaining._claim
+    store, claim = Store(folder), obtaining.claim
 
     def claim_late(run, store):
         store.put(record_of(TRAINED))
         store.put_weights(TRAINED, b"there")
         return claim(run, store)
 
-    obtaining._claim = claim_late
+    obtaining.claim = claim_late
     obtaining.help_with = lambda *_: distributed.agreed("a training, in which process 0 has a share") and 1 / 0
     assert obtain(TRAINED, store) == record_of(TRAINED)
     distributed.stop()

@@ -39,9 +39,9 @@ def run(code, **given):
 
 @pytest.fixture
 def image_folder(tmp_path, monkeypatch):
-    """The working folder of the ResNet-18 script: two classes of two images to train on and one to test, random weights."""
+    """The working folder of the ResNet-18 script: two classes of twenty images to train on and one to test, random weights."""
     rng = np.random.default_rng(0)
-    for (number, name), (part, count) in product(enumerate(("cat", "dog")), (("train", 2), ("val", 1))):
+    for (number, name), (part, count) in product(enumerate(("cat", "dog")), (("train", 20), ("val", 1))):
         folder = tmp_path / "images" / part / name
         folder.mkdir(parents=True)
         for i in range(count):
@@ -58,11 +58,11 @@ def test_resnet18_from_a_folder_to_onnx(image_folder, capsys):
     assert len(code.splitlines()) < 40
     made = run(code)
     model, corrected, clean = made["model"], made["corrected"], made["clean"]
-    assert made["after"]["1.conv1"].shape == (64, 3) and clean.shape == (4, 3, 112, 112)
+    assert made["priorities"]["1.conv1"].shape == (64,) and clean.shape == (40, 3, 112, 112)
     printed = capsys.readouterr().out.splitlines()[-2:]
     for line, tested in zip(printed, (model, corrected), strict=True):
         right = correct_on(tested, made["levels"], made["truth"])
-        assert made["levels"].shape == (4, 2, 3, 112, 112) and line == str(right.double().mean(1))
+        assert made["levels"].shape == (4, 2, 3, 112, 112) and line == str(right.double().mean(1).numpy())
         with torch.inference_mode():
             assert torch.equal(right[0], tested(made["new"]).argmax(1) == made["truth"])
     filters = corrected.correction["filters"]["1.conv1"]
@@ -97,9 +97,9 @@ def test_distortion_of_ones_own():
     model = AllConvNet(3, 4).eval()
     given = {"model": model, "layers": ["conv1"], "clean": torch.rand(6, 3, 32, 32) * 255, "labels": torch.arange(6) % 3}
     made = run(block("how_to_your_distortion", "A camera with fewer pixels"), **given)
-    assert made["distorted"].shape == (3, 6, 3, 32, 32) and len(made["filters"]["conv1"]) == 2
+    assert made["priorities"]["conv1"].shape == (4,) and len(made["corrected"].correction["filters"]["conv1"]) == 2
     blocks = given["clean"].numpy().reshape(6, 3, 8, 4, 8, 4).mean((3, 5))
-    np.testing.assert_allclose(made["distorted"][1], blocks.repeat(4, 2).repeat(4, 3), rtol=1e-5)
+    np.testing.assert_allclose(made["coarse"](given["clean"], 4), blocks.repeat(4, 2).repeat(4, 3), rtol=1e-5)
 
 
 def test_page_names_the_files_of_the_imagenet_half():

@@ -265,11 +265,11 @@ def test_a_transfer_is_made_and_recorded(store, monkeypatch):
 def test_separation_is_that_of_the_record(store):
     for method, shares in (("Baseline", [1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]), ("Deepcorr-5", [0.0, *[0.75] * 6])):
         store.put(record(imagenet.embedded(SMALL, method, "blur"), separation=shares, images=10, labels=[], points=[]))
-    found = measure("figure10_separation_gain_blur", "small", store)
+    found = measure({"figure": 10, "quantity": "separation_gain", "distortion": "blur"}, "small", store)
     error = 1.96 * np.sqrt((0.75 * 0.25 + 0.5 * 0.5) / 10)  # ten images
     assert found.value == pytest.approx(0.25)
     assert found.interval == pytest.approx((0.25 - error, 0.25 + error), abs=1e-3)
-    assert measure("figure10_separation_gain_awgn", "small", store) is None
+    assert measure({"figure": 10, "quantity": "separation_gain", "distortion": "awgn"}, "small", store) is None
 
 
 def test_an_embedding_is_made_and_recorded(store, monkeypatch):

@@ -29,6 +29,12 @@ from dclib.training import Diverged, OutOfTime
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def without_cluster(monkeypatch):
+    """Jobs are processes of our own here, as without the extra; tests/test_cluster.py has the others."""
+    monkeypatch.setattr(runner, "_has_cluster", lambda: False)
+
+
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory):
     """The results of a sweep that was left alone, in this process."""
@@ -257,7 +263,7 @@ def interruptible():
 def test_an_interrupt_while_a_process_starts_is_not_lost(monkeypatch, interruptible):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     with pytest.raises(KeyboardInterrupt):
-        with workers._inherited(3):
+        with workers.inherited(3):
             os.kill(os.getpid(), signal.SIGINT)
             assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "3"
     assert os.environ["OMP_NUM_THREADS"] == "7" and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

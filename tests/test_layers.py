@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors", "settings", "files", "statistics", "paper"),
     ("distortions", "models"),
-    ("ranking", "correction"),
+    ("ranking", "correction", "authors"),
     ("datasets", "evaluation", "pretrained", "restoration", "transfer"),
     ("training",),
     ("experiments",),

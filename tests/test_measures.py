@@ -45,14 +45,15 @@ def filled(store):
 
 
 def test_measures_of_figure_11(filled):
-    net, margin = (measure(f"figure11_{name}_blur", "small", filled) for name in ("net_classes", "margin"))
+    net, margin = (measure({"figure": 11, "quantity": quantity, "distortion": "blur"}, "small", filled)
+                   for quantity in ("net_classes", "margin"))
     assert net.value == pytest.approx((8 - 1) / 20) and net.interval[0] < 7 / 20 < net.interval[1]
     # Of 20 classes, 8 + and 1 -: the standard error is sqrt((9 - 49 / 20) / 20) / sqrt(20) = 0.128.
     assert np.ptp(net.interval) == pytest.approx(2 * 1.96 * 0.128, rel=0.1)
     assert margin.value == pytest.approx(1 - 1) and margin.interval[1] > 0
     assert "20 classes instead of 1000" in net.other_classes
-    assert measure("figure11_margin_awgn", "small", filled) is None
-    assert measure("figure11_margin_blur", "miniature", filled) is None
+    assert measure({"figure": 11, "quantity": "margin", "distortion": "awgn"}, "small", filled) is None
+    assert measure({"figure": 11, "quantity": "margin", "distortion": "blur"}, "miniature", filled) is None
 
 
 def speed(store, slow, fast, name):
@@ -62,8 +63,9 @@ def speed(store, slow, fast, name):
         accuracies = slow if method == ("Finetune-8" if name in ("speedup", "final") else "Deepcorr-5-no-bn") else fast
         curve = [{"iteration": 10 * (i + 1), "loss": 1.0, "validation": [a] * 7} for i, a in enumerate(accuracies)]
         store.put(record(run, np.ones((7, 200), bool), curve=curve))
-    claim = next(c for c in paper.claims() if c["test"].get("name") == f"figure12_{name}_blur")
-    return rule.judge(claim, Lookups(lambda table, method: [], measure=lambda name: measure(name, "small", store)))
+    claim = next(c for c in paper.claims() if c["test"].get("figure") == 12 and (
+        c["test"]["quantity"], c["test"]["distortion"]) == (name, "blur"))
+    return rule.judge(claim, Lookups(lambda table, method: [], measure=lambda test: measure(test, "small", store)))
 
 
 @pytest.mark.parametrize("slow, fast, expected, factor", [
@@ -76,7 +78,7 @@ def speed(store, slow, fast, name):
 @pytest.mark.parametrize("name", ["speedup", "batchnorm_speedup", "order_speedup"])
 def test_speed_of_figure_12(store, monkeypatch, slow, fast, expected, factor, name):
     """With so many validation images that an accuracy is what it is; one training each holds in direction at best."""
-    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale: 10**8)
+    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda half: 10**8)
     verdict = speed(store, slow, fast, name)
     assert (verdict.verdict, verdict.ours) == (expected, factor if factor is None else pytest.approx(factor))
     assert ("same look" in verdict.explanation) == (expected is Outcome.OPEN)
@@ -89,17 +91,17 @@ def test_speed_of_figure_12(store, monkeypatch, slow, fast, expected, factor, na
 
 def test_speed_has_the_interval_of_its_validation_images(store, monkeypatch):
     """200 images: at .3 an accuracy is off by .064, less than half of that on each side; at .35 and .25 the looks differ."""
-    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale: 200)
+    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda half: 200)
     verdict = speed(store, (0.10, 0.20, 0.25, 0.30), (0.35, 0.40, 0.40, 0.45), "speedup")
     assert verdict.verdict == Outcome.DIRECTION and verdict.interval[0] <= verdict.ours <= verdict.interval[1]
-    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale: 10)
+    monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda half: 10)
     few = speed(store, (0.10, 0.20, 0.25, 0.30), (0.35, 0.40, 0.40, 0.45), "speedup")
     assert few.verdict == Outcome.INCONCLUSIVE and np.ptp(few.interval) > np.ptp(verdict.interval)
 
 
 def test_who_ends_higher(store, monkeypatch):
     for images, expected in ((10**4, Outcome.DIRECTION), (20, Outcome.INCONCLUSIVE)):
-        monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda scale, images=images: images)
+        monkeypatch.setattr("dclib.verdicts.measures._validation_images", lambda half, images=images: images)
         verdict = speed(store, (0.1, 0.2), (0.2, 0.3), "final")
         assert verdict.verdict == expected and verdict.ours == pytest.approx(0.1)
 
@@ -107,7 +109,7 @@ def test_who_ends_higher(store, monkeypatch):
 def test_separation_lost_of_figure_2(store):
     run = imagenet.embedded(SMALL, "Baseline", "blur")
     store.put(record(run, separation=[0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], images=400))
-    found = measure("figure2_separation_lost_blur", "small", store)
+    found = measure({"figure": 2, "quantity": "separation_lost", "distortion": "blur"}, "small", store)
     assert found.value == pytest.approx(0.6) and found.interval[0] > 0.5 and not found.unreplicated
 
 

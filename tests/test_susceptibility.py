@@ -45,7 +45,7 @@ def test_filters_that_differ_by_chance_alone_hold_a_quarter_elsewhere():
 @pytest.mark.parametrize("kind", ["blur", "awgn"])
 def test_first_claim_is_judged_by_the_published_swaps_without_a_record(store, kind):
     claim = next(c for c in paper.claims() if c["id"] == f"1-susceptible-imagenet-{kind}")
-    verdict = judged(claim, lambda table, method: [], measure=lambda name: measure(name, "paper", store))
+    verdict = judged(claim, lambda table, method: [], measure=lambda test: measure(test, "paper", store))
     assert verdict.verdict == Outcome.HOLDS and verdict.runs == () and verdict.seeds == 0
     assert verdict.basis == "the authors' published swaps"
     assert verdict.ours == pytest.approx({"blur": 0.61, "awgn": 0.60}[kind], abs=0.005)
@@ -66,17 +66,17 @@ def test_first_claim_is_judged_by_a_ranking(store):
     claim = next(c for c in paper.claims() if c["id"] == "1-susceptible-cifar100-blur")
     for strong, expected in ((0.02, Outcome.HOLDS), (0.0, Outcome.INCONCLUSIVE)):
         run = put_cifar_ranking(store, strong)
-        found = measure("susceptible_cifar100_blur", "small", store)
+        found = measure({"quantity": "susceptible", "dataset": "cifar100", "distortion": "blur"}, "small", store)
         assert found.networks[0][0] == run and "conv6" in found.notes[0]
-        verdict = judged(claim, lambda table, method: [], measure=lambda name: found)
+        verdict = judged(claim, lambda table, method: [], measure=lambda test: found)
         assert verdict.verdict == expected and verdict.runs == (run.id,)
-    assert measure("susceptible_cifar100_blur", "miniature", store) is None
-    assert measure("susceptible_cifar100_awgn", "small", store) is None
+    assert measure({"quantity": "susceptible", "dataset": "cifar100", "distortion": "blur"}, "miniature", store) is None
+    assert measure({"quantity": "susceptible", "dataset": "cifar100", "distortion": "awgn"}, "small", store) is None
 
 
 def test_redundancy_is_left_open_with_what_the_swaps_say(store):
     claim = next(c for c in paper.claims() if c["id"] == "4.1-redundant-filters")
-    verdict = judged(claim, lambda table, method: [], measure=lambda name: measure(name, "paper", store))
+    verdict = judged(claim, lambda table, method: [], measure=lambda test: measure(test, "paper", store))
     assert verdict.verdict == Outcome.OPEN and "0.1815 if they are swapped together" in verdict.explanation
 
 
@@ -118,12 +118,12 @@ def test_measures_of_figure_6(store):
     run = put_ranking(store, "blur", np.where(IS_RED, 5, 60))
     put_ranking(store, "awgn", np.where(IS_RED, 60, 5))
     assert not IS_RED[top_half(store.get(run))].any()
-    found = measure("figure6_colour_agnostic_blur", "small", store)
+    found = measure({"figure": 6, "quantity": "without_colour", "distortion": "blur"}, "small", store)
     assert found.value == 1 and found.interval == (1, 1) and not found.undecided
     shares = colour_share(torch.from_numpy(unpack_filters(pack_filters(RED))))
     rank = stats.spearmanr(np.where(IS_RED, 5, 60), shares).statistic
     assert f"priority and colour {rank:+.2f}" in found.notes[1] and "at 0.5" in found.notes[1]
-    mixed = measure("figure6_colour_noise_minus_blur", "small", store)
+    mixed = measure({"figure": 6, "quantity": "colour_of_noise_minus_blur"}, "small", store)
     assert mixed.value == pytest.approx(-2 * rank) and mixed.interval[0] > 0
     assert np.abs(unpack_filters(pack_filters(RED)) - RED).max() < 0.01
 
@@ -132,15 +132,15 @@ def test_figure_6_is_uncertain_as_its_ranking_is(store):
     """Filters that differ by one of a few images change places when other images rank them; their number does not help."""
     rng = np.random.default_rng(1)
     put_ranking(store, "blur", np.where(IS_RED, 10, 11) + rng.integers(0, 2, 96), images=20)
-    few = measure("figure6_colour_agnostic_blur", "small", store)
+    few = measure({"figure": 6, "quantity": "without_colour", "distortion": "blur"}, "small", store)
     put_ranking(store, "blur", 10 * (np.where(IS_RED, 10, 40)), images=500)
-    many = measure("figure6_colour_agnostic_blur", "small", store)
+    many = measure({"figure": 6, "quantity": "without_colour", "distortion": "blur"}, "small", store)
     assert np.ptp(few.interval) > 0.05 and np.ptp(many.interval) < 0.01
 
 
 def test_figure_6_is_open_where_the_record_keeps_no_bits(store):
     put_ranking(store, "blur", np.where(IS_RED, 5, 60), bits=False)
-    found = measure("figure6_colour_agnostic_blur", "small", store)
+    found = measure({"figure": 6, "quantity": "without_colour", "distortion": "blur"}, "small", store)
     assert found.value == 1 and "which images a swap changes" in found.undecided and found.interval is None
     assert "Spearman" in found.notes[1]
 
@@ -152,5 +152,5 @@ def test_figure_6_is_judged_by_equation_1_and_says_what_the_other_score_gives(st
     weights[48:, 0] += 3
     store.put(record(run, swap_accuracy={"conv1": np.tile(swapped[:, None], (1, 6)).tolist()}, distorted_accuracy=[0.2] * 6,
                      images=20, clean_accuracy=0.7, first_filters=pack_filters(weights)))
-    found = measure("figure6_colour_agnostic_blur", "small", store)
+    found = measure({"figure": 6, "quantity": "without_colour", "distortion": "blur"}, "small", store)
     assert found.value == 1 and "by the released code's score it is 0.0000" in found.notes[0]

@@ -179,14 +179,14 @@ def test_what_another_process_made_meanwhile_is_not_made_again(calm, store, monk
     run = next(r for r in some_runs() if r.method == "Deepcorr-1")
     record = store.get(run)
     store.path(run).unlink()
-    real = obtaining._claim
+    real = obtaining.claim
 
     def late(claimed, where):  # the other process ends just before the lock is taken
         if claimed == run:
             store.put(record)
         return real(claimed, where)
 
-    monkeypatch.setattr(obtaining, "_claim", late)
+    monkeypatch.setattr(obtaining, "claim", late)
     monkeypatch.setattr(execution.makers, "train", None)
     assert obtain(run, store) == record
 

@@ -27,33 +27,35 @@ class Inputs:
         network: on the CPU. For a training as it begins; else the trained one of the run that this one starts from.
         filters: which filters of which layers a Deepcorr run corrects.
         ranking: the record of Algorithm 1 that chose them, or whose best ones are swapped together.
-        teacher: whose answers stand for labels in a training without them.
+        base: of a network that was brought in, the one that it was made from.
     """
 
     data: Dataset | Collection
     network: nn.Module
     filters: dict[str, list[int]]
     ranking: Record | None
-    teacher: nn.Module | None = None
+    base: nn.Module | None = None
 
 
 def gather(run: Run, store: Store) -> Inputs:
     """Read what `run` is made from. Raises `InputError` for data, weights or records that are not there or not whole."""
     data = collection_for(run) if run.kind == "transfer" else data_for(run)
+    if run.kind == "import":
+        return Inputs(data, network(run, store), {}, None, network(run.base, store) if run.base else None)
     model = untrained(run, store) if run.kind == "train" else _start(run, store)
     return Inputs(data, model, filters_of(run, store) if run.kind == "train" and run.selection else {},
-                  ranking_of(run, store) if run.ranking else None, _start(run, store) if run.unlabelled else None)
+                  ranking_of(run, store) if run.ranking else None)
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
-    """The trained network of a run of kind "train", in evaluation mode."""
+    """The trained network of a run of kind "train" or "import", in evaluation mode."""
     model = untrained(run, store)
     path = store.weights(run)
     try:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; make them with "
-                         "dclib run.") from error
+        advice = "bring them in with dclib authors" if run.kind == "import" else "make them with dclib run"
+        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; {advice}.") from error
     return model.to(device).eval()
 
 
@@ -82,13 +84,18 @@ def check_fingerprint(run: Run, data: Dataset | Collection) -> None:
 def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
     """Which filters a Deepcorr run corrects, from its selection and its ranking's record."""
     selection, counts = run.selection, dict(run.selection.counts)
+    if run.kind == "import":  # the authors put the corrected filters of a layer first
+        return {layer: list(range(count)) for layer, count in counts.items()}
     if selection.order == "random":
         rng = np.random.RandomState([run.seed, selection.draw, *counts.values()])
         sizes = {name: conv.out_channels for name, conv in _empty(run).named_modules() if name in counts}
         return {layer: rng.permutation(sizes[layer])[:count].tolist() for layer, count in counts.items()}
     if selection.order == "spaced":
         return {layer: spaced(named_conv(_empty(run), layer).out_channels, count) for layer, count in counts.items()}
-    priorities = priorities_of(ranking_of(run, store), selection.score, tuple(counts))
+    record = ranking_of(run, store)
+    if selection.order == "joint":
+        return {layer: record.outcome["order"][layer][:count] for layer, count in counts.items()}
+    priorities = priorities_of(record, selection.score, tuple(counts))
     if selection.scope == "global":
         chosen = ranking.select_global(priorities, sum(counts.values()))
         return {layer: index.tolist() for layer, index in chosen.items() if len(index)}
@@ -178,11 +185,7 @@ def untrained(run: Run, store: Store) -> nn.Module:
     start = _start(run, store)
     if run.base is None and not run.layers:
         return start
-    if run.selection is None:
-        return trainable_copy(start, run.layers, batch_statistics=run.batch_statistics)
-    design = dict(run.designs) or run.design
-    return correction.correct(start, filters_of(run, store), design, also_train=run.also_train, seed=run.seed,
-                              batch_statistics=run.batch_statistics, train_batchnorm=not run.from_published)
+    return with_method(run, start, filters_of(run, store) if run.selection else {})
 
 
 def _start(run: Run, store: Store) -> nn.Module:
@@ -193,3 +196,12 @@ def _start(run: Run, store: Store) -> nn.Module:
     if run.trunk and not run.from_published:
         load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
     return model
+
+
+def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.Module:
+    """A copy of `base` with what the method of `run` adds to it: layers to train, or units behind `filters`."""
+    if run.selection is None:
+        return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
+    design = dict(run.designs) or run.design
+    return correction.correct(base, filters, design, also_train=run.also_train, batch_statistics=run.batch_statistics,
+                              train_batchnorm=not run.from_published, seed=run.seed)

@@ -1,5 +1,6 @@
 """How the outcome of each kind of run is made from what was gathered for it; parts keep the checkpoint and the clock."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -8,22 +9,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from dclib import datasets, restoration, transfer
+from dclib import authors, datasets, paper, restoration, transfer
 from dclib.correction import unit_shares
 from dclib.datasets import Split
 from dclib.errors import InputError
 from dclib.evaluation import correct_on, distorted_copies, places_on
 from dclib.execution.checkpoint import Parts
 from dclib.execution.inputs import Inputs, left_out, test_images, validation_images
+from dclib.execution.joint import make_selection
 from dclib.execution.swaps import make_ranking, make_swaps
 from dclib.experiments import Run
 from dclib.models import count_parameters
 from dclib.results import pack_bits
 from dclib.statistics import own_neighbours
-from dclib.training import Progress, distributed, train
+from dclib.training import Progress, answers, distributed, train
 
 #: Clean images on which it is measured how much units add.
 _LOOKED_AT = 50
+#: By how much the published baseline's clean accuracy may differ from the printed one: two of 10,000 images, which rounding
+#: on another machine may turn.
+_TURNED = 2e-4
 #: Images that are tested at once: the evaluation's chunk of noise. And of these, so many are restored at once.
 _TESTED, _RESTORED = 250, 10
 
@@ -49,11 +54,18 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
 
 def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> Progress:
     """Train `inputs.network`, which ends in evaluation mode."""
-    report = parts.report
+    model, report, began = inputs.network.to(device), parts.report, time.monotonic()
     said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
-    return train(inputs.network.to(device), inputs.data.train, validation_images(run, inputs.data), run.schedule, seed=run.seed,
-                 distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes, precision=run.precision,
-                 teacher=inputs.teacher.to(device) if inputs.teacher else None, checkpoint=parts.path, deadline=parts.deadline, report=said)
+    data, validation = inputs.data.train, validation_images(run, inputs.data)
+    if run.unlabelled:
+        data = Split(data.images, answers(model, data.images))
+        validation = Split(validation.images, answers(model, validation.images).argmax(1))
+    answered = time.monotonic() - began
+    progress = train(model, data, validation, run.schedule, seed=run.seed, distortion=run.distortion, sigmas=run.sigmas,
+                     blur_of_bytes=run.blur_of_bytes, precision=run.precision, checkpoint=parts.path, deadline=parts.deadline,
+                     report=said)
+    progress.seconds += answered
+    return progress
 
 
 def help_with(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> None:
@@ -75,6 +87,27 @@ def _read_trained(model: nn.Module, parts: Parts) -> None:
 def _make_evaluation(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
     test = test_images(run, inputs.data)
     return _tested(run, inputs.network.to(device), test, parts) | left_out(inputs.data, test)
+
+
+def _make_import(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
+    """A network that the authors published, tested; their baseline has to be as good as they printed it."""
+    model, test = inputs.network.to(device), test_images(run, inputs.data)
+    outcome = _tested(run, model, test, parts)
+    if run.base is None:
+        _check_baseline(run, outcome["accuracy"][0])
+    elif run.selection:
+        if chosen := authors.corrected_filters(model, inputs.base):
+            outcome["filters"] = chosen
+        shares = unit_shares(model, inputs.data.validation.images[:_LOOKED_AT].to(device, torch.float32))
+        outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
+    return outcome | left_out(inputs.data, test)
+
+
+def _check_baseline(run: Run, accuracy: float) -> None:
+    printed = paper.row(1, "Baseline", dataset=run.dataset)["accuracy"][0]
+    if abs(accuracy - printed) > _TURNED + 1e-9:
+        raise InputError(f"the authors' baseline: expected the paper's accuracy of {printed:.4f} on clean test images, got "
+                         f"{accuracy:.4f}; it is not the network of Tables 1 to 4, or was not read as it was written.")
 
 
 def _tested(run: Run, model: nn.Module, test: Split, parts: Parts) -> dict:
@@ -180,5 +213,5 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
 
 #: The maker of each kind of run: from the run, what was gathered for it, a device and its parts to the outcome.
 MAKERS: dict[str, Callable[[Run, Inputs, torch.device, Parts], dict]] = {
-    "train": _make_training, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
-    "transfer": _make_transfer, "embed": _make_embedding}
+    "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
+    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding}

@@ -35,7 +35,7 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
         obtain(needed, store, device=device, deadline=deadline, report=report)
     if distributed.rank() > 0:
         return _help(run, store, torch.device(device), deadline)
-    with _claim(run, store):
+    with claim(run, store):
         record = None if recompute else found(run, store)  # another process may have made it since
         if not distributed.agreed(record is not None):
             record = _made(run, store, device, deadline, report)
@@ -86,11 +86,11 @@ def _help(run: Run, store: Store, device: torch.device, deadline: float | None) 
 def found(run: Run, store: Store) -> Record | None:
     """The record of `run`; None also for a baseline without its network, which other runs start from."""
     record = store.get(run)
-    usable = run.kind != "train" or run.base or run.from_published or store.weights(run).exists()
+    usable = run.kind not in ("train", "import") or run.base or run.from_published or store.weights(run).exists()
     return record if usable else None
 
 
-def _claim(run: Run, store: Store) -> AbstractContextManager:
+def claim(run: Run, store: Store) -> AbstractContextManager:
     """A lock that ends with its process, so that two sweeps share the work and a killed one leaves none behind."""
     path = store.checkpoint(run).with_suffix(".lock")
     try:

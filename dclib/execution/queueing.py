@@ -32,10 +32,11 @@ class Queue:
             self._add(needed)
         self.waiting[run.id] = run
 
-    def take(self) -> Run | None:
-        """The next run whose needs are all there; None where each has to wait for another."""
+    def take(self, *, ahead: bool = False) -> Run | None:
+        """The next run whose needs are all there, or `ahead` of it also under way; None where each waits for another."""
         for name, run in list(self.waiting.items()):
-            if name in self._taken or name in self._elsewhere or any(needed.id in self.waiting for needed in run.needs):
+            missing = {needed.id for needed in run.needs if needed.id in self.waiting}
+            if name in self._taken or name in self._elsewhere or missing - (self._taken if ahead else set()):
                 continue
             if name not in self.again and self.made(run):  # by somebody else, meanwhile
                 self.finish(run)

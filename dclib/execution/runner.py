@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 
@@ -15,7 +16,8 @@ from dclib.execution.forecast import Forecast
 from dclib.execution.obtaining import BusyError, found, obtain
 from dclib.execution.progress import Progress, Silent, line_about
 from dclib.execution.queueing import Queue
-from dclib.execution.workers import Pool, Terms
+from dclib.execution.sharing import Sharing, Terms
+from dclib.execution.workers import Pool
 from dclib.experiments import Run
 from dclib.results import Store, published
 from dclib.training import Diverged, OutOfTime, distributed
@@ -40,7 +42,7 @@ def say_at_once(line: str) -> None:
 
 def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget: float | None = None,
           recompute: bool = False, progress: bool = True, jobs: int = 1, threads: int | None = None, nice: int | None = None,
-          gentle: bool = False, say: Callable[[str], None] = say_at_once) -> Swept:
+          gentle: bool = False, scheduler: str | None = None, say: Callable[[str], None] = say_at_once) -> Swept:
     """Make every run of `runs` that has no record yet, the most valuable ones first, each after what it needs.
 
     A run that another process is making, in this sweep or another one that shares the folder, is left to it, and others
@@ -55,6 +57,8 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
             taken up again from its checkpoint.
         threads: cores of each job; one where there are several jobs, all where there is one.
         nice: how far jobs stand back behind other processes, 0 to 19; 10 where there are several jobs.
+        scheduler: the address of a scheduler of dask.distributed, whose workers then make the runs; `device` may be "" for
+            each worker's own choice.
         gentle: a first Ctrl-C ends the sweep with checkpoints, only a second one at once.
 
     Killed at any moment, the same call goes on: finished runs are found, the others resume from their checkpoints.
@@ -64,13 +68,15 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
             said, and left out with what needs them.
         KeyboardInterrupt: after Ctrl-C.
     """
-    check_device(device)
+    if scheduler is None:
+        check_device(device)
     commit()  # read now: the checkout may change while the sweep runs
-    _check(jobs, threads, nice, recompute)
+    _check(jobs, threads, nice, recompute, scheduler)
     # Under torchrun as process 0 sees it, so that all have the same queue.
     queue = Queue(runs, lambda run: bool(distributed.agreed(found(run, store) is not None)), again=recompute)
-    known = [*store.readable(), *published().readable()] if queue.waiting and (progress or jobs > 1) else []
-    forecast = Forecast(known, device)
+    shared = jobs > 1 or scheduler is not None
+    known = [*store.readable(), *published().readable()] if queue.waiting and (progress or shared) else []
+    forecast = Forecast(known, device or "cpu")
     line = (Progress if progress else Silent)(queue, forecast, jobs)
     deadline = Deadline(time_budget)
 
@@ -79,18 +85,18 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
         say(text)
 
     with deadline.brought_forward_by_interrupt() if gentle and distributed.count() == 1 else nullcontext():
-        if jobs == 1:
+        if not shared:
             ended = _alone(queue, store, device, deadline, line, speak, threads)
         else:
-            ended = _share(queue, store, device, deadline, line, speak, Terms(store.folder, device, threads or 1,
-                                                                              10 if nice is None else nice))
+            terms = Terms(store.folder, device, threads or 1, 10 if nice is None else nice)
+            ended = _share(queue, deadline, line, speak, terms, scheduler)
     line.clear()
     if deadline.interrupted:
         raise KeyboardInterrupt
     return ended
 
 
-def _check(jobs: int, threads: int | None, nice: int | None, recompute: bool) -> None:
+def _check(jobs: int, threads: int | None, nice: int | None, recompute: bool, scheduler: str | None) -> None:
     if jobs < 1:
         raise InputError(f"jobs: expected one process or more, got {jobs}.")
     if threads is not None and threads < 1:
@@ -99,6 +105,14 @@ def _check(jobs: int, threads: int | None, nice: int | None, recompute: bool) ->
         raise InputError(f"nice: expected 0 (as others) to 19 (behind all others), got {nice}.")
     if recompute and jobs > 1:
         raise InputError(f"jobs: expected one process with recompute, got {jobs}.")
+    if scheduler is None:
+        return
+    if jobs > 1 or recompute or distributed.count() > 1:
+        got = f"jobs {jobs}" if jobs > 1 else "recompute" if recompute else "torchrun"
+        raise InputError(f"scheduler: expected it without jobs, recompute or torchrun, got {got} too; leave one of them out.")
+    if not _has_cluster():
+        raise InputError("scheduler: expected dask.distributed, got an installation without it; install it with pip install "
+                         "'dclib[cluster]'.")
 
 
 def _alone(queue: Queue, store: Store, device: str, deadline: Deadline, line: Progress, say: Callable[[str], None],
@@ -142,14 +156,32 @@ _DIVERGED = ("sweep: expected every training to converge, got {} that did not, w
              "rates for them.")
 
 
-def _share(queue: Queue, store: Store, device: str, deadline: Deadline, line: Progress, say: Callable[[str], None],
-           terms: Terms) -> Swept:
-    """Let several processes make the runs."""
-    jobs = line.jobs
-    if queue.waiting:
+def _has_cluster() -> bool:
+    """Whether the extra `cluster` is installed."""
+    return find_spec("distributed") is not None
+
+
+def _share(queue: Queue, deadline: Deadline, line: Progress, say: Callable[[str], None], terms: Terms,
+           scheduler: str | None) -> Swept:
+    """Let several processes make the runs: a cluster's, or without dask.distributed our own."""
+    jobs, bytes_of = line.jobs, line.forecast.bytes
+    if queue.waiting and scheduler is None:
         _check_memory(queue, line.forecast, jobs, terms, say)
-    pool = Pool(queue, jobs, terms, deadline, line, say)
+    if not queue.waiting or deadline.passed:
+        return Swept(queue.done, queue.left, queue.left > 0)
+    if not _has_cluster():
+        return _ended(Pool(queue, jobs, terms, deadline, line, say))
+    from dclib.execution.cluster import Cluster, local_cluster  # not installed everywhere
+    if scheduler is not None:
+        return _ended(Cluster(queue, scheduler, terms, deadline, line, say, bytes_of))
+    with local_cluster(jobs, terms) as cluster:
+        return _ended(Cluster(queue, cluster, terms, deadline, line, say, bytes_of))
+
+
+def _ended(pool: Sharing) -> Swept:
+    """Let a pool work, and say how that ended."""
     pool.work()
+    queue = pool.queue
     if pool.problems and not queue.waiting:
         if pool.diverged == len(pool.problems):
             raise InputError(_DIVERGED.format(pool.diverged))

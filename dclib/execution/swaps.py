@@ -28,7 +28,7 @@ Swaps = Callable[..., Iterator[tuple[ranking.Place, torch.Tensor]]]
 def make_ranking(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> dict:
     """Algorithm 1: the accuracy after each filter's swap, and which answers each swap changes."""
     model = inputs.network.to(device)
-    before, after, shared = _correct_around(partial(ranking.swaps_in_parts, model, run.layers), run, inputs, parts)
+    before, after, shared = _ranked_around(partial(ranking.swaps_in_parts, model, run.layers), run, inputs, parts)
     # Few swaps change an answer: written as changes, the bits need less room.
     outcome = {"swap_accuracy": _accuracies(after),
                "changed": {layer: pack_bits(bits != before[1:]) for layer, bits in after.items()}} | shared
@@ -41,7 +41,7 @@ def make_swaps(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> 
     """Figures 4 and 5: which images are right after the top fractions of a layer's filters were swapped together."""
     model = inputs.network.to(device)
     choices = _spaced(run, inputs.network) if inputs.ranking is None else _ranked(run, inputs.ranking)
-    _, after, shared = _correct_around(partial(ranking.joint_swaps_in_parts, model, choices), run, inputs, parts)
+    _, after, shared = _ranked_around(partial(ranking.joint_swaps_in_parts, model, choices), run, inputs, parts)
     outcome = {"accuracy": _accuracies(after), "correct_after": {layer: pack_bits(bits) for layer, bits in after.items()}}
     return outcome | shared
 
@@ -63,26 +63,33 @@ def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:
     return {layer: bits.mean(axis=-1).round(6).tolist() for layer, bits in correct.items()}
 
 
-def _correct_around(swaps: Swaps, run: Run, inputs: Inputs, parts: Parts
-                    ) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
-    """Which of the images that `run` ranks on are right before and after its swaps, and what is recorded of both kinds.
-
-    Bits before the swaps [1 + levels, images], level 0 clean, and per layer after each of them [swaps, levels, images].
-    """
+def _ranked_around(swaps: Swaps, run: Run, inputs: Inputs, parts: Parts
+                   ) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
+    """`correct_around` of the images that `run` ranks on, and what is recorded of both kinds of swaps."""
     images = ranking_images(run, inputs.data)
+    before, after, accuracy = correct_around(swaps, run, inputs.network, parts, images)
+    return before, after, {"correct_before": pack_bits(before), "clean_accuracy": accuracy[0].item(),
+                           "distorted_accuracy": accuracy[1:].round(6).tolist(), "images": len(images)} | left_out(inputs.data)
+
+
+def correct_around(swaps: Swaps, run: Run, model: nn.Module, parts: Parts, images: Split
+                   ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Which of the images are right before and after swaps.
+
+    Bits before the swaps [1 + levels, images], level 0 clean, and per layer after each of them [swaps, levels, images]; the
+    accuracy [1 + levels] before.
+    """
     levels = range(len(run.sigmas))
     starts = range(0, len(images), _AT_ONCE)
     begins = [first + start for first in starts
               for start in ranking.part_starts(images.images[:1], min(_AT_ONCE, len(images) - first))]
-    parts.total = len(starts) * (1 + len(levels)) + len(begins) * len(levels) * len(run.layers)
+    parts.total += len(starts) * (1 + len(levels)) + len(begins) * len(levels) * len(run.layers)
     for first in starts:
-        _find_on(swaps, run, inputs.network, images.take(torch.arange(first, min(first + _AT_ONCE, len(images)))), first, parts)
+        _find_on(swaps, run, model, images.take(torch.arange(first, min(first + _AT_ONCE, len(images)))), first, parts)
     before = np.stack([np.concatenate([parts[_before(first, level)] for first in starts]) for level in (-1, *levels)])
     after = {layer: np.stack([np.concatenate([parts[_after(layer, level, begin)] for begin in begins], axis=-1)
                               for level in levels], axis=1) for layer in run.layers}
-    accuracy = before.mean(axis=-1)
-    return before, after, {"correct_before": pack_bits(before), "clean_accuracy": accuracy[0].item(),
-                           "distorted_accuracy": accuracy[1:].round(6).tolist(), "images": len(images)} | left_out(inputs.data)
+    return before, after, before.mean(axis=-1)
 
 
 def _find_on(swaps: Swaps, run: Run, model: nn.Module, images: Split, first: int, parts: Parts) -> None:

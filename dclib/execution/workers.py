@@ -1,4 +1,8 @@
-"""Several processes that make runs at the same time, each one at a time; one that is killed costs its run alone."""
+"""Several processes that make runs at the same time, each one at a time; one that is killed costs its run alone.
+
+They share the results folder, and need nothing that is not installed with dclib: so `--jobs` is made of them where the
+extra `cluster` is missing. With it `dclib.execution.cluster` takes their place, one code path for one machine and many.
+"""
 
 import multiprocessing
 import os
@@ -6,10 +10,8 @@ import queue as queues
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -17,51 +19,30 @@ import torch
 from dclib.errors import InputError
 from dclib.execution.deadlines import Deadline
 from dclib.execution.obtaining import BusyError, obtain
-from dclib.execution.progress import Progress, line_about
+from dclib.execution.progress import Progress
 from dclib.execution.queueing import Queue
+from dclib.execution.sharing import DEATHS, Sharing, Terms
 from dclib.experiments import Run
 from dclib.results import Store
 from dclib.training import Diverged, OutOfTime
 
-#: A run is given up when so many workers died of it, and the sweep when so many did before they could do anything.
-DEATHS = 3
-#: The sweep ends when so many runs in a row were refused: what is wrong is not with the runs.
-REFUSALS = 3
 #: Seconds between two messages on how far a run is, and between two looks for what others are making.
 _OFTEN, _PATIENCE = 0.5, 2.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-@dataclass(frozen=True)
-class Terms:
-    """Where and how workers make runs: results folder, device, threads of each, and how nice they are to others."""
-
-    folder: os.PathLike
-    device: str
-    threads: int = 1
-    nice: int = 10
-
-
 # ---------------------------------------------------------------- the process that shares the runs out
 
 
-class Pool:
-    """Makes the runs of a queue in `jobs` processes.
-
-    Args:
-        say: called with a line for every run that was made or given up.
-    """
+class Pool(Sharing):
+    """Makes the runs of a queue in `jobs` processes."""
 
     def __init__(self, queue: Queue, jobs: int, terms: Terms, deadline: Deadline, progress: Progress,
                  say: Callable[[str], None]) -> None:
-        self.queue, self.jobs, self.terms, self.deadline = queue, jobs, terms, deadline
-        self.progress, self.say = progress, say
-        self.store = Store(terms.folder)
+        super().__init__(queue, terms, deadline, progress, say)
+        self.jobs = jobs
         self.workers: list[_Worker] = []
-        self.problems: list[str] = []
-        self.diverged = 0
-        self._deaths: Counter[str] = Counter()
-        self._stillborn = self._refused = 0
+        self._stillborn = 0
         self._stopped, self._looked = False, time.monotonic()
 
     def work(self) -> None:
@@ -118,28 +99,7 @@ class Pool:
             self.progress.report(run, *values)
             return
         worker.run = None
-        self.progress.end(run)
-        if what == "made":
-            self._refused = 0
-            self.queue.finish(run)
-            self.say(line_about(run, self.store.get(run)))
-        elif what == "busy":
-            self.queue.leave_to_others(run)
-        elif what == "stopped":
-            self.queue.give_back(run)
-        elif what == "diverged":
-            self._give_up(run, *values)
-            self.diverged += 1
-        else:
-            self._give_up(run, *values)
-            self._refused += 1
-            if self._refused == REFUSALS:
-                raise InputError(*values)
-
-    def _give_up(self, run: Run, sentence: str) -> None:
-        self.problems.append(sentence)
-        self.queue.fail(run)
-        self.say(sentence)
+        self.settle(run, what, *values)
 
     def _bury(self, worker: "_Worker") -> None:
         """A worker died: its run goes back into the queue, and a new worker will take its place."""
@@ -154,11 +114,7 @@ class Pool:
                 raise InputError(f"jobs: expected processes that start, got {DEATHS} that ended with code {code} at once; "
                                  "use --jobs 1.")
         elif run:
-            self._deaths[run.id] += 1
-            if self._deaths[run.id] == DEATHS:
-                memory = ", as where memory runs out" if code == -9 else ""
-                self._give_up(run, f"{run}: expected to be made, got {DEATHS} processes that died of it (exit code {code}"
-                                   f"{memory}); make it alone with --jobs 1.")
+            self.died_of(run, 1, f"exit code {code}" + (", as where memory runs out" if code == -9 else ""))
 
     def _stop(self) -> None:
         """Ask all for a checkpoint, once."""
@@ -188,7 +144,7 @@ class _Worker:
         self.process = context.Process(target=work, args=(theirs, terms))
         self.run: Run | None = None
         self.ready = False
-        with _inherited(terms.threads):
+        with inherited(terms.threads):
             self.process.start()
         theirs.close()
 
@@ -211,7 +167,7 @@ class _Worker:
 
 
 @contextmanager
-def _inherited(threads: int) -> Iterator[None]:
+def inherited(threads: int) -> Iterator[None]:
     """What a process has from its start: Ctrl-C is for its parent to answer, and libraries read their threads at once.
 
     Blocked, an interrupt waits for the parent until the block's end; ignored, it would be lost.

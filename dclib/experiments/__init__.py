@@ -13,6 +13,8 @@ from dclib.experiments.cifar100 import (
     fingerprint,
     first_layer,
     global_deepcorrect,
+    joint_deepcorrect,
+    joint_selection,
     method_run,
     ranking,
     swaps,
@@ -44,6 +46,6 @@ __all__ = ["CHOICES", "CONV", "DEEPCORRECT_L2", "DRAWS", "FRACTIONS", "HALVES", 
            "PREFERRED", "PROFILES", "RELEASED_L2", "SHARES", "SIZES", "StandIn", "TARGETS", "TOP", "Profile", "Run",
            "Selection", "Target", "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect",
            "efficientnet", "finetune", "fingerprint", "first_layer", "global_deepcorrect", "imagenet", "in_paper",
-           "in_words", "method_run", "other_classes", "other_width", "places", "profile", "queue", "ranking", "rows",
-           "short_training", "shortened", "stand_in", "swaps", "target_of", "trained_parameters", "unit_operations",
-           "unit_variants", "with_budget"]
+           "in_words", "joint_deepcorrect", "joint_selection", "method_run", "other_classes", "other_width", "places",
+           "profile", "queue", "ranking", "rows", "short_training", "shortened", "stand_in", "swaps", "target_of",
+           "trained_parameters", "unit_operations", "unit_variants", "with_budget"]

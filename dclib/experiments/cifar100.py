@@ -8,6 +8,7 @@ from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
 from dclib.experiments.profiles import CHOICES, CONV, Profile, as_in_the_text, with_budget
+from dclib.experiments.published import FILES
 from dclib.experiments.run import FRACTIONS, Run, Selection
 from dclib.training import SEMANTICS
 
@@ -36,6 +37,8 @@ def _levels(distortion: str) -> dict:
 
 def baseline(p: Profile, seed: int = 0) -> Run:
     """The network trained on clean images."""
+    if p.published:
+        return _published(p, "Baseline")
     return Run("train", "Baseline", **_common(p, seed), layers=p.baseline_layers, schedule=p.baseline,
                validation_images=p.validation_images, batch_statistics=bool(p.baseline_layers))
 
@@ -47,6 +50,8 @@ def baseline_under(p: Profile, distortion: str, seed: int = 0) -> Run:
 
 def finetune(p: Profile, k: int, distortion: str, seed: int = 0) -> Run:
     """Finetune-k: the first k convolutions and their BatchNorm trained on (Section 5.1.1)."""
+    if p.published:
+        return _published(p, f"Finetune-{k}", distortion, layers=CONV[:k], base=baseline(p))
     return Run("train", f"Finetune-{k}", **_common(p, seed), **_levels(distortion), layers=CONV[:k],
                schedule=p.finetune, base=baseline(p, seed), validation_images=p.validation_images,
                batch_statistics=p.batch_statistics)
@@ -66,12 +71,27 @@ def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
                ranking=ranking(p, distortion, seed))
 
 
+def joint_selection(p: Profile, layer: str, distortion: str, seed: int = 0) -> Run:
+    """The filters of one layer chosen by greedy joint swaps, the paper's future work (Section 4.1)."""
+    return Run("select", f"Joint swaps in {layer}", **_common(p, seed), **_levels(distortion), layers=(layer,),
+               ranking_images=min(JOINT_IMAGES, p.ranking_images), ranking_split=p.ranking_split, fractions=FRACTIONS,
+               validation_images=p.validation_images, base=baseline(p, seed))
+
+
+def joint_deepcorrect(p: Profile, order: str, distortion: str, seed: int = 0) -> Run:
+    """Deepcorr-1 on the filters that joint swaps chose (`order` "joint"), or by Eq. 1 on the same images ("ranked")."""
+    selection = Selection(order, "local", "priority", ((CONV[0], p.narrow),))
+    return replace(_corrected(p, f"Deepcorr-1 {order}", distortion, seed, selection),
+                   ranking=joint_selection(p, CONV[0], distortion, seed))
+
+
 def deepcorrect(p: Profile, k: int, distortion: str, seed: int = 0, *, also_top: bool = False) -> Run:
     """Deepcorr-k, or Deepcorr-kc with `also_top` (Section 5.1.2)."""
     counts = tuple((layer, p.narrow if i < 3 else p.wide) for i, layer in enumerate(CONV[:k]))
-    selection = Selection("ranked", "local", p.score, counts)
-    return replace(_corrected(p, f"Deepcorr-{k}{'c' if also_top else ''}", distortion, seed, selection),
-                   also_train=TOP if also_top else ())
+    selection, name = Selection("ranked", "local", p.score, counts), f"Deepcorr-{k}{'c' if also_top else ''}"
+    if p.published:
+        return _published(p, name, distortion, layers=CONV[:k], design=p.design, selection=selection, base=baseline(p))
+    return replace(_corrected(p, name, distortion, seed, selection), also_train=TOP if also_top else ())
 
 
 def global_deepcorrect(p: Profile, distortion: str, seed: int = 0) -> Run:
@@ -99,6 +119,15 @@ def unit_variants(p: Profile, distortion: str, seed: int = 0) -> dict[str, Run]:
                "bottleneck": UnitDesign(max(1, p.narrow // 2), (1, 3, 3, 3, 1), input_batchnorm=True)}
     return {"Deepcorr-1": run} | {f"Deepcorr-1-{kind}": replace(run, method=f"Deepcorr-1-{kind}", design=design)
                                   for kind, design in designs.items()}
+
+
+def _published(p: Profile, method: str, distortion: str | None = None, **more) -> Run:
+    """A network from the authors' file, whatever the seed: it is not trained here."""
+    if (method, distortion) not in FILES:
+        raise InputError(f"method: expected one of the networks that the authors published "
+                         f"({', '.join(dict.fromkeys(m for m, _ in FILES))}), got {method!r}.")
+    return Run("import", method, **_common(p, 0) | {"semantics": ""}, **(_levels(distortion) if distortion else {}),
+               blob=FILES[method, distortion][1], **more)
 
 
 def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: Selection) -> Run:
@@ -129,6 +158,9 @@ METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "
            "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
 SHARES = (6, 12, 24, 48)
 DRAWS = 10
+#: Images of each class that filters are chosen on by joint swaps: n filters take n²/2 of them, six times each. So one layer of
+#: the profile `small` takes up to half an hour on one core.
+JOINT_IMAGES = 2
 #: Accuracy over the images that a training sees: networks, and shares of the profile's iterations.
 BUDGETED = tuple(f"{family}-{k}" for k in (1, 3, 6) for family in ("Finetune", "Deepcorr"))
 BUDGETS = (0.25, 0.5, 1.0)
@@ -143,8 +175,9 @@ def baseline_rows(p: Profile, seeds: tuple[int, ...], distortion: str) -> dict[s
 
 
 def method_rows(p: Profile, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
-    """Tables 3 and 4."""
-    return {m: [method_run(p, m, distortion, s) for s in seeds] for m in METHODS}
+    """Tables 3 and 4; of the networks that the authors published, those rows that they have."""
+    methods = [m for m in METHODS if not p.published or m == "Baseline" or (m, distortion) in FILES]
+    return {m: [method_run(p, m, distortion, s) for s in seeds] for m in methods}
 
 
 def swap_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
@@ -173,6 +206,14 @@ def budget_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Accuracy over the images that a training sees."""
     return {f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
             for d in DISTORTIONS for method in BUDGETED for share in BUDGETS}
+
+
+def joint_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Filters chosen by joint swaps layer by layer, and Deepcorr-1 on those of conv1, with the first seed."""
+    chosen = {f"{layer} {d}": [joint_selection(p, layer, d, s) for s in seeds] for layer in CONV[:6] for d in DISTORTIONS}
+    trained = {f"Deepcorr-1 {order} {d}": [joint_deepcorrect(p, order, d, s) for s in seeds]
+               for d in DISTORTIONS for order in ("joint", "ranked")}
+    return trained | chosen  # what trainings need is made before them: conv1 comes first
 
 
 def _local_6c(p: Profile, distortion: str, seed: int) -> Run:

@@ -17,7 +17,8 @@ class Selection:
     """Which filters of which layers are corrected.
 
     Args:
-        order: "ranked" (most susceptible first), "least" (least susceptible), "random", or "spaced" (every so many-th filter).
+        order: "ranked" (most susceptible first), "least" (least susceptible), "random", "joint" (each the one that helps
+            most beside those before it), or "spaced" (every so many-th filter).
         scope: "local" takes counts[i] filters of layer i; "global" takes sum(counts) filters over all layers.
         score: "priority" (Eq. 1) or "relative_error" (the released code).
         counts: (layer, number of filters) pairs.
@@ -44,7 +45,9 @@ class Run:
     `restoration` names what is done to distorted images before the network of `base` sees them (Tables 7 and 8).
     Kind "transfer" trains linear SVMs on `features` of the network of `base`, with the images that `trained_on` says
     (Tables 13 to 15). Kind "embed" lays the test images of the classes `shown` out in the plane by those features
-    (Figures 2 and 10).
+    (Figures 2 and 10). Kind "select" chooses the filters of its one layer by joint swaps, and tries that order and Eq. 1's on
+    the validation images. Kind "import" tests a network that the authors published, read from the file whose git blob SHA-1
+    is `blob`; of a corrected one `selection` says how many filters of each layer are corrected.
 
     `batch_statistics` lets frozen BatchNorms follow the mini-batches, as released; `blur_of_bytes` rounds blurred values to
     whole grey values, as OpenCV does with uint8 images. `semantics` names by whose rules networks are made and trained
@@ -89,6 +92,7 @@ class Run:
     batch_statistics: bool = False
     semantics: str = ""
     blur_of_bytes: bool = False
+    blob: str = ""
     unlabelled: bool = False
 
     @property
@@ -126,6 +130,8 @@ class Run:
 
     def __str__(self) -> str:
         condition = f" {self.distortion}" if self.distortion else ""
+        if self.blob:
+            return f"{self.method}{condition} of the authors"
         width = f", width {self.width}" if self.width else ""
         return f"{self.method}{condition} ({self.dataset}{width}, seed {self.seed})"
 

@@ -58,7 +58,9 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
            differs=efficientnet.twenty_of_1000, stage=2),
     Target("efficientnet_noise", "efficientnet", half="efficientnet", rows=efficientnet.method_rows, distortion="awgn",
            differs=efficientnet.twenty_of_1000, stage=2),
+    Target("joint", "section4_deepcorrect", rows=cifar100.joint_rows, stage=4, first_seed=True),
     # What needs no run, or none of its own.
+    Target("figure4_joint", "section4_deepcorrect", shares="joint"),
     Target("table10", "section5_2_imagenet", table=10, half="imagenet"),
     Target("figure1", "section1_introduction", figure=1),
     Target("figure2", "section1_introduction", figure=2, half="imagenet", shares="figure10"),
@@ -88,7 +90,7 @@ def in_paper() -> list[Target]:
 def rows(target: str, p: Profile, seeds: tuple[int, ...] | None = None) -> dict[str, list[Run]]:
     """The rows of one table or figure: {label: one run per seed}, labels as `verdicts` asks for them.
 
-    Empty for a table of the ImageNet half in a profile that has no such half, and where no run is needed.
+    Empty for a table that the profile does not have, such as one of the ImageNet half, and where no run is needed.
     """
     found = target_of(target_of(target).runs_of or target)
     half = _half(found, p)
@@ -109,6 +111,8 @@ def stand_in(target: str, p: Profile, *, rivals: bool = True) -> tuple[StandIn, 
 
 def _half(target: Target, p: Profile) -> Profile | ImageNetHalf | None:
     """What a target's runs are made from: the profile, for the ImageNet half that of the profile, if there is one."""
+    if p.targets and target.name not in p.targets:
+        return None
     return p if target.half == "cifar100" else p.imagenet
 
 

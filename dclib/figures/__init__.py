@@ -12,6 +12,7 @@ from dclib.figures.curves import (
     priorities,
     swap_fractions,
     swap_layers,
+    swap_orders,
     training_curves,
 )
 from dclib.figures.images import distortion_strip, filters, gallery, predictions
@@ -19,4 +20,4 @@ from dclib.figures.style import NAMES, STYLE, SYMBOLS, TITLES, UNITS, WIDTH
 
 __all__ = ["DIFFERENCE", "NAMES", "STYLE", "SYMBOLS", "TITLES", "UNITS", "WIDTH", "accuracy_over_levels", "blur_windows",
            "class_difference", "distortion_strip", "embeddings", "filters", "gallery", "learning_curves", "predictions",
-           "priorities", "swap_fractions", "swap_layers", "training_curves"]
+           "priorities", "swap_fractions", "swap_layers", "swap_orders", "training_curves"]

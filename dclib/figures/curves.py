@@ -14,16 +14,17 @@ from dclib.results import Record
 
 
 def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str, sigmas: Sequence[float],
-                         source: str, *, measure: str = "top-1 accuracy") -> Figure:
-    """Tables 3 and 4, drawn: {method: accuracy [1 + levels]}, level 0 clean.
+                         source: str, *, measure: str = "top-1 accuracy", methods: Mapping[str, str] | None = None) -> Figure:
+    """Tables 3 and 4, drawn: {label: accuracy [1 + levels]}, level 0 clean.
 
-    Each method has its own look (`dclib.figures.style`); what stands in for NCSR has NCSR's.
+    Each method has its own look (`dclib.figures.style`); `methods` says which one a label stands for that is no method's name.
     `source` says whose numbers these are ("the paper", "here, small"), `measure` which accuracy it is.
     """
     not_empty(curves)
     figure, axes = panel(f"{TITLES[distortion]}: {source}")
-    for i, (method, accuracy) in enumerate(curves.items()):
-        axes.plot([0, *sigmas], accuracy, label=method.replace(", for ", ",\nfor "), **look_of(method, i))
+    methods = methods or {}
+    for i, (label, accuracy) in enumerate(curves.items()):
+        axes.plot([0, *sigmas], accuracy, label=label.replace(", for ", ",\nfor "), **look_of(methods.get(label, label), i))
     _over_sigma(axes, figure, [0, *sigmas], distortion, top=None)
     axes.set_ylabel(measure)
     means = {method: float(np.mean(a)) for method, a in curves.items()}
@@ -53,6 +54,28 @@ def swap_fractions(accuracy: np.ndarray, fractions: Sequence[float], distortion:
     return with_alt(figure, f"Line chart, {source}: accuracy over the {len(sigmas)} levels of {NAMES[distortion]} "
                             f"when the most susceptible filters of {layer} give their clean output.{start} "
                             f"By share of filters: {ends}.")
+
+
+def swap_orders(joint: np.ndarray, single: np.ndarray, fractions: Sequence[float], distortion: str, source: str, *,
+                layer: str = "conv1", before: float | None = None, clean: float | None = None) -> Figure:
+    """Figure 4's accuracies over the share of filters, in two orders: the ranking of Eq. 1, and joint swaps.
+
+    joint, single: mean accuracy over levels [fractions]; before: without a swap; clean: on clean images.
+    """
+    joint, single = np.asarray(joint), np.asarray(single)
+    figure, axes = panel(f"{TITLES[distortion]}, {layer}: {source}")
+    start = ([0.0], [before]) if before is not None else ([], [])
+    for i, (name, values) in enumerate((("each by itself (Eq. 1)", single), ("beside those chosen", joint))):
+        axes.plot([*start[0], *fractions], [*start[1], *values], label=name, **look(i))
+    if clean is not None:
+        axes.axhline(clean, label="clean images", color=GREY, linestyle=":")
+    axes.set(xlabel="share of the layer's filters that give their clean output", ylabel="mean top-1 accuracy", xlim=(0, 1))
+    axes.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    lines = "; ".join(f"{f:.0%} {a:.3f} and {b:.3f}" for f, a, b in zip(fractions, single, joint, strict=True))
+    return with_alt(figure, f"Line chart, {source}: accuracy, averaged over levels of {NAMES[distortion]}, when a share of "
+                            f"{layer}'s filters gives its clean output; filters ranked each by itself, and chosen beside "
+                            f"those before: {lines}." + ("" if before is None else f" Without a swap {before:.3f}."))
 
 
 def swap_layers(accuracy: Mapping[str, np.ndarray], fraction: float, distortion: str, sigmas: Sequence[float],

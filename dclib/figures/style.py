@@ -3,7 +3,6 @@
 A method keeps its look in every figure, whatever else is drawn beside it.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -21,6 +20,7 @@ DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is d
 #: So does each row of AlexNet's tables, where k hardly differs, and each kind of unit in a network of another depth.
 ALEXNET_ROWS = ("Deepcorr-5", "Deepcorr-5c", "Deepcorr-5-no-bn", "Finetune-8", "BM3D", "NCSR", "Deepcorr-5-lite",
                 "Deepcorr-5-bottleneck")
+UNITS_OF_TABLE_10 = ("no-bn", "lite", "bottleneck")
 SHARES = (6, 12, 24, 48)  # of Figure 9: filters of conv1 that are corrected
 ORDERS = {"ranked": "-", "random": "--", "least": ":"}
 NAMES = {"blur": "Gaussian blur", "awgn": "noise (AWGN)"}
@@ -42,30 +42,28 @@ def look(i: int) -> dict:
             "linestyle": DASHES[i % len(DASHES)]}
 
 
-def look_of(method: str, i: int) -> dict:
-    """Of a method by its name in the paper; of the i-th line where the name says nothing.
+def _looks() -> dict[str, dict]:
+    """The look of each method by its name in the paper.
 
     Finetune-k is dashed, Deepcorr-k solid, Deepcorr-kc dash-dotted, the baseline dotted; equal k share colour and marker.
     Of Figure 9's choices of filters equal numbers share colour and marker: ranked solid, random dashed, least dotted.
     """
-    if method == "Baseline":
-        return {"color": GREY, "linestyle": ":", "marker": "x"}
-    row = re.sub(r"^Deepcorr-\d+-", "Deepcorr-5-", method.rpartition("for ")[2])
-    if row in ALEXNET_ROWS:
-        return look(ALEXNET_ROWS.index(row)) | ({"linestyle": "--"} if row.startswith("Finetune") else {})
-    if k := _depth(method):
-        dash = "--" if method.startswith("Finetune") else "-." if method.endswith("c") else "-"
-        return look(DEPTHS.index(k) if k in DEPTHS else k) | {"linestyle": dash}
-    if chosen := re.fullmatch(r"(ranked|random)_(\d+)(_least)?", method):
-        order, share = "least" if chosen[3] else chosen[1], int(chosen[2])
-        return look(SHARES.index(share) if share in SHARES else share) | {"linestyle": ORDERS[order]}
-    return look(len(DEPTHS) + i)  # unlike any depth's
+    looks = {"Baseline": {"color": GREY, "linestyle": ":", "marker": "x"}}
+    for k in range(1, 10):
+        of_depth = look(DEPTHS.index(k) if k in DEPTHS else k)
+        looks |= {f"Finetune-{k}": of_depth | {"linestyle": "--"}, f"Deepcorr-{k}": of_depth | {"linestyle": "-"},
+                  f"Deepcorr-{k}c": of_depth | {"linestyle": "-."}}
+        looks |= {f"Deepcorr-{k}-{unit}": look(ALEXNET_ROWS.index(f"Deepcorr-5-{unit}")) for unit in UNITS_OF_TABLE_10}
+    looks |= {row: look(i) | ({"linestyle": "--"} if row.startswith("Finetune") else {}) for i, row in enumerate(ALEXNET_ROWS)}
+    for i, share in enumerate(SHARES):
+        for name, order in ((f"ranked_{share}", "ranked"), (f"random_{share}", "random"), (f"ranked_{share}_least", "least")):
+            looks[name] = look(i) | {"linestyle": ORDERS[order]}
+    return looks
 
 
-def _depth(method: str) -> int | None:
-    """k of Finetune-k, Deepcorr-k and Deepcorr-kc."""
-    match = re.fullmatch(r"(?:Finetune|Deepcorr)-(\d+)c?", method)
-    return int(match[1]) if match else None
+def look_of(key: str, i: int) -> dict:
+    """Of a method by its name in the paper; of the i-th line where that is no method's."""
+    return dict(_LOOKS.get(key) or look(len(DEPTHS) + i))  # unlike any depth's
 
 
 def panel(title: str, height: float = 3.5) -> tuple[Figure, Axes]:
@@ -101,3 +99,6 @@ def short(name: str) -> str:
     """A class name for small print."""
     words = name.replace("_", " ").removesuffix(" left")
     return words if len(words) <= 14 else words[:13].rstrip() + "…"
+
+
+_LOOKS = _looks()

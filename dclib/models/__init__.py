@@ -18,6 +18,7 @@ from dclib.models.surgery import (
     FrozenBatchNorm2d,
     batchnorm_behind,
     count_parameters,
+    deep_copy,
     filter_index,
     frozen_batchnorm,
     modules_by_name,
@@ -31,6 +32,6 @@ from dclib.models.surgery import (
 
 __all__ = ["CIFAR100_MEAN", "CIFAR100_STD", "IMAGENET_MEAN", "TRUNK_SHA256", "AlexNet", "AllConvNet", "CenterCrop",
            "FrozenBatchNorm1d", "FrozenBatchNorm2d", "KerasBatchNorm2d", "Normalize", "batchnorm_behind",
-           "count_parameters", "evaluation_mode", "filter_index", "frozen_batchnorm", "images_at_once", "load_trunk",
+           "count_parameters", "deep_copy", "evaluation_mode", "filter_index", "frozen_batchnorm", "images_at_once", "load_trunk",
            "modules_by_name", "multiply_adds", "named_conv", "predicted_classes", "replace_module", "selected_copy",
            "trace", "trainable_copy", "unwrapped"]

@@ -139,7 +139,7 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, bat
             named_conv(model, layer)
     behind = batchnorm_behind(model, layers) if layers else {}
     trained_names = {*layers, *behind.values()}
-    copied = _copied(model)
+    copied = deep_copy(model)
     trained = {module for name, module in modules_by_name(copied).items() if name in trained_names}
     for module in list(copied.modules()):
         for parameter in module.parameters(recurse=False):
@@ -153,7 +153,8 @@ def trainable_copy(model: nn.Module, layers: list[str] | tuple[str, ...], *, bat
     return copied
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def deep_copy(model: nn.Module) -> nn.Module:
+    """A deep copy; `InputError` for a network that cannot be copied."""
     try:
         return copy.deepcopy(model)
     except Exception as error:  # whatever the attributes of the user's modules raise

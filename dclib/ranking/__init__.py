@@ -1,6 +1,8 @@
 """Which filters a distortion hurts most: Algorithm 1, the correction priority, and the selection of filters."""
 
+from dclib.ranking.algorithm1 import rank_filters
 from dclib.ranking.borda import activation_distances, borda_count
+from dclib.ranking.joint import Step, select_jointly
 from dclib.ranking.priority import SCORES, correction_priority, select_global, select_local
 from dclib.ranking.swap_network import SwapNetwork, trial_images
 from dclib.ranking.swaps import (
@@ -15,7 +17,7 @@ from dclib.ranking.swaps import (
     swaps_in_parts,
 )
 
-__all__ = ["SCORES", "Place", "SwapNetwork", "accuracy_per_level", "activation_distances", "borda_count",
+__all__ = ["SCORES", "Place", "Step", "SwapNetwork", "accuracy_per_level", "activation_distances", "borda_count",
            "correct_after_joint_swaps", "correct_after_swaps", "correction_priority", "joint_swap_accuracy",
-           "joint_swaps_in_parts", "part_starts", "select_global", "select_local", "swap_accuracy", "swaps_in_parts",
-           "trial_images"]
+           "joint_swaps_in_parts", "part_starts", "rank_filters", "select_global", "select_jointly", "select_local",
+           "swap_accuracy", "swaps_in_parts", "trial_images"]

@@ -81,12 +81,26 @@ class SwapNetwork(SwapGraph):
 
     def swap_together(self, layer: str, clean: dict, distorted: dict, index: torch.Tensor) -> torch.Tensor:
         """Predicted classes [B] after swapping all filters in `index` at once."""
+        return self.swapped(layer, clean, distorted, index)[self.output].argmax(1)
+
+    def swapped(self, layer: str, clean: dict, distorted: dict, index: torch.Tensor) -> dict[torch.fx.Node, torch.Tensor]:
+        """`distorted` of a network in which all filters in `index` give their clean output: further swaps may start there."""
         cut = self.cuts[layer]
         value = distorted[cut.swapped].clone()
         value[:, index] = clean[cut.swapped][:, index]
+        after = distorted | {cut.swapped: value}
         for node in (*cut.between, cut.following) if cut.following else ():
             value = self._call(node, {node.all_input_nodes[0]: value})
-        return self._run_from(layer, value, distorted, torch.arange(len(value), device=value.device)).argmax(1)
+            if node in after:
+                after[node] = value
+        # What follows may work in place.
+        output = self._run_from(layer, value.clone(), distorted, torch.arange(len(value), device=value.device))
+        return after | {self.output: output}
+
+    def undistorted(self, layer: str, images: torch.Tensor) -> dict[torch.fx.Node, torch.Tensor]:
+        """Of `activations` only what the layer's swaps take from clean images."""
+        swapped = self.cuts[layer].swapped
+        return {swapped: self.activations(images)[swapped]}
 
     def _swapped_value(self, cut: Cut, clean: dict, distorted: dict, difference: torch.Tensor, f: torch.Tensor,
                        m: torch.Tensor) -> torch.Tensor:

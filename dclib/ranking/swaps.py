@@ -124,7 +124,7 @@ def joint_swaps_in_parts(model: nn.Module, choices: dict[str, Sequence[Sequence[
     network = SwapNetwork(model, tuple(choices), trial_images(clean, distorted))
     check_labels(labels, len(labels), network.classes)
     batch_size = batch_size or network.images
-    indices = {layer: [_check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
+    indices = {layer: [check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
                for layer, chosen in choices.items()}
 
     def swap(layer: str, undistorted: dict, activations: dict, those: torch.Tensor) -> torch.Tensor:
@@ -190,7 +190,8 @@ def _predictions(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -
     return predicted
 
 
-def _check_filters(chosen: Sequence[int], count: int) -> torch.Tensor:
+def check_filters(chosen: Sequence[int], count: int) -> torch.Tensor:
+    """The indices `chosen` as int64 [chosen]; `InputError` unless a layer of `count` filters has them."""
     index = np.asarray(chosen)
     if index.ndim != 1 or (index.size and (index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= count)):
         raise InputError(f"filters: expected indices in 0..{count - 1}, got {chosen!r}.")

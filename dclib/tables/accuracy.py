@@ -18,6 +18,8 @@ from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
 
 NOT_RUN = "not run yet"
+#: The profile of the networks that the authors published.
+AUTHORS = "authors"
 #: Tables with one accuracy per level.
 TABLES = tuple(target.name for target in in_paper() if target.levels)
 
@@ -70,6 +72,14 @@ def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...]
     return collected
 
 
+def of_authors(target: str, profile_name: str, store: Store) -> dict[str, Row]:
+    """{method: row} of the networks that the authors published, as far as they were tested; none beside themselves."""
+    p = profile(AUTHORS)
+    if profile_name == AUTHORS or target not in p.targets:
+        return {}
+    return {row.method: row for row in collect(target, AUTHORS, store) if row.records}
+
+
 def printed_row(target: str, label: str) -> Mapping | None:
     """The paper's row for the row `label` of `experiments.rows`; None where it prints none.
 
@@ -91,24 +101,28 @@ def printed_average(target: str, label: str) -> float | None:
 def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> pd.DataFrame:
     """Two lines per method, the paper's numbers and ours; what has no record says so.
 
-    With several seeds ours is mean ± standard deviation.
+    With several seeds ours is mean ± standard deviation. Between them stands the authors' own network, where it was tested.
     """
     p = profile(profile_name)
-    gathered = collect(target, profile_name, store, seeds)
+    gathered, published = collect(target, profile_name, store, seeds), of_authors(target, profile_name, store)
     of = target_of(target)
     heads = _heads(of.distortion, LEVELS[of.levels][of.distortion])
     lines, index = [], []
     for row in gathered:
         index.append((row.method, "paper"))
         lines.append([f"{a:.4f}" for a in (*row.paper_accuracy, row.paper_average)] + [_count(row.paper_parameters)])
+        if row.method in published:
+            index.append((row.method, _label(target, profile(AUTHORS))))
+            lines.append(_cells(published[row.method]))
         index.append((row.own_name, _label(target, p)))
-        if row.records:
-            cells = np.column_stack([row.accuracy, row.accuracy.mean(1)])
-            lines.append([_mean(cells[:, i]) for i in range(cells.shape[1])] + [_count(row.parameters_trained)])
-        else:
-            lines.append([NOT_RUN] + ["–"] * len(heads))
+        lines.append(_cells(row) if row.records else [NOT_RUN] + ["–"] * len(heads))
     return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=["method", "source"]),
                         columns=[*heads, "parameters"])
+
+
+def _cells(row: Row) -> list[str]:
+    values = np.column_stack([row.accuracy, row.accuracy.mean(1)])
+    return [_mean(values[:, i]) for i in range(values.shape[1])] + [_count(row.parameters_trained)]
 
 
 def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] | None = None) -> Styler:
@@ -117,26 +131,33 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     The paper's lines and ours are marked apart from each other. The caption names the table and the stand-in.
     """
     frame, p = beside(target, profile_name, store, seeds), profile(profile_name)
-    gathered = collect(target, profile_name, store, seeds)
+    gathered, published = collect(target, profile_name, store, seeds), of_authors(target, profile_name, store)
     recorded = [row for row in gathered if row.records]
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     printed = {row.method: [*row.paper_accuracy, row.paper_average] for row in gathered}
     most = max((row.images for row in recorded), default=0)
     # Fewer images make another number: such a row is shown, but not ranked among the others.
-    ours = {row.own_name: [*row.accuracy.mean(0), row.accuracy.mean()] for row in recorded if row.images == most}
-    for source, values in (("paper", printed), (_label(target, p), ours)):
+    ours = {row.own_name: _means(row) for row in recorded if row.images == most}
+    theirs = {method: _means(row) for method, row in published.items()}
+    for source, values in (("paper", printed), (_label(target, profile(AUTHORS)), theirs), (_label(target, p), ours)):
         for method, styles in _best_two(values).items():
             marks.loc[(method, source), frame.columns[:-1]] = styles
     missing = {row.own_name for row in gathered if not row.records}
-    lines = [(method, NOT_RUN if source != "paper" and method in missing else source) for method, source in frame.index]
+    lines = [(method, NOT_RUN if source == _label(target, p) and method in missing else source)
+             for method, source in frame.index]
     frame.index = marks.index = pd.MultiIndex.from_tuples(lines)
     frame = frame.replace(NOT_RUN, "–")
     caption = f"{target_of(target).title}. {paper.table(target_of(target).table)['title']}."
-    if recorded and (cut := stand_in(target, p)):
-        caption += f" Here, {p.name}: {in_words(cut)}."
+    for shown, own in ((published, profile(AUTHORS)), (recorded, p)):
+        if shown and (cut := stand_in(target, own)):
+            caption += f" Here, {own.name}: {in_words(cut)}."
     if all(row.paper_parameters is None for row in gathered):  # Tables 1 and 2
         frame, marks = frame.drop(columns="parameters"), marks.drop(columns="parameters")
     return dress(_marked(frame, marks), caption, f"{target}_{profile_name}")
+
+
+def _means(row: Row) -> list[float]:
+    return [*row.accuracy.mean(0), row.accuracy.mean()]
 
 
 def of_records(records: dict[str, Record], caption: str) -> Styler:

@@ -17,7 +17,9 @@ from dclib.experiments.profiles import PREFERRED
 from dclib.figures import diagrams
 from dclib.models import AlexNet
 from dclib.results import Record, Store, unpack_filters
+from dclib.tables import joint
 from dclib.verdicts import judgement, measures, susceptibility
+from dclib.verdicts.joint import Orders
 
 Panels = list[Figure]
 #: Levels of which images and planes are shown, 0 clean.
@@ -148,6 +150,17 @@ def _both(*draws: Callable) -> Callable:
     return lambda *arguments: [panel for draw in draws for panel in draw(*arguments)]
 
 
+def _orders(profile_name: str, store: Store) -> Panels:
+    """Figure 4 in two orders of conv1's filters: each by itself, or beside those chosen."""
+    return [joint_panel(found[0], f"here, {profile_name}") for found in joint.layers_recorded(profile_name, store).values()]
+
+
+def joint_panel(found: Orders, source: str) -> Figure:
+    """Both orders of one layer under one distortion."""
+    return figures.swap_orders(found.joint.mean(1), found.single.mean(1), FRACTIONS, found.distortion, source,
+                               layer=found.layer, before=float(found.before.mean()))
+
+
 def _first_filters(profile_name: str, store: Store) -> Panels:
     """Figure 6: AlexNet's first filters, those that respond to colour framed, and the half that is most susceptible."""
     found = _records("figure6", profile_name, store)
@@ -205,6 +218,7 @@ DRAWN: dict[str, Callable[[str, Store], Panels]] = {
     "figure2": lambda profile_name, store: _embeddings(profile_name, store, ("Baseline",)),
     "figure3": _architectures,
     "figure4": _swaps("cifar100", "figure4", _fractions("cifar100")),
+    "figure4_joint": _orders,
     "figure5": _swaps("cifar100", "figure5", _layers("cifar100", 0.5)),
     "figure6": _first_filters,
     "figure7": lambda profile_name, store: [diagrams.correction_unit(correction.CRITICALLY_WIDE)],

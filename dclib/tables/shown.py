@@ -13,6 +13,7 @@ from dclib.experiments.networks import unit_parameters
 from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
 from dclib.statistics import paired_t_test
+from dclib.tables import joint
 from dclib.tables.accuracy import NOT_RUN, beside
 
 _NONE = "–"
@@ -110,8 +111,18 @@ def _units(target: str, profile_name: str, store: Store) -> pd.DataFrame:
     return _framed(lines, ["parameters", *(f"{layer} {what}" for layer in layers for what in ("parameters", "operations"))])
 
 
+def _orders(target: str, profile_name: str, store: Store) -> pd.DataFrame:
+    """Our study of joint swaps; the paper has none."""
+    _recorded(target, profile_name, store)  # its sentence where the profile has no such runs
+    found = joint.frame(profile_name, store)
+    found.index = pd.MultiIndex.from_tuples([(row, _here(target, profile_name)) for row in found.index],
+                                            names=["row", "source"])
+    return found
+
+
 #: Tables whose rows are no accuracies.
-_SPECIAL: dict[str, Callable[[str, str, Store], pd.DataFrame]] = {"table6": _tests, "table10": _units}
+_SPECIAL: dict[str, Callable[[str, str, Store], pd.DataFrame]] = {"table6": _tests, "table10": _units,
+                                                                   joint.TARGET: _orders}
 
 
 def _markdown(table: pd.DataFrame) -> str:

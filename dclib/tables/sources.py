@@ -3,7 +3,7 @@
 from dclib.experiments import in_words, profile, rows, stand_in
 from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
-from dclib.tables.accuracy import NOT_RUN, collect
+from dclib.tables.accuracy import AUTHORS, NOT_RUN, collect
 from dclib.tables.provenance import training
 
 
@@ -13,7 +13,7 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
     described = [run for runs in rows(target, p).values() for run in runs]
     found = {run.id: record for run in described if (record := store.get(run))}
     records = list(found.values())
-    command = f"dclib run {target} --profile {profile_name}"
+    command = "dclib authors PATH" if p.published else f"dclib run {target} --profile {profile_name}"
     if not records:
         return f"Profile {profile_name}: {NOT_RUN}; make it with `{command}`."
     environments = [record.environment for record in records]
@@ -51,7 +51,10 @@ def shown_records(target: str, label: str, store: Store) -> list[Record]:
 
 
 def source_lines(target: str, store: Store) -> str:
-    """`source_line` of what a page shows for a table and, while a stand-in is shown, how to make the real one."""
+    """`source_line` of what a page shows for a table and, while a stand-in is shown, how to make the real one.
+
+    Last the authors' own networks, where the table has them.
+    """
     name = published_profile(target, store)
     lines = [source_line(target, name, store)]
     if name != "paper":
@@ -59,4 +62,6 @@ def source_lines(target: str, store: Store) -> str:
     missing = [row.own_name for row in collect(target, name, store) if not row.records]
     if missing and len(missing) < len(collect(target, name, store)):
         lines.insert(1, f"{NOT_RUN.capitalize()}: {', '.join(missing)}.")
+    if target in profile(AUTHORS).targets:
+        lines.append(source_line(target, AUTHORS, store))
     return " ".join(lines)

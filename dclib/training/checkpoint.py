@@ -26,8 +26,8 @@ class Progress:
 
 
 def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress, best: dict,
-                    losses: list[torch.Tensor]) -> None:
-    """Write the checkpoint, whole or not at all; `InputError` where it cannot be."""
+                    losses: list[torch.Tensor], call: str = "") -> None:
+    """Write the checkpoint, whole or not at all; `InputError` where it cannot be. call: whose it is, where nobody else says."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in best.items()}
     for i, parameter in enumerate(_parameters(optimiser)):
@@ -38,13 +38,13 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, pr
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as temporary:
             save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary,
-                      metadata={"progress": json.dumps(progress.__dict__), "semantics": SEMANTICS})
+                      metadata={"progress": json.dumps(progress.__dict__), "semantics": SEMANTICS, "call": call})
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
                          "with DCLIB_RESULTS or --results.") from error
 
 
-def resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD
+def resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD, call: str = ""
            ) -> tuple[Progress, dict, list[torch.Tensor]]:
     """Progress, best state and the losses since the last look, from the checkpoint if there is one."""
     if path is None or not path.exists():
@@ -54,6 +54,8 @@ def resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD
             progress = Progress(**json.loads(file.metadata()["progress"]))
             if (semantics := file.metadata()["semantics"]) != SEMANTICS:
                 raise ValueError(f"semantics {semantics}, not {SEMANTICS}")
+            if file.metadata().get("call", "") != call:
+                raise ValueError("other images, network or settings")
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         for i, parameter in enumerate(_parameters(optimiser)):

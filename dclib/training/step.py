@@ -50,9 +50,6 @@ def unit_weights(model: nn.Module) -> list[nn.Parameter]:
 class Engine:
     """Iterations of one training. Call with images float [B, C, H, W], labels [B] and the learning rate.
 
-    Probabilities of the classes, float [B, K], may stand for the labels: up to a constant the loss is then the
-    Kullback-Leibler divergence from them.
-
     Under torchrun the images are this process's share of the mini-batch, and gradients are averaged over all.
 
     Returns the loss as a tensor of its own: cross-entropy and all regularisers, those of frozen layers too, as Keras
@@ -97,7 +94,8 @@ class Engine:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16",
                             cache_enabled=self.device.type != "cuda"):  # a cached cast would not be replayed
             logits = self.forward(images)
-        loss = F.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        loss = F.cross_entropy(logits, labels.to(logits.dtype) if labels.is_floating_point() else labels)
         if self.schedule.l1 and (weights := unit_weights(self.model)):
             loss = loss + self.schedule.l1 * sum(w.abs().sum() for w in weights)
         loss.backward()

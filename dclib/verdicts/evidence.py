@@ -3,6 +3,8 @@
 dclib.verdicts.comparison computes with what is found, dclib.verdicts.finding has the rules.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from dclib import paper
@@ -75,8 +77,8 @@ class Evidence:
         self._used(found.runs, found, max(1, len(found.runs)))
         return found
 
-    def measure(self, name: str) -> Measure:
-        found = self._source.measure(name)
+    def measure(self, test: Mapping) -> Measure:
+        found = self._source.measure(test)
         if found is None:
             raise NotRun(f"the {self.test['what']}")
         self.published = found.published

@@ -1,5 +1,6 @@
 """Every claim of the paper judged by the records of this project, found in a `Store`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -91,7 +92,7 @@ def swap_curves(profile_name: str, distortion: str, store: Store, target: str = 
 
 def training(run: Run, record: Record, p: Profile, store: Store) -> Training:
     """The trained network that `record` tests, as the gate wants it: that of `run`, or of the run that it starts from."""
-    network = run if run.kind == "train" else run.base
+    network = run if run.kind in ("train", "import") else run.base
     own = record if network is run else store.get(network)
     half, alexnet = p.imagenet, network.network == "AlexNet"
     tested = baseline = None
@@ -161,8 +162,8 @@ class Records:
         targets = {self.profile.dataset: "figure4", "imagenet": "figure4_imagenet"}
         return swap_curves(self.name, distortion, self.store, targets[dataset]) if dataset in targets else None
 
-    def measure(self, name: str) -> Measure | None:
-        found = measure(name, self.name, self.store)
+    def measure(self, test: Mapping) -> Measure | None:
+        found = measure(test, self.name, self.store)
         if found is None:
             return None
         return replace(found, trainings=tuple(training(*pair, self.profile, self.store) for pair in found.networks))

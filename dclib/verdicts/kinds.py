@@ -33,7 +33,7 @@ largest_layer (dataset, distortion, fraction, layer)
     lead of one layer over the next best
 declines_with_depth (dataset, distortion, fraction, first, quantity: accuracy or recovered_share)
     rank correlation
-measure (name, what, above, tolerance?)
+measure (quantity, what, above, tolerance?; figure, dataset, distortion, units, reference as the quantity needs them)
     a number that a figure's own notebook measures
 
 An operand is a method of the test's table, or {"table", "method"}. No level means the mean over all.
@@ -258,7 +258,7 @@ def _pairs_over_levels(evidence: Evidence) -> tuple[list[tuple[Sample, Sample]],
 
 def _measure(claim: dict, evidence: Evidence) -> Finding:
     test = evidence.test
-    measured = evidence.measure(test["name"])
+    measured = evidence.measure(test)
     ours, bounds, exact = measured.value, measured.interval, measured.exact
     low, high = bounds or (ours, ours)
     alone = bounds is None and not exact if measured.unreplicated is None else measured.unreplicated

@@ -6,6 +6,8 @@ Each has an interval where its records give one, and is None where a record is m
 data/paper/claims.json gives it.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from dclib import statistics
@@ -17,16 +19,18 @@ from dclib.verdicts import susceptibility
 from dclib.verdicts.source import Measure
 
 
-def measure(name: str, profile_name: str, store: Store) -> Measure | None:
-    """The measure called `name` in one profile; None if its records are missing or nothing is known by that name."""
-    figure, _, rest = name.partition("_")
-    if figure == "table10":
-        return Measure(_operations_saved(rest.removeprefix("operations_saved_")), exact=True)
-    if figure in susceptibility.KINDS:
-        return susceptibility.measure(figure, rest, profile_name, store)
+def measure(test: Mapping, profile_name: str, store: Store) -> Measure | None:
+    """What a claim's test of kind "measure" asks for, in one profile.
+
+    None if its records are missing or nothing is known by that figure and quantity.
+    """
+    if test["quantity"] == "operations_saved":
+        return Measure(_operations_saved(test["units"], test["reference"]), exact=True)
+    if test["quantity"] in susceptibility.QUANTITIES:
+        return susceptibility.measure(test, profile_name, store)
     half = profile(profile_name).imagenet
-    kinds = {"figure2": _separation_lost, "figure10": _separation, "figure11": _classes, "figure12": _speed}
-    return kinds[figure](rest, half, store) if half and figure in kinds else None
+    kinds = {2: _separation_lost, 10: _separation, 11: _classes, 12: _speed}
+    return kinds[test["figure"]](test["quantity"], test["distortion"], half, store) if half and test["figure"] in kinds else None
 
 
 def per_class(record: Record, classes: int) -> np.ndarray:
@@ -47,15 +51,12 @@ def iterations_to(record: Record, accuracy: float) -> float:
     return np.inf
 
 
-def _operations_saved(what: str) -> float:
-    saver, _, reference = what.partition("_of_")
-    names = [f"Deepcorr-5-{saver}", f"Deepcorr-5-{reference}" if reference else "Deepcorr-5"]
-    few, many = (sum(unit_operations(name, layer) for layer in ALEXNET_FILTERS) for name in names)
+def _operations_saved(method: str, reference: str) -> float:
+    few, many = (sum(unit_operations(name, layer) for layer in ALEXNET_FILTERS) for name in (method, reference))
     return 1 - few / many
 
 
-def _classes(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
-    quantity, _, distortion = what.rpartition("_")
+def _classes(quantity: str, distortion: str, half: ImageNetHalf, store: Store) -> Measure | None:
     found = _records([imagenet.deepcorrect(half, "Deepcorr-5", distortion), imagenet.finetune(half, distortion)], store)
     if not found:
         return None
@@ -75,9 +76,8 @@ def _classes(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
     return _found(value(parts.mean(1)), found, half, interval=bounds)
 
 
-def _separation(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
+def _separation(quantity: str, distortion: str, half: ImageNetHalf, store: Store) -> Measure | None:
     """By neighbours among the features: the plane of t-SNE is for the eye."""
-    distortion = what.rpartition("_")[2]
     found = _records([imagenet.embedded(half, method, distortion) for method in ("Deepcorr-5", "Baseline")], store)
     if not found:
         return None
@@ -85,9 +85,9 @@ def _separation(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
     return _apart(ours, other, found, half)
 
 
-def _separation_lost(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
+def _separation_lost(quantity: str, distortion: str, half: ImageNetHalf, store: Store) -> Measure | None:
     """How much less apart the classes of the pre-trained network are at the strongest level than clean."""
-    found = _records([imagenet.embedded(half, "Baseline", what.rpartition("_")[2])], store)
+    found = _records([imagenet.embedded(half, "Baseline", distortion)], store)
     if not found:
         return None
     separation = found[0][1].outcome["separation"]
@@ -100,14 +100,13 @@ def _apart(first: float, second: float, found: list, half: ImageNetHalf) -> Meas
     return _found(value, found, half, interval=(value - float(error), value + float(error)))
 
 
-def _speed(what: str, half: ImageNetHalf, store: Store) -> Measure | None:
+def _speed(quantity: str, distortion: str, half: ImageNetHalf, store: Store) -> Measure | None:
     """Validation accuracy over iterations: how many times sooner the slowest of the fast networks has an accuracy of the
     slow one (the smallest factor of all), or by how much the lowest of them ends higher.
 
     An accuracy that both have at their first look tells nothing: what came before was not looked at. The fast network's
     first look is a bound: the factor is as much at least. One look for both at another accuracy leaves open who was first.
     """
-    quantity, _, distortion = what.rpartition("_")
     variants = {v: imagenet.deepcorrect(half, v, distortion) for v in imagenet.VARIANTS}
     no_bn = variants["Deepcorr-5-no-bn"]
     slow, fast = {"batchnorm_speedup": (no_bn, [variants["Deepcorr-5"]]),

@@ -159,7 +159,7 @@ def basis(claim: dict, published: bool = False) -> Basis:
     test = claim["test"]
     if test["kind"] == "arithmetic":
         return Basis.ARITHMETIC
-    if test["kind"] in ("count", "fewer_parameters") or test.get("name", "").startswith("table10_"):
+    if test["kind"] in ("count", "fewer_parameters") or test.get("quantity") == "operations_saved":
         return Basis.COUNTS
     return Basis.PUBLISHED if published else Basis.MEASURED
 

@@ -3,7 +3,7 @@
 `judgement.Records` is the source over a `Store`; tests have others, such as the paper's own tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,8 +88,8 @@ class Source(Protocol):
     def swaps(self, dataset: str, distortion: str) -> Swaps | None:
         """The curves of Figures 4 and 5."""
 
-    def measure(self, name: str) -> Measure | None:
-        """The measure that data/paper/claims.json calls so."""
+    def measure(self, test: Mapping) -> Measure | None:
+        """What a claim's test of kind "measure" asks for in data/paper/claims.json."""
 
     def parameters(self, table: int, method: str) -> int | None:
         """How many parameters a method trains in profile paper: counted, not measured."""

@@ -26,9 +26,9 @@ RESAMPLES = 500
 SHUFFLES = 200
 
 
-def measure(figure: str, rest: str, profile_name: str, store: Store) -> Measure | None:
-    """The measure called figure_rest, one of `KINDS`, as `measures.measure` gives it."""
-    return KINDS[figure](rest, profile_name, store)
+def measure(test: Mapping, profile_name: str, store: Store) -> Measure | None:
+    """One of the `QUANTITIES`, as `measures.measure` gives it."""
+    return QUANTITIES[test["quantity"]](test, profile_name, store)
 
 
 # The first claim: in every layer certain filters are far more susceptible than others
@@ -75,9 +75,9 @@ def by_chance(gain: np.ndarray, seed: int = 0) -> float:
     return float(np.quantile([best_quarter(rng.permuted(gain, axis=0).mean(1)) for _ in range(SHUFFLES)], 0.975))
 
 
-def _susceptible(what: str, profile_name: str, store: Store) -> Measure | None:
+def _susceptible(test: Mapping, profile_name: str, store: Store) -> Measure | None:
     """The share of the best quarter in the layer where it is smallest, between held out (too low) and not (too high)."""
-    dataset, _, distortion = what.partition("_")
+    dataset, distortion = test["dataset"], test["distortion"]
     if dataset == "imagenet":
         swaps = paper.single_swaps()
         gains = {layer: np.array(rows) for layer, rows in swaps["gain"][distortion].items()}
@@ -110,9 +110,9 @@ def _concentration(gains: Mapping[str, np.ndarray], per_image: Mapping[str, np.n
                           f"shuffling filters at each level gives more than {listed(chance)} in 1 of 40 cases"))
 
 
-def _redundancy(what: str, profile_name: str, store: Store) -> Measure:
+def _redundancy(test: Mapping, profile_name: str, store: Store) -> Measure:
     """What the top half of AlexNet's first layer gains together, and what its filters gain singly (published swaps)."""
-    dataset, _, distortion = what.partition("_")
+    dataset, distortion = test["dataset"], test["distortion"]
     swaps, fractions = paper.single_swaps(), paper.swap_data()["fractions"]
     before = np.array(swaps["before"][distortion]) / swaps["images"]
     gain = np.array(swaps["gain"][distortion]["conv1"]) / swaps["images"]
@@ -157,11 +157,11 @@ def _first_layer_scores(record: Record, score: str) -> np.ndarray:
                                np.array(record.outcome["distorted_accuracy"]), score=score)
 
 
-def _colour(what: str, profile_name: str, store: Store) -> Measure | None:
+def _colour(test: Mapping, profile_name: str, store: Store) -> Measure | None:
     """Under blur: the share of filters without colour in the top half, cut at the `valley`. Else: by how much Spearman's
     correlation of priority and colour is higher under noise than under blur, which needs no cut."""
     half = profile(profile_name).imagenet
-    needed = ["blur"] if what == "colour_agnostic_blur" else ["awgn", "blur"]
+    needed = ["blur"] if test["quantity"] == "without_colour" else ["awgn", "blur"]
     found = [(run, record) for d in needed if half for run in [imagenet.ranking(half, d)] if (record := store.get(run))]
     if len(found) < len(needed):
         return None
@@ -232,5 +232,6 @@ def _resampled_scores(records: list[Record]) -> list[np.ndarray] | None:
     return [d + rng.uniform(0, least, d.shape) for d in drawn]
 
 
-#: What `measures` has of them, by the first word of their names in data/paper/claims.json.
-KINDS = {"susceptible": _susceptible, "redundancy": _redundancy, "figure6": _colour}
+#: What `measures` has of them, by quantity.
+QUANTITIES = {"susceptible": _susceptible, "redundancy": _redundancy, "without_colour": _colour,
+              "colour_of_noise_minus_blur": _colour}
