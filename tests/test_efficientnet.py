@@ -9,12 +9,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from dclib.correction import UnitDesign, correct
-from dclib.datasets import Split
+from dclib.datasets import Dataset, Rows, Split
 from dclib.evaluation import correct_on, places_on
-from dclib.execution.inputs import filters_of, spaced, untrained
-from dclib.experiments import efficientnet, profile, rows, trained_parameters
+from dclib.execution.checkpoint import Parts
+from dclib.execution.inputs import Inputs, filters_of, spaced, untrained
+from dclib.execution.makers import train_network
+from dclib.experiments import Run, efficientnet, profile, rows, trained_parameters
 from dclib.models import count_parameters
-from dclib.training import Answers, Schedule, train
+from dclib.training import Schedule, answers
 
 SCHEDULE = Schedule(4, 8, 0.05, (), 2, augmentation="none")
 
@@ -31,35 +33,27 @@ def test_the_place_of_the_true_class_is_that_of_a_sorted_list():
         places_on(network, seen[None], labels + 5)
 
 
-def test_answers_are_asked_for_once_an_image():
-    asked, data = [], data_of(20)
-
-    class Teacher(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = small_net()
-
-        def forward(self, x):
-            asked.append(len(x))
-            return self.inner(x)
-
-    teacher = Teacher()
-    answers = Answers(teacher, data.images)
-    first = answers[torch.tensor([3, 1, 3])]
-    again = answers[torch.tensor([1, 5])]
-    assert asked == [2, 1] and torch.equal(first[1], again[0])
+def test_answers_are_those_of_the_network_without_its_units():
+    network, data = small_net(), data_of(20)
+    corrected = correct(network, {"conv1": [0, 1]}, UnitDesign(width=3))
+    rows = Rows(data.images, torch.arange(19, -1, -1))
     with torch.no_grad():
-        assert torch.allclose(again, teacher.inner(data.images[[1, 5]].float()).softmax(1), atol=1e-6)
+        assert torch.allclose(answers(corrected, rows), network(data.images.float()).softmax(1).flip(0), atol=1e-5)
 
 
-def test_a_training_with_a_teacher_never_looks_at_labels():
-    teacher, trained = small_net(), []
+def test_a_run_without_labels_never_looks_at_them(store, monkeypatch):
+    """What is trained on other labels is the same network."""
+    run = Run("train", "Deepcorr-1", "d", "f" * 64, 10, 4, 0, "blur", (1.0,), layers=("conv1",), schedule=SCHEDULE,
+              design=UnitDesign(width=3, begins_at_zero=True), unlabelled=True)
+    trained = []
     for labels in (torch.zeros(40, dtype=torch.int64), torch.arange(40) % 10):
-        network = correct(teacher, {"conv1": [0, 1]}, UnitDesign(width=3, begins_at_zero=True))
-        data = Split(data_of(40).images, labels)
-        progress = train(network, data, data.take(torch.arange(10)), SCHEDULE, seed=1, distortion="blur", sigmas=(1.0,),
-                         teacher=teacher)
-        trained.append(({k: v.clone() for k, v in network.state_dict().items()}, progress.curve))
+        images = Split(data_of(40).images, labels)
+        data = Dataset("d", images, images.take(torch.arange(10)), images, tuple("abcdefghij"), "imagenet", "f" * 64)
+        inputs = Inputs(data, correct(small_net(), {"conv1": [0, 1]}, run.design), {}, None)
+        with Parts(run, store.checkpoint(run)) as parts:
+            progress = train_network(run, inputs, torch.device("cpu"), parts)
+        store.checkpoint(run).unlink()
+        trained.append((inputs.network.state_dict(), progress.curve))
     assert all(torch.equal(trained[0][0][k], v) for k, v in trained[1][0].items()) and trained[0][1] == trained[1][1]
 
 

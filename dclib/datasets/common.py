@@ -45,7 +45,8 @@ class Split:
     """Images uint8 [N, C, H, W], as a tensor or as `Rows` of one, and labels int64 [N].
 
     `tiles` int64 [N] numbers the part of a photograph that each image was cut from, where several may overlap: images of
-    one tile are no independent ones. None where each image stands for itself.
+    one tile are no independent ones. None where each image stands for itself. To train on, labels may be class
+    probabilities, float [N, K].
 
     Raises `InputError` for others. Rows of features, float [N, D], may stand where images do (Section 5.3).
     """
@@ -58,8 +59,13 @@ class Split:
         if not isinstance(self.images, (torch.Tensor, Rows)):
             raise InputError(f"images: expected a torch tensor uint8 [N, C, H, W], got {type(self.images).__name__}; "
                              "convert them with torch.as_tensor.")
-        check_labels(self.labels, len(self.images) if self.images.ndim else 0)
-        if self.labels.dtype != torch.int64:
+        count = len(self.images) if self.images.ndim else 0
+        probabilities = isinstance(self.labels, torch.Tensor) and self.labels.is_floating_point() and self.labels.ndim == 2
+        if not probabilities:
+            check_labels(self.labels, count)
+        elif len(self.labels) != count or not bool(self.labels.isfinite().all()):
+            raise InputError(f"labels: expected probabilities [{count}, classes], got {list(self.labels.shape)} or NaN.")
+        if not probabilities and self.labels.dtype != torch.int64:
             raise InputError(f"labels: expected int64, got {self.labels.dtype}; convert them with labels.long().")
         features = self.images.ndim == 2 and self.images.dtype.is_floating_point
         if not features and (self.images.ndim != 4 or self.images.dtype != torch.uint8 or 0 in self.images.shape[1:]):
@@ -132,7 +138,7 @@ def canonical_order(labels: np.ndarray, file_names: np.ndarray) -> np.ndarray:
 
 
 def per_class_sample(labels: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-    """Indices of `count` random images of every class, sorted by class; deterministic by `seed`.
+    """Indices of `count` random images of every class that has any, sorted by class; deterministic by `seed`.
 
     Raises:
         InputError: a class has fewer than `count` images, or `count` is not positive.
@@ -141,7 +147,7 @@ def per_class_sample(labels: torch.Tensor, count: int, seed: int) -> torch.Tenso
         raise InputError(f"count: expected at least one image per class, got {count}.")
     rng = np.random.RandomState(seed)
     chosen = []
-    for label in range(int(labels.max()) + 1):
+    for label in labels.unique().tolist():
         members = torch.nonzero(labels == label).flatten().numpy()
         if len(members) < count:
             raise InputError(f"class {label}: expected at least {count} images, got {len(members)}; ask for fewer.")

@@ -28,7 +28,6 @@ class Inputs:
         filters: which filters of which layers a Deepcorr run corrects.
         ranking: the record of Algorithm 1 that chose them, or whose best ones are swapped together.
         base: of a network that was brought in, the one that it was made from.
-        teacher: whose answers stand for labels in a training without them.
     """
 
     data: Dataset | Collection
@@ -36,7 +35,6 @@ class Inputs:
     filters: dict[str, list[int]]
     ranking: Record | None
     base: nn.Module | None = None
-    teacher: nn.Module | None = None
 
 
 def gather(run: Run, store: Store) -> Inputs:
@@ -46,7 +44,7 @@ def gather(run: Run, store: Store) -> Inputs:
         return Inputs(data, network(run, store), {}, None, network(run.base, store) if run.base else None)
     model = untrained(run, store) if run.kind == "train" else _start(run, store)
     return Inputs(data, model, filters_of(run, store) if run.kind == "train" and run.selection else {},
-                  ranking_of(run, store) if run.ranking else None, teacher=_start(run, store) if run.unlabelled else None)
+                  ranking_of(run, store) if run.ranking else None)
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
@@ -190,15 +188,6 @@ def untrained(run: Run, store: Store) -> nn.Module:
     return with_method(run, start, filters_of(run, store) if run.selection else {})
 
 
-def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.Module:
-    """A copy of `base` with what the method of `run` adds to it: layers to train, or units behind `filters`."""
-    if run.selection is None:
-        return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
-    design = dict(run.designs) or run.design
-    return correction.correct(base, filters, design, also_train=run.also_train, seed=run.seed,
-                              batch_statistics=run.batch_statistics, train_batchnorm=not run.from_published)
-
-
 def _start(run: Run, store: Store) -> nn.Module:
     """The network that `run` begins with, before anything is added to it or trained."""
     if run.base is not None:
@@ -207,3 +196,12 @@ def _start(run: Run, store: Store) -> nn.Module:
     if run.trunk and not run.from_published:
         load_trunk(model, datasets.data_folder() / "weights" / "alexnet_conv_trunk.safetensors")
     return model
+
+
+def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.Module:
+    """A copy of `base` with what the method of `run` adds to it: layers to train, or units behind `filters`."""
+    if run.selection is None:
+        return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
+    design = dict(run.designs) or run.design
+    return correction.correct(base, filters, design, also_train=run.also_train, batch_statistics=run.batch_statistics,
+                              train_batchnorm=not run.from_published, seed=run.seed)

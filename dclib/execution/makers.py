@@ -1,5 +1,6 @@
 """How the outcome of each kind of run is made from what was gathered for it; parts keep the checkpoint and the clock."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +22,7 @@ from dclib.experiments import Run
 from dclib.models import count_parameters
 from dclib.results import pack_bits
 from dclib.statistics import own_neighbours
-from dclib.training import Progress, distributed, train
+from dclib.training import Progress, answers, distributed, train
 
 #: Clean images on which it is measured how much units add.
 _LOOKED_AT = 50
@@ -53,11 +54,18 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
 
 def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> Progress:
     """Train `inputs.network`, which ends in evaluation mode."""
-    report = parts.report
+    model, report, began = inputs.network.to(device), parts.report, time.monotonic()
     said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
-    return train(inputs.network.to(device), inputs.data.train, validation_images(run, inputs.data), run.schedule, seed=run.seed,
-                 distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes, precision=run.precision,
-                 teacher=inputs.teacher.to(device) if inputs.teacher else None, checkpoint=parts.path, deadline=parts.deadline, report=said)
+    data, validation = inputs.data.train, validation_images(run, inputs.data)
+    if run.unlabelled:
+        data = Split(data.images, answers(model, data.images))
+        validation = Split(validation.images, answers(model, validation.images).argmax(1))
+    answered = time.monotonic() - began
+    progress = train(model, data, validation, run.schedule, seed=run.seed, distortion=run.distortion, sigmas=run.sigmas,
+                     blur_of_bytes=run.blur_of_bytes, precision=run.precision, checkpoint=parts.path, deadline=parts.deadline,
+                     report=said)
+    progress.seconds += answered
+    return progress
 
 
 def help_with(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> None:

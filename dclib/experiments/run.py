@@ -17,8 +17,8 @@ class Selection:
     """Which filters of which layers are corrected.
 
     Args:
-        order: "ranked" (most susceptible first), "least" (least susceptible), "random", "joint" (each the one that helps most
-            beside those before it), or "spaced" (every so many-th filter).
+        order: "ranked" (most susceptible first), "least" (least susceptible), "random", "joint" (each the one that helps
+            most beside those before it), or "spaced" (every so many-th filter).
         scope: "local" takes counts[i] filters of layer i; "global" takes sum(counts) filters over all layers.
         score: "priority" (Eq. 1) or "relative_error" (the released code).
         counts: (layer, number of filters) pairs.

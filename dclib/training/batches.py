@@ -1,61 +1,27 @@
 """Mini-batches by iteration number: drawn, cropped, augmented, and part of them distorted."""
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from dclib.datasets import Rows, Split
+from dclib.datasets import Split
 from dclib.distortions import Distort, blur_matrices, blur_with
 from dclib.errors import InputError
-from dclib.models import evaluation_mode
 from dclib.training import distributed
 from dclib.training.schedule import AUGMENTATIONS, Schedule
 
 #: Images of more bytes than this stay where they are, and each mini-batch travels to the device.
 _RESIDENT_BYTES = 16 * 2**30
-#: Images that a teacher is asked about at once.
-_ASKED = 64
-
-
-class Answers:
-    """What a frozen network says of clean images, in place of their labels: asked for once an image, when it is first drawn.
-
-    Args:
-        teacher: the network; used in evaluation mode.
-        images: uint8 [N, C, H, W].
-    """
-
-    def __init__(self, teacher: nn.Module, images: torch.Tensor | Rows) -> None:
-        self.teacher, self.images = teacher, images
-        self.device = next(teacher.parameters()).device
-        self._known, self._answers = torch.zeros(len(images), dtype=torch.bool), torch.empty(len(images), 0)
-
-    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
-        """Probabilities of the classes, float [M, K], for the images at `index` [M]."""
-        if len(missing := index[~self._known[index]].unique()):
-            with evaluation_mode(self.teacher), torch.no_grad():
-                said = torch.cat([self.teacher(self.images[rows].to(self.device, torch.float32).contiguous(
-                    memory_format=torch.channels_last)).softmax(1) for rows in missing.split(_ASKED)])
-            if not self._answers.shape[1]:
-                self._answers = said.new_empty(len(self.images), said.shape[1])
-            self._answers[missing.to(said.device)] = said
-            self._known[missing] = True
-        return self._answers[index.to(self._answers.device)]
 
 
 class Batches:
-    """Mini-batches by iteration number: augmented, half distorted, in 0..255, on `device`.
-
-    With a `teacher` its `Answers` stand for the labels.
-    """
+    """Mini-batches by iteration number: augmented, half distorted, in 0..255, on `device`."""
 
     def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | Distort | None, sigmas: tuple[float, ...],
-                 device: torch.device, blur_of_bytes: bool = False, teacher: nn.Module | None = None) -> None:
+                 device: torch.device, blur_of_bytes: bool = False) -> None:
         resident = data.images.shape.numel() <= _RESIDENT_BYTES
         self.data = Split(data.images.to(device) if resident else data.images, data.labels.to(device))
         self.schedule, self.seed, self.distortion, self.device = schedule, seed, distortion, device
         self.blur_of_bytes = blur_of_bytes
-        self.answers = Answers(teacher, data.images) if teacher else None
         self.levels, self.sigmas = sigmas, torch.tensor(sigmas, device=self.device)
         self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
         if distortion == "blur":
@@ -65,7 +31,7 @@ class Batches:
             self.rows, self.columns = (torch.stack(m).unsqueeze(1) for m in zip(*pairs))
 
     def draw(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images float [B, C, H, W] and labels [B] of one iteration, or float [B, K] as a teacher answers."""
+        """Images float [B, C, H, W] and labels [B] of one iteration."""
         index = self._sample(iteration)
         index = index[distributed.rank()::distributed.count()]
         # Each process has a stream of its own; process 0 of one has the stream that it has without torchrun.
@@ -79,7 +45,7 @@ class Batches:
             if self.distortion:
                 half = len(images) // 2
                 images = torch.cat([self._distort(images[:half], generator), images[half:]])
-        return images, self.answers[index] if self.answers else self.data.labels[index.to(self.device)]
+        return images, self.data.labels[index.to(self.device)]
 
     def _cropped(self, images: torch.Tensor) -> torch.Tensor:
         """The middle of the images: released for ImageNet, whose zero border of the blur therefore shows in training."""

@@ -9,16 +9,18 @@ import torch
 from torch import nn
 
 from dclib.correction import uncorrected
-from dclib.datasets import Split
+from dclib.datasets import Rows, Split
 from dclib.distortions import Distort, name_of
 from dclib.errors import InputError, check_labels, check_pixel_range
-from dclib.models import evaluation_mode
+from dclib.models import evaluation_mode, images_at_once
 from dclib.training.checkpoint import Progress
 from dclib.training.loop import train
 from dclib.training.schedule import Schedule
 
 #: How many looks at the held-out images there are, and which part of the iterations the rate rises in.
 _LOOKS, _RISING = 8, 6
+#: Images whose clean answers are found at once.
+_ANSWERED = 250
 
 Images = torch.Tensor | Iterable
 
@@ -73,22 +75,15 @@ def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, 
     levels = tuple(sigmas)
     if not levels:
         raise InputError("sigmas: expected at least one level to distort at, got none.")
-    data, labelled = _split(network, images, labels)
-    if isinstance(held_out, (tuple, list)):
-        chosen_by, told = _split(network, *held_out)
-        if told != labelled:
-            raise InputError("held_out: expected labels with it as with the images, or none with both, got them with one.")
-    else:
-        data, chosen_by = _parted(data, held_out, seed)
-    teacher = None if labelled else uncorrected(network).requires_grad_(False).eval()
+    pool = _split(network, images, labels)
+    data, chosen_by = _parted(network, pool, held_out, seed)
     schedule = Schedule(iterations, batch_size, peak, (), -(-iterations // _LOOKS), shape="one-cycle",
                         warm_up=iterations // _RISING, l1=l1, augmentation=augmentation)
     path = Path(checkpoint) if checkpoint is not None else None
     sorted_anew = not any(p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
                           for p in network.parameters())
-    call = _call(network, data, schedule, distortion, levels, seed, precision, labelled)
     progress = train(network, data, chosen_by, schedule, seed=seed, distortion=distortion, sigmas=levels, precision=precision,
-                     teacher=teacher, checkpoint=path, call=call, report=report,
+                     checkpoint=path, call=_call(network, data, schedule, distortion, levels, seed, precision), report=report,
                      deadline=None if time_budget is None else time.monotonic() + time_budget)
     if sorted_anew:  # training goes channels last; a saved and loaded network then gives the very same logits
         network.to(memory_format=torch.contiguous_format)
@@ -97,8 +92,8 @@ def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, 
     return progress
 
 
-def _split(network: nn.Module, images: Images, labels: torch.Tensor | None) -> tuple[Split, bool]:
-    """The images as whole grey values with their classes, and whether they have any; without, all are of class 0."""
+def _split(network: nn.Module, images: Images, labels: torch.Tensor | None) -> Split:
+    """The images as whole grey values, with their classes, or with the network's clean answers [N, K] where it has none."""
     if not isinstance(images, torch.Tensor):
         images, labels = _read(images, labels)
     if images.ndim != 4 or 0 in images.shape:
@@ -107,9 +102,10 @@ def _split(network: nn.Module, images: Images, labels: torch.Tensor | None) -> t
         check_pixel_range(images.float())
     pixels = images.round().clamp(0, 255).byte() if images.is_floating_point() else images
     if labels is None:
-        return Split(pixels, torch.zeros(len(pixels), dtype=torch.int64)), False
-    check_labels(labels, len(pixels), _classes(network, pixels[:1]))
-    return Split(pixels, labels.long()), True
+        return Split(pixels, answers(network, pixels))
+    found = Split(pixels, labels)
+    check_labels(labels, len(pixels), answers(network, pixels[:1]).shape[1])
+    return found
 
 
 def _read(loader: Iterable, labels: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -126,28 +122,39 @@ def _read(loader: Iterable, labels: torch.Tensor | None) -> tuple[torch.Tensor, 
     return torch.cat([images for images, _ in batches]), torch.cat([found for _, found in batches])
 
 
-def _classes(network: nn.Module, images: torch.Tensor) -> int:
-    """How many classes the network tells apart."""
+def answers(network: nn.Module, images: torch.Tensor | Rows) -> torch.Tensor:
+    """Class probabilities [N, K] of the network without its units on clean images uint8 [N, C, H, W], on the CPU."""
+    teacher, found = uncorrected(network), []
     parameter = next(network.parameters())
-    with evaluation_mode(network), torch.inference_mode():
-        return network(images.to(parameter.device, parameter.dtype)).shape[1]
+    with evaluation_mode(teacher), torch.inference_mode():
+        at_once = images_at_once(teacher, images[:1].to(parameter.device, parameter.dtype), _ANSWERED)
+        for start in range(0, len(images), at_once):
+            part = images[start:start + at_once].to(parameter.device, parameter.dtype)
+            found.append(teacher(part.contiguous(memory_format=torch.channels_last)).softmax(1).cpu())
+    return torch.cat(found).clone()
 
 
-def _parted(pool: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """What is trained on, and the share that chooses the best network."""
-    if not 0 < share < 1:
-        raise InputError(f"held_out: expected a share between 0 and 1, or (images, labels), got {share}.")
+def _parted(network: nn.Module, pool: Split, held_out: float | tuple, seed: int) -> tuple[Split, Split]:
+    """What is trained on, and what chooses the best network: by classes, the likeliest ones where there are no labels."""
+    if isinstance(held_out, (tuple, list)):
+        return pool, _as_classes(_split(network, *held_out))
+    if not 0 < held_out < 1:
+        raise InputError(f"held_out: expected a share between 0 and 1, or (images, labels), got {held_out}.")
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    count = max(1, round(share * len(pool)))
-    return pool.take(order[count:]), pool.take(order[:count])
+    count = max(1, round(held_out * len(pool)))
+    return pool.take(order[count:]), _as_classes(pool.take(order[:count]))
+
+
+def _as_classes(split: Split) -> Split:
+    return Split(split.images, split.labels.argmax(1)) if split.labels.is_floating_point() else split
 
 
 def _call(network: nn.Module, data: Split, schedule: Schedule, distortion: str | Distort | None, sigmas: tuple[float, ...],
-          seed: int, precision: str, labelled: bool) -> str:
+          seed: int, precision: str) -> str:
     """A fingerprint of one call of `fit`, so that a checkpoint of another is none of this one's."""
     named = distortion if isinstance(distortion, str) else getattr(distortion, "__qualname__", type(distortion).__name__)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    digest = hashlib.sha256(repr((schedule, named, sigmas, seed, precision, labelled, shapes)).encode())
+    digest = hashlib.sha256(repr((schedule, named, sigmas, seed, precision, shapes)).encode())
     for tensor in (data.images, data.labels):
         digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

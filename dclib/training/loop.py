@@ -18,7 +18,7 @@ from dclib.distortions import Distort
 from dclib.errors import InputError
 from dclib.evaluation import all_levels, can_be_kept, correct_on, correct_predictions
 from dclib.training import distributed
-from dclib.training.batches import Answers, Batches
+from dclib.training.batches import Batches
 from dclib.training.checkpoint import Progress, resume, save_checkpoint
 from dclib.training.schedule import Schedule
 from dclib.training.step import Engine, optimiser_for
@@ -37,20 +37,18 @@ class OutOfTime(Exception):
 
 def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, *, seed: int,
           distortion: str | Distort | None = None, sigmas: tuple[float, ...] = (), blur_of_bytes: bool = False,
-          precision: str = "float32", teacher: nn.Module | None = None, checkpoint: Path | None = None, call: str = "",
-          deadline: float | None = None,
+          precision: str = "float32", checkpoint: Path | None = None, call: str = "", deadline: float | None = None,
           report: Callable[[int, float], None] | None = None) -> Progress:
     """Train what requires a gradient in `model`; it ends as the best network on the validation images.
 
     Args:
         model: takes images in 0..255; trained in place, on the device of its parameters.
-        data, validation: uint8 images; validation accuracy is the mean over the clean level and all `sigmas`.
+        data, validation: uint8 images; validation accuracy is the mean over the clean level and all `sigmas`. Labels of
+            `data` may be class probabilities [N, K].
         distortion, sigmas: exactly half of every mini-batch is distorted, the level drawn uniformly; None trains
             on clean images. "blur", "awgn" or a function of (images, sigma).
         blur_of_bytes: blurred values are rounded to whole grey values, as released for ImageNet.
         precision: "float32", or "bfloat16" autocast.
-        teacher: a frozen network on the same device whose answers on the clean images stand for the labels, in training
-            and in validation; labels are then not looked at.
         checkpoint: safetensors file to go on from, rewritten at every evaluation and when time runs out.
         call: whose checkpoint it is, where the file's name does not say.
         deadline: `time.monotonic()` at which to stop.
@@ -68,10 +66,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
     keep_freed_memory()
     device = next(model.parameters()).device
-    batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes, teacher)
-    if teacher:
-        said = Answers(teacher, validation.images)[torch.arange(len(validation))]
-        validation = Split(validation.images, said.argmax(1).cpu())
+    batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes)
     optimiser = optimiser_for(model, schedule)
     step = Engine(model, optimiser, schedule, precision)  # first: velocities take on its memory format
     look = _looks(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None

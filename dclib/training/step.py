@@ -50,9 +50,6 @@ def unit_weights(model: nn.Module) -> list[nn.Parameter]:
 class Engine:
     """Iterations of one training. Call with images float [B, C, H, W], labels [B] and the learning rate.
 
-    Probabilities of the classes, float [B, K], may stand for the labels: up to a constant the loss is then the
-    Kullback-Leibler divergence from them.
-
     Under torchrun the images are this process's share of the mini-batch, and gradients are averaged over all.
 
     Returns the loss as a tensor of its own: cross-entropy and all regularisers, those of frozen layers too, as Keras
