@@ -5,8 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from dclib import correction, datasets, ranking
@@ -16,6 +14,7 @@ from dclib.evaluation import distorted_copies
 from dclib.experiments import Run
 from dclib.models import AlexNet, AllConvNet, load_trunk, trainable_copy
 from dclib.results import Record, Store
+from dclib.tensors import UNREADABLE, read, reason
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Mo
     model = untrained(run, store)
     path = store.weights(run)
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; make them with "
+        model.load_state_dict(read(path)[0])
+    except UNREADABLE as error:
+        raise InputError(f"{path}: expected the weights of {run}, got {reason(error)}; make them with "
                          "dclib run.") from error
     return model.to(device).eval()
 
