@@ -17,13 +17,15 @@ PDF := _build/deepcorrect.pdf
 BEGUN := _build/html.begun
 PAGES := book executed notebooks dclib _config.yml _toc.yml CHANGELOG.md README.md CITATION.cff
 
-.PHONY: help book html pdf test lint front references check-pages smoke clean
+.PHONY: help book html pdf test lint front trials zoo references check-pages smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
 	@echo "make test    run the tests, and compare every notebook's outputs with tests/references"
 	@echo "make lint    look for mistakes in code and spelling"
 	@echo "make front   write the picture and the table that README and the book open with, from the records"
+	@echo "make zoo     take torchvision's networks through all of dclib; half an hour, and it goes on where it was stopped"
+	@echo "make trials  write the tables of the pages on faults and other people's networks, from benchmarks/results"
 	@echo "make smoke   execute every notebook on tiny data, without building the book"
 	@echo "make references  make tests/references again, after a notebook's source or outputs were changed on purpose"
 	@echo "make clean   remove everything that make built, except the environment .venv"
@@ -70,6 +72,13 @@ lint: .venv/installed
 
 front: .venv/installed
 	@$(BIN)/python scripts/front.py
+
+trials: .venv/installed
+	@$(BIN)/python scripts/trials.py
+
+zoo: .venv/installed
+	@$(BIN)/python -m benchmarks.zoo
+	@$(BIN)/python scripts/trials.py
 
 references: .venv/installed
 	@mkdir -p $(LOGS)

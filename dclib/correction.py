@@ -2,13 +2,12 @@
 
 import copy
 import json
-from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -29,6 +28,7 @@ from dclib.models import (
     unwrapped,
 )
 from dclib.models.norms import normalised
+from dclib.tensors import UNREADABLE, read, reason, sealed
 
 #: How fresh weights of a unit are drawn: normal with variance 2 / fan-in, or uniform with variance 2 / (fan-in + fan-out).
 INITIALISATIONS = {"he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
@@ -61,6 +61,9 @@ class UnitDesign:
     begins_at_zero: bool = False
 
     def __post_init__(self) -> None:
+        numbers = (*([] if self.width is None else [self.width]), *self.kernels, *self.dilations)
+        if any(type(number) is not int for number in numbers):
+            raise InputError(f"width, kernels, dilations: expected whole numbers, got {list(numbers)}.")
         if self.width is not None and self.width < 1:
             raise InputError(f"width: expected a positive number of filters or None, got {self.width}.")
         if len(self.kernels) < 2 or any(k < 1 or k % 2 == 0 for k in self.kernels):
@@ -308,7 +311,7 @@ def save(network: nn.Module, path: str | Path) -> Path:
                 "versions": json.dumps(getattr(state, "_metadata", {}))}
     try:
         with whole(path) as temporary:
-            save_file(own, temporary, metadata=metadata)
+            save_file(own, temporary, metadata=sealed(own, metadata))
     except (OSError, SafetensorError) as error:
         raise InputError(f"save: expected a folder that can be written, got {error} for {path}.") from error
     return path
@@ -333,14 +336,14 @@ def _own_tensors(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor
 def load(model: nn.Module, path: str | Path) -> nn.Module:
     """The corrected network that `save` wrote, rebuilt around `model` (the same architecture as then)."""
     try:
-        with safe_open(path, framework="pt") as file:
-            plan = json.loads((file.metadata() or {}).get("correction", "null"))
-            state = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
-            shared, versions = (json.loads((file.metadata() or {}).get(key, "{}")) for key in ("shared", "versions"))
-            state |= {name: state[first] for name, first in shared.items()}
-            state._metadata = versions  # some networks of torchvision read their own version out of it
-    except (OSError, SafetensorError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(f"load: expected a safetensors file at {path}, got {error}; save the network again.") from error
+        state, metadata = read(path)
+        plan, shared, versions = (json.loads(metadata.get(key, default)) for key, default in
+                                  (("correction", "null"), ("shared", "{}"), ("versions", "{}")))
+        state |= {name: state[first] for name, first in shared.items()}
+        state._metadata = versions  # some networks of torchvision read their own version out of it
+    except UNREADABLE as error:
+        raise InputError(f"load: expected a safetensors file at {path}, got {reason(error)}; save the network again."
+                         ) from error
     if plan is None:
         raise InputError(f"load: expected a file written by correction.save, got {path} without its description.")
     try:
@@ -348,16 +351,32 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
                    for layer, d in plan["design"].items()}
         options = {name: plan[name] for name in ("filters", "train_batchnorm", "also_train")}
         options["batch_statistics"] = plan.get("batch_statistics", False)
-    except (KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise InputError(f"load: expected a file written by correction.save, got {path} with a description that lacks "
-                         f"something ({error}).") from error
-    network = correct(model, design=designs, **options)
+                         f"something ({reason(error)}).") from error
     try:
+        _check_units(designs, plan["filters"], state)
+        network = correct(model, design=designs, **options)
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"load: expected weights for {type(model).__name__}, got others in {path} "
-                         f"({str(error).splitlines()[-1].strip()}).") from error
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(f"load: expected weights for {type(model).__name__}, got others in {path} ({reason(error)})."
+                         ) from error
     return network
+
+
+def _check_units(designs: dict[str, UnitDesign], filters: dict[str, list[int]], state: dict[str, torch.Tensor]) -> None:
+    """ValueError unless the file holds the units that it describes: a forged description may ask for any amount of memory."""
+    for layer, design in designs.items():
+        prefix = f"{layer}.unit."
+        held = {name.removeprefix(prefix): value.shape for name, value in state.items() if name.startswith(prefix)}
+        if len(design.kernels) <= len(held):
+            with torch.device("meta"):
+                unit = CorrectionUnit(len(filters.get(layer, ())), design)
+            described = {name: value.shape for name, value in unit.state_dict().items()}
+        if len(design.kernels) > len(held) or described != held:
+            raise ValueError(f"weights of another unit for {layer}")
 
 
 def _check_names(model: nn.Module, filters: dict) -> None:

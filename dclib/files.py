@@ -14,8 +14,9 @@ def whole(path: Path) -> Iterator[Path]:
     """A temporary file to write, which takes the place of `path` in one step at the end of the block.
 
     Its name is unlike any other, so that several processes may write to one path: the last wins. It is on the disk before
-    it gets its name, so that a power cut leaves the old file or the new one. After an error or an interrupt nothing is
-    left. Errors pass on.
+    it gets its name, so that a power cut leaves the old file or the new one, and its name is there when the block ends, so
+    that what is deleted next, as the checkpoint of a run that has its record, cannot be gone alone. After an error or an
+    interrupt nothing is left. Errors pass on.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -23,10 +24,21 @@ def whole(path: Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except BaseException:  # also when the user interrupts
         with suppress(OSError):  # the folder itself may be the trouble; the first error says so
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Names of files on the disk; not every system lets a folder be opened, and those order names by themselves."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def write_whole(path: Path, content: bytes, advice: str = "choose another with DCLIB_RESULTS or --results") -> None:

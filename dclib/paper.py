@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dclib.errors import InputError
+
 FOLDER = Path(__file__).parent.parent / "data" / "paper"
 TABLES = range(1, 16)
 
@@ -23,7 +25,11 @@ def table(number: int) -> dict:
     """
     if number not in TABLES and not _path(number).exists():
         raise ValueError(f"Expected a table number from 1 to 15, got {number!r}; the paper has no other tables.")
-    return _read(_path(number).name)
+    found = _read(_path(number).name)
+    rows = found.get("rows") if isinstance(found, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("method"), str) for row in rows):
+        raise InputError(f"Expected rows with their method in {_path(number)}, got others; restore the file with git.")
+    return found
 
 
 def _path(number: int) -> Path:
@@ -124,5 +130,5 @@ def _read(name: str) -> dict:
         raise FileNotFoundError(
             f"Expected the paper's numbers in {path}, found no such file; run from a checkout of the project."
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"Expected JSON in {path}, could not read it ({error}); restore the file with git.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"Expected JSON in {path}, could not read it ({error}); restore the file with git.") from None

@@ -7,6 +7,9 @@ functions of records; nothing else carries a result.
 import base64
 import hashlib
 import json
+import math
+import re
+import shutil
 import zipfile
 import zlib
 from contextlib import suppress
@@ -23,6 +26,11 @@ from dclib.files import whole, write_whole
 
 SCHEMA = 1
 _KEYS = {"schema", "id", "description", "outcome", "cost", "environment", "checksum"}
+#: What a record, all records of an archive, and an array packed into a record may take: many times what any run needs.
+_RECORD, _RECORDS, _ARRAY = 2**26, 2**30, 2**28
+#: A member of an archive that grows by more than this while it is unpacked, and is large, is no record and no weights.
+_GROWTH, _LARGE = 100, 2**24
+_WEIGHTS = re.compile(r"[0-9a-f]{16}\.safetensors")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,12 +59,24 @@ class Record:
     @cached_property
     def accuracy(self) -> np.ndarray:
         """Accuracy per level [levels], level 0 clean: top-1, or the mean per category where classifiers were trained."""
-        return np.array(self.outcome["accuracy"]) if self.correct is None else self.correct.mean(axis=1)
+        if self.correct is not None:
+            return self.correct.mean(axis=1)
+        found = self.outcome.get("accuracy")
+        if not isinstance(found, list) or not all(type(value) in (int, float) and 0 <= value <= 1 for value in found):
+            raise InputError(f"record {self.id}: expected an accuracy in 0..1 for each level, got {str(found)[:60]}; run it "
+                             "again.")
+        return np.array(found)
 
     @cached_property
     def correct(self) -> np.ndarray | None:
         """Which test images are classified correctly: bool [levels, images]; None where accuracy is a mean of splits."""
-        return unpack_bits(self.outcome["correct"]) if "correct" in self.outcome else None
+        if "correct" not in self.outcome:
+            return None
+        bits = unpack_bits(self.outcome["correct"])
+        if bits.ndim != 2 or not bits.size:
+            raise InputError(f"record {self.id}: expected which images are right [levels, images], got {list(bits.shape)}; "
+                             "run it again.")
+        return bits
 
     def to_json(self) -> str:
         body = {"schema": SCHEMA, "id": self.id, "description": self.description, "outcome": self.outcome,
@@ -68,14 +88,18 @@ class Record:
         """Parse and check a record; `InputError` when it is truncated, altered or of another schema."""
         try:
             body = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also a number of thousands of digits
             raise InputError(f"{name}: expected a whole JSON record, got {error}; delete it and run it again.") from error
         if not isinstance(body, dict) or body.get("schema") != SCHEMA or set(body) != _KEYS:
             got = f"schema {body.get('schema')!r}" if isinstance(body, dict) else type(body).__name__
             raise InputError(f"{name}: expected a record of schema {SCHEMA} with {', '.join(sorted(_KEYS))}, got {got}; "
                              "update dclib or run it again.")
+        parts = [body[key] for key in ("description", "outcome", "cost", "environment")]
+        if not all(isinstance(part, dict) for part in parts) or type(parts[0].get("seed")) is not int:
+            raise InputError(f"{name}: expected a description with its seed, an outcome, a cost and an environment, got "
+                             "others; delete it and run it again.")
         checksum = str(body.pop("checksum"))
-        record = cls(*(body[k] for k in ("description", "outcome", "cost", "environment")))
+        record = cls(*parts)
         if checksum != _checksum(body) or record.id != body["id"]:
             raise InputError(f"{name}: expected checksum {checksum[:12]}.., got {_checksum(body)[:12]}..: the record was "
                              "altered; delete it and run it again.")
@@ -163,24 +187,41 @@ class Store:
         return len(records)
 
     def import_(self, archive: str | Path) -> int:
-        """Bring in an exported archive. Every record is checked before the first is written."""
+        """Bring in an exported archive. Every record is checked before the first is written.
+
+        Other files than records, networks and checkpoints are left out, whatever they are called.
+        """
         try:
             with zipfile.ZipFile(archive) as file:
+                self._check_sizes(file, archive)
                 if broken := file.testzip():
                     raise InputError(f"{archive}: expected a whole archive, got a damaged {broken}; export it again.")
                 names = [n for n in file.namelist() if n.endswith(".json")]
-                records = [Record.from_json(file.read(n).decode(), f"{archive}:{n}") for n in names]
-                weights = {n: file.read(n) for n in file.namelist() if n.endswith(".safetensors")}
+                records = [Record.from_json(file.read(n).decode(), f"{archive}:{n[:40]}") for n in names]
+                for name in file.namelist():
+                    if _WEIGHTS.fullmatch(Path(name).name):
+                        folder = "checkpoints" if Path(name).parent.name == "checkpoints" else "weights"
+                        write_whole(self.folder / folder / Path(name).name, file.read(name))
         except InputError:
             raise
         except Exception as error:  # a damaged archive makes zipfile raise almost anything
-            raise InputError(f"{archive}: expected an archive made by dclib results export, got {error}.") from error
-        for name, content in weights.items():
-            folder = "checkpoints" if Path(name).parent.name == "checkpoints" else "weights"
-            write_whole(self.folder / folder / Path(name).name, content)
+            raise InputError(f"{archive}: expected an archive made by dclib results export, got {str(error)[:200]}."
+                             ) from error
         for record in records:
             self.put(record)
         return len(records)
+
+    def _check_sizes(self, file: zipfile.ZipFile, archive: str | Path) -> None:
+        """`InputError`, before anything is unpacked, for an archive whose contents are made to fill memory or the disk."""
+        members = file.infolist()
+        records = [m.file_size for m in members if m.filename.endswith(".json")]
+        grown = any(m.file_size > max(_LARGE, _GROWTH * m.compress_size) for m in members)
+        unusual = any(m.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for m in members)
+        room = shutil.disk_usage(next(p for p in self.folder.absolute().parents if p.exists())).free
+        total = sum(m.file_size for m in members)
+        if grown or unusual or max(records, default=0) > _RECORD or sum(records) > _RECORDS or total > room:
+            raise InputError(f"{archive}: expected records and weights that fit on this disk, got {total / 1e6:.0f} MB in "
+                             f"{len(members)} files, packed as dclib packs none or too large to unpack.")
 
 
 def results_folder() -> Path:
@@ -215,9 +256,8 @@ def pack_bits(correct: np.ndarray) -> dict:
 
 def unpack_bits(packed: dict) -> np.ndarray:
     """The inverse of `pack_bits`: a bool array."""
-    count = int(np.prod(packed["shape"]))
-    raw = np.frombuffer(zlib.decompress(base64.b64decode(packed["zlib_base64"])), dtype=np.uint8)
-    return np.unpackbits(raw, count=count).astype(bool).reshape(packed["shape"])
+    shape, raw = _unpacked(packed, 1)
+    return np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=math.prod(shape)).astype(bool).reshape(shape)
 
 
 def pack_filters(filters: np.ndarray) -> dict:
@@ -228,8 +268,26 @@ def pack_filters(filters: np.ndarray) -> dict:
 
 def unpack_filters(packed: dict) -> np.ndarray:
     """The inverse of `pack_filters`: float32 [N, 3, k, k]."""
-    raw = zlib.decompress(base64.b64decode(packed["zlib_base64"]))
-    return np.frombuffer(raw, dtype="<f2").astype(np.float32).reshape(packed["shape"])
+    shape, raw = _unpacked(packed, 16)
+    return np.frombuffer(raw, dtype="<f2").astype(np.float32).reshape(shape)
+
+
+def _unpacked(packed: dict, bits: int) -> tuple[tuple[int, ...], bytes]:
+    """Shape and bytes of a packed array with so many bits a value: never more of them than the shape asks for."""
+    try:
+        shape = tuple(packed["shape"])
+        if len(shape) > 8 or not all(type(length) is int and length >= 0 for length in shape):
+            raise ValueError(f"shape {str(shape)[:60]}")
+        size = -(-math.prod(shape) * bits // 8)
+        if size > _ARRAY:
+            raise ValueError(f"{size} bytes")
+        unpacker = zlib.decompressobj()
+        raw = unpacker.decompress(base64.b64decode(packed["zlib_base64"]), size + 1)
+        if len(raw) != size or not (unpacker.eof or unpacker.decompress(unpacker.unconsumed_tail, 1) == b""):
+            raise ValueError("more or fewer bytes")
+    except (LookupError, TypeError, ValueError, zlib.error) as error:
+        raise InputError(f"record: expected an array packed with its shape, got {str(error)[:100]}; run it again.") from error
+    return shape, raw
 
 
 def _checksum(body: dict) -> str:

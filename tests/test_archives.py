@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -144,3 +145,31 @@ def test_an_export_to_a_full_disk_keeps_the_old_archive(filled, tmp_path, monkey
     with refused("No space left"):
         filled.export(archive)
     assert archive.read_bytes() == whole and sorted(p.name for p in tmp_path.iterdir()) == ["all.zip", "there"]
+
+
+BOMBS = {
+    "a record of nothing": ("bomb.json", b" " * 2**26, zipfile.ZIP_DEFLATED),
+    "weights of nothing": (f"weights/{BASE.id}.safetensors", bytes(2**26), zipfile.ZIP_DEFLATED),
+    "packed in another way": (f"weights/{BASE.id}.safetensors", b"0" * 100, zipfile.ZIP_BZIP2),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_archives_that_blow_up_bring_in_nothing(filled, store, tmp_path, case, monkeypatch):
+    archive = tmp_path / "all.zip"
+    filled.export(archive)
+    name, content, how = BOMBS[case]
+    with zipfile.ZipFile(archive, "a", how) as file:
+        file.writestr(name, content)
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)  # nothing is unpacked
+    with refused("all.zip", "too large"):
+        store.import_(archive)
+    assert not store.folder.exists()
+
+
+def test_archives_larger_than_the_disk_bring_in_nothing(filled, store, tmp_path, monkeypatch):
+    filled.export(tmp_path / "all.zip", weights="all")
+    monkeypatch.setattr("dclib.results.shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**3))
+    with refused("all.zip", "disk"):
+        store.import_(tmp_path / "all.zip")
+    assert not store.folder.exists()

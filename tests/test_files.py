@@ -20,13 +20,13 @@ def test_an_interrupted_block_leaves_the_old_file_alone(tmp_path):
         assert path.read_bytes() == b"old" and listing(tmp_path) == ["a.bin"]
 
 
-def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+def test_a_file_is_on_the_disk_before_it_gets_its_name_and_its_name_before_what_follows(tmp_path, monkeypatch):
     order = []
     sync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda number: (order.append("fsync"), sync(number))[1])
     monkeypatch.setattr("pathlib.Path.replace", lambda self, target: (order.append("replace"), replace(self, target))[1])
     write_whole(tmp_path / "a.bin", b"123")
-    assert order == ["fsync", "replace"] and (tmp_path / "a.bin").read_bytes() == b"123"
+    assert order == ["fsync", "replace", "fsync"] and (tmp_path / "a.bin").read_bytes() == b"123"
 
 
 def test_many_may_save_to_one_path_at_once(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: The rooms from the ground up; a room knows those below it, and of its own layer those that do not know it.
 LAYERS = (
-    ("errors", "settings", "files", "statistics", "paper"),
+    ("errors", "settings", "files", "tensors", "statistics", "paper"),
     ("distortions", "kernels", "models"),
     ("ranking", "correction", "authors"),
     ("datasets", "evaluation", "pretrained", "restoration", "transfer"),
@@ -25,7 +25,7 @@ LAYERS = (
     ("__main__",),
 )
 #: What a stranger's network needs: these rooms ask for torch, numpy and safetensors alone.
-CORE = ("errors", "settings", "files", "distortions", "kernels", "models", "ranking", "correction")
+CORE = ("errors", "settings", "files", "tensors", "distortions", "kernels", "models", "ranking", "correction")
 #: Rooms of one layer that do not know each other.
 APART = ({"execution", "verdicts"}, {"execution", "figures"}, {"figures", "verdicts"})
 

@@ -41,6 +41,7 @@ def make(checkout, target, flags, failing="nothing"):
     ("test", "*pytest*"), ("book", "*execute.py*"), ("book", "*export_demo*"), ("book", "jupyter-book*"),
     ("html", "jupyter-book*"), ("pdf", "*singlehtml*"), ("pdf", "*print_pdf*"), ("pdf", "*execute.py*"),
     ("smoke", "*execute.py*"), ("lint", "*ruff*"), ("lint", "*codespell*"), ("front", "*front.py*"),
+    ("trials", "*trials.py*"), ("zoo", "*benchmarks.zoo*"), ("zoo", "*trials.py*"),
     ("references", "*reference_notebooks*"), ("check-pages", "*pytest*"), ("check-pages", "jupyter-book*")])
 def test_a_failure_is_one(checkout, target, failing, flags):
     code, said = make(checkout, target, flags, failing)
@@ -48,7 +49,7 @@ def test_a_failure_is_one(checkout, target, failing, flags):
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-@pytest.mark.parametrize("target", ["test", "book", "html", "pdf", "smoke", "lint", "front", "references"])
+@pytest.mark.parametrize("target", ["test", "book", "html", "pdf", "smoke", "lint", "front", "trials", "zoo", "references"])
 def test_a_success_is_one(checkout, target, flags):
     code, said = make(checkout, target, flags)
     assert code == 0, said

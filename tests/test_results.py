@@ -1,10 +1,12 @@
 """Runs keep their ids, records come back as they went in, and nothing partial is ever left behind."""
 
+import base64
 import dataclasses
 import errno
 import hashlib
 import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,9 @@ DAMAGED = {
     "word": '"record"',
     "null": "null",
     "deep": "[" * 100_000,
+    "a number of thousands of digits": "9" * 6000,
+    "no seed": Record({}, {}, {}, {}).to_json(),
+    "outcome of another kind": Record(BASE.description, [], {}, {}).to_json(),
     "not JSON": "accuracy: 0.9",
     "not text": b"\xff\xfe\x00",
 }
@@ -304,6 +309,32 @@ def test_several_writers_at_once(store):
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert len(store.records()) == 180 and store.get(BASE) in possible
     assert len(listing(store.folder)) == 180  # BASE is the first of the numbered ones
+
+
+# ---------------------------------------------------------------- forged values, with a checksum that fits
+
+PACKED = pack_bits(np.ones((3, 100), dtype=bool))
+FORGED = {
+    "a shape that is none": {"shape": "3", "zlib_base64": ""}, "negative": PACKED | {"shape": [-3, 100]},
+    "huge": PACKED | {"shape": [10**12, 10**12]}, "too many": PACKED | {"shape": [3, 101 * 8]}, "too few": PACKED | {"shape": [3, 4]},
+    "one axis": pack_bits(np.ones(8, dtype=bool)), "no images": pack_bits(np.ones((3, 0), dtype=bool)),
+    "no base64": PACKED | {"zlib_base64": 5}, "no zlib": PACKED | {"zlib_base64": "AAAA"}, "no dictionary": 7, "none": None,
+    "more than it says": PACKED | {"zlib_base64": base64.b64encode(zlib.compress(bytes(2**27))).decode()},
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged_bits_are_refused(case):
+    record = Record.from_json(Record(BASE.description, {"correct": FORGED[case]}, {}, {}).to_json())
+    with refused("record", "run it again"):
+        record.accuracy
+
+
+@pytest.mark.parametrize("accuracy", [None, 0.5, [2.0], [-0.1], ["0.5"], [float("nan")], [[0.5]], {"conv1": [0.5]}, [True]])
+def test_forged_accuracies_are_refused(accuracy):
+    record = Record.from_json(Record(BASE.description, {"accuracy": accuracy}, {}, {}).to_json())
+    with refused("accuracy", "0..1"):
+        record.accuracy
 
 
 # ---------------------------------------------------------------- weights

@@ -157,6 +157,37 @@ def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
         correction.load(AllConvNet(10, 16), path)
 
 
+FORGED = {"a wide unit": {"width": 10**12}, "a large kernel": {"kernels": [1, 10**6 + 1]}, "many layers": {"kernels": [1] * 10**5},
+          "half a filter": {"width": 2.5}, "a word": {"kernels": ["1", "3"]}, "no list": {"kernels": 3}}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_load_allocates_nothing_for_a_forged_description(net, corrected, tmp_path, case):
+    path = correction.save(corrected, tmp_path / "n.safetensors")
+    plan = corrected.correction
+    plan = plan | {"design": {layer: design | FORGED[case] for layer, design in plan["design"].items()}}
+    save_file({k: v.contiguous() for k, v in corrected.state_dict().items()}, path, {"correction": json.dumps(plan)})
+    with refused():
+        correction.load(net, path)
+
+
+@pytest.mark.parametrize("change", [{"also_train": 5}, {"also_train": [["conv1"]]}, {"filters": 3}, {"filters": {"conv1": None}}])
+def test_load_refuses_a_forged_plan(net, corrected, tmp_path, change):
+    plan = corrected.correction | change
+    path = tmp_path / "n.safetensors"
+    save_file({k: v.contiguous() for k, v in corrected.state_dict().items()}, path, {"correction": json.dumps(plan)})
+    with refused():
+        correction.load(net, path)
+
+
+def test_load_refuses_metadata_without_end(net, corrected, tmp_path):
+    path = tmp_path / "n.safetensors"
+    for text in ("[" * 10**5, "9" * 6000, "7"):
+        save_file({k: v.contiguous() for k, v in corrected.state_dict().items()}, path, {"correction": text, "shared": "{}"})
+        with refused("n.safetensors"):
+            correction.load(net, path)
+
+
 class Tied(nn.Module):
     """Two convolutions with one weight, and a buffer that is a part of another."""
 

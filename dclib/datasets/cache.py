@@ -95,7 +95,7 @@ def _make(stem: Path, name: str, root: Path, files: Sequence[str], side: int) ->
         array.write(_npy_header(len(files), side))
         for file, result in _decode_all(name, root, files, side):
             if isinstance(result, Exception):
-                _log.warning("%s: damaged and skipped (%s)", root / file, result)
+                _log.warning("%s: damaged and skipped (%s)", _printable(root / file), result)
                 skipped.append(file)
                 continue
             image, own = result
@@ -110,6 +110,11 @@ def _make(stem: Path, name: str, root: Path, files: Sequence[str], side: int) ->
     with whole(stem.with_name(f"{stem.name}.json")) as path:
         path.write_text(json.dumps(header | {"checksum": _checksum(header)}))
     return header
+
+
+def _printable(path: Path) -> str:
+    """A name as it can be written anywhere: bytes that are no UTF-8 as escapes."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _decode_all(name: str, root: Path, files: Sequence[str], side: int

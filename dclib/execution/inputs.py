@@ -5,8 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from dclib import correction, datasets, pretrained, ranking
@@ -16,6 +14,7 @@ from dclib.evaluation import distorted_copies
 from dclib.experiments import Run
 from dclib.models import AlexNet, AllConvNet, load_trunk, named_conv, trainable_copy
 from dclib.results import Record, Store
+from dclib.tensors import UNREADABLE, read, reason
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Mo
     model = untrained(run, store)
     path = store.weights(run)
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        model.load_state_dict(read(path)[0])
+    except UNREADABLE as error:
         advice = "bring them in with dclib authors" if run.kind == "import" else "make them with dclib run"
-        raise InputError(f"{path}: expected the weights of {run}, got {str(error).splitlines()[0]}; {advice}.") from error
+        raise InputError(f"{path}: expected the weights of {run}, got {reason(error)}; {advice}.") from error
     return model.to(device).eval()
 
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from dclib import authors, datasets, paper, restoration, transfer
@@ -22,6 +21,7 @@ from dclib.experiments import Run
 from dclib.models import count_parameters
 from dclib.results import pack_bits
 from dclib.statistics import own_neighbours
+from dclib.tensors import UNREADABLE, read, reason, sealed
 from dclib.training import Progress, answers, distributed, train
 
 #: Clean images on which it is measured how much units add.
@@ -38,8 +38,9 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
     model = inputs.network.to(device)
     if not distributed.agreed("curve" in parts.facts):
         progress = train_network(run, inputs, device, parts)
-        parts.keep_trained(save({k: v.contiguous() for k, v in model.state_dict().items()}), seconds=progress.seconds,
-                           curve=progress.curve, best_iteration=progress.best_iteration)
+        state = {k: v.contiguous() for k, v in model.state_dict().items()}
+        parts.keep_trained(save(state, sealed(state)), seconds=progress.seconds, curve=progress.curve,
+                           best_iteration=progress.best_iteration)
     _read_trained(model, parts)
     if distributed.count() > 1:
         parts.deadline = None  # the other processes wait for the record
@@ -77,9 +78,9 @@ def help_with(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> N
 def _read_trained(model: nn.Module, parts: Parts) -> None:
     """Read the trained network in any case, so that the outcome is the same whether or not the test was interrupted."""
     try:
-        model.load_state_dict(load_file(parts.weights))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{parts.weights}: expected the weights of {parts.run}, got {str(error).splitlines()[0]}; delete "
+        model.load_state_dict(read(parts.weights)[0])
+    except UNREADABLE as error:
+        raise InputError(f"{parts.weights}: expected the weights of {parts.run}, got {reason(error)}; delete "
                          f"{parts.path} to train it anew.") from error
     model.eval()
 

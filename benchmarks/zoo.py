@@ -1,0 +1,269 @@
+"""Somebody else's networks: every classification network of torchvision, and timm's, through all that dclib does with one.
+
+usage: python -m benchmarks.zoo [--library torchvision|timm] [--only resnet18 ...] [--seconds 1500] [--again]
+
+Each network runs in a process of its own with limits of memory and time, with random weights, on small images. In turn:
+
+- trace and rank one layer by Algorithm 1, and compare every filter and image with the naive loop, in float64;
+- correct some of its filters, train a step, and look that nothing frozen moved;
+- save, load into a new network, and compare the answers;
+- export to ONNX, and compare ONNX Runtime's answers.
+
+The first step that does not succeed ends it: *refused* is a sentence of dclib's, *fails* anything else. Networks that have a
+result are left out unless `--again` is given, so that the suite can be made slice by slice; `--seconds` ends a slice.
+"""
+
+import argparse
+import copy
+import json
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks import measure
+from dclib.correction import UnitDesign, correct, load, save
+from dclib.errors import InputError
+from dclib.execution.environment import environment
+from dclib.models import evaluation_mode
+from dclib.ranking import correct_after_swaps
+
+CLASSES, IMAGES, SIDE = 10, 6, 64
+#: What one network may take.
+CPU_SECONDS, BYTES = 300, 6 * 2**30
+#: Input sizes that a network asks for.
+SIDES = {"inception_v3": 96, "maxvit_t": 224}
+#: How far answers of another library may be from ours, as a share of their spread.
+TOLERANCE = 1e-3
+
+
+def names(library: str) -> list[str]:
+    if library == "torchvision":
+        import torchvision
+        return torchvision.models.list_models(module=torchvision.models)
+    import timm
+    families: dict[str, str] = {}
+    for name in timm.list_models():  # one, the first, of each of its families
+        families.setdefault(timm.models.model_entrypoint(name).__module__, name)
+    return sorted(families.values())
+
+
+def build(library: str, name: str) -> tuple[nn.Module, int]:
+    """A network with random weights, and the side of its images."""
+    torch.manual_seed(0)
+    if library == "torchvision":
+        import torchvision
+        side, options = SIDES.get(name, SIDE), {}
+        if name in ("inception_v3", "googlenet"):
+            options = {"aux_logits": False, "init_weights": False}
+        elif name.startswith("vit_"):
+            side = 2 * int(name.split("_")[2]) if name.endswith("14") else SIDE
+            options = {"image_size": side}
+        return torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **options), side
+    import timm
+    model = timm.create_model(name, pretrained=False, num_classes=CLASSES)
+    given = model.default_cfg.get("input_size", (3, 224, 224))[-1]
+    return model, given if model.default_cfg.get("fixed_input_size") else min(96, given)
+
+
+def settled(model: nn.Module) -> nn.Module:
+    """`model` in evaluation mode, as if it had been trained: no statistic and no scale is what it begins with."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.5, 1.5)
+        if getattr(module, "gamma", None) is not None and isinstance(module.gamma, nn.Parameter):
+            nn.init.uniform_(module.gamma, 0.1, 0.5)  # layers that begin as if they were not there
+        if getattr(module, "layer_scale", None) is not None and isinstance(module.layer_scale, nn.Parameter):
+            nn.init.uniform_(module.layer_scale, 0.1, 0.5)
+    return model.eval()
+
+
+def layer_of(model: nn.Module) -> str:
+    """A convolution to rank: the one with the fewest filters, which are four or more; the first of several."""
+    sizes = {name: module.out_channels for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    if not sizes:
+        raise InputError(f"{type(model).__name__}: expected a network with convolutions, got one without any; there is nothing "
+                         "to correct.")
+    return min((name for name in sizes), key=lambda name: (sizes[name] < 4, sizes[name]))
+
+
+def naive(model: nn.Module, layer: str, clean: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+    """Classes [filters, N] by one full forward pass per filter."""
+    conv, kept, current = model.get_submodule(layer), [], [None]
+
+    def swap(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor | None:
+        if current[0] is None:
+            kept.append(output.clone())
+            return None
+        output = output.clone()
+        output[:, current[0]] = kept[0][:, current[0]]
+        return output
+
+    handle, found = conv.register_forward_hook(swap), []
+    with torch.inference_mode():
+        model(clean.clone())
+        for number in range(conv.out_channels):
+            current[0] = number
+            found.append(model(distorted.clone()).argmax(1))
+    handle.remove()
+    return torch.stack(found)
+
+
+def rank(model: nn.Module, layer: str, side: int) -> dict:
+    """Every filter's swap, ours and the naive loop's; ValueError where they differ."""
+    model = copy.deepcopy(model).double()
+    generator = torch.Generator().manual_seed(1)
+    clean = torch.randn(IMAGES, 3, side, side, generator=generator, dtype=torch.float64)
+    distorted = clean + torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+    with torch.inference_mode():
+        classes = model(distorted.clone()).argmax(1)
+    bits = correct_after_swaps(model, [layer], clean, distorted[None], classes)[layer][:, 0]
+    expected = (naive(model, layer, clean, distorted) == classes).numpy()
+    if not np.array_equal(bits, expected):
+        raise ValueError(f"{int((bits != expected).sum())} of {bits.size} swaps are not those of the naive loop")
+    return {"layer": layer, "filters": len(bits), "swaps_that_change_the_answer": int((~bits).sum())}
+
+
+def train(model: nn.Module, layer: str, side: int) -> nn.Module:
+    """A corrected network after a step; ValueError where something frozen moved, or where nothing moved."""
+    chosen = list(range(0, model.get_submodule(layer).out_channels, 2))[:8]
+    network = correct(model, {layer: chosen}, UnitDesign(8, (1, 3), input_batchnorm=True)).train()
+    free = {name for name, p in network.named_parameters() if p.requires_grad}
+    # Buffers of the unit and of the BatchNorm whose channels are trained follow the mini-batches.
+    ours = {name.rpartition(".")[0] for name in free}
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    F.cross_entropy(network(torch.randn(IMAGES, 3, side, side)), torch.arange(IMAGES) % CLASSES).backward()
+    optimiser.step()
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    wrong = {name for name in moved - free if not any(name.startswith(place) for place in ours)}
+    if wrong or not moved & free:
+        raise ValueError(f"moved although frozen: {', '.join(sorted(wrong)[:3])}" if wrong else "nothing moved")
+    return network.eval()
+
+
+def reload(network: nn.Module, model: nn.Module, images: torch.Tensor, folder: Path) -> None:
+    path = save(network, folder / "network.safetensors")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    loaded = load(other, path).eval()
+    with torch.inference_mode():
+        if not torch.equal(loaded(images.clone()), network(images.clone())):
+            raise ValueError("the loaded network answers otherwise")
+
+
+def export(network: nn.Module, images: torch.Tensor, folder: Path) -> dict:
+    import onnxruntime
+    path = folder / "network.onnx"
+    torch.onnx.export(network, (images,), path, dynamo=True, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+    with evaluation_mode(network), torch.inference_mode():
+        expected = network(images)
+    off = ((found - expected).abs().max() / (expected.max() - expected.min())).item()
+    if not off <= TOLERANCE:
+        raise ValueError(f"ONNX Runtime's answers are off by {off:.1e} of their spread")
+    return {"onnx_off_by": float(f"{off:.1e}")}
+
+
+def tried(library: str, name: str, folder: Path) -> dict:
+    """One network through all steps."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    found: dict = {"name": name, "library": library}
+    began, step = time.process_time(), "build"
+
+    def next_step(following: str) -> None:
+        nonlocal began, step
+        now = time.process_time()
+        found.setdefault("seconds", {})[step], began, step = round(now - began, 2), now, following
+
+    try:
+        model, side = build(library, name)
+        settled(model)
+        found |= {"side": side, "parameters": sum(p.numel() for p in model.parameters())}
+        next_step("rank")
+        found |= rank(model, layer := layer_of(model), side)
+        next_step("train")
+        network = train(model, layer, side)
+        images = torch.randn(2, 3, side, side)
+        next_step("save")
+        reload(network, model, images, folder)
+        next_step("onnx")
+        found |= export(network, images, folder)
+        next_step("end")
+        found["state"] = "works"
+    except InputError as error:
+        found |= {"state": "refused", "step": step, "why": str(error)[:400]}
+    except MemoryError:
+        found |= {"state": "not run", "step": step, "why": f"more than {BYTES / 2**30:.0f} GiB of memory"}
+    except Exception as error:  # whatever torch, ONNX or the network raises
+        memory = "allocate memory" in str(error) or "out of memory" in str(error)
+        state, why = ("not run", f"more than {BYTES / 2**30:.0f} GiB of memory") if memory else (
+            "fails", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        found |= {"state": state, "step": step, "why": why}
+    found["peak_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return found
+
+
+def in_a_process(library: str, name: str) -> dict:
+    """`tried`, in a process with limits; what ends it by force is a result too."""
+    import tempfile
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+        resource.setrlimit(resource.RLIMIT_AS, (BYTES + 6 * 2**30,) * 2)  # libraries alone reserve some GiB of addresses
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        done = subprocess.run([sys.executable, "-m", "benchmarks.zoo", "--library", library, "--one", name, str(result)],
+                              preexec_fn=limited, capture_output=True, text=True)
+        if result.exists():
+            return json.loads(result.read_text())
+    why = f"more than {CPU_SECONDS} s" if done.returncode == -24 else (
+        f"ended with code {done.returncode}: {done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else ''}")
+    return {"name": name, "library": library, "state": "not run", "why": why}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--library", choices=("torchvision", "timm"), default="torchvision")
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # the process of one network
+    options = parser.parse_args()
+    if options.one:
+        name, result = options.one
+        Path(result).write_text(json.dumps(tried(options.library, name, Path(result).parent)))
+        return
+    made_on = environment("cpu")
+    path = measure.FOLDER / measure.file_name("zoo", made_on)
+    packages = ("torch", "torchvision", "onnxruntime", *(("timm",) if options.library == "timm" else ()))
+    content = json.loads(path.read_text()) if path.exists() else {"suite": "zoo", "versions": {}, "networks": {}}
+    until = time.monotonic() + options.seconds
+    for name in options.only or names(options.library):
+        key = f"{options.library}/{name}"
+        if time.monotonic() > until or (key in content["networks"] and not (options.again or options.only)):
+            continue
+        found = in_a_process(options.library, name)
+        content["networks"][key] = found
+        content |= {"environment": made_on, "versions": content["versions"] | {p: version(p) for p in packages}}
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        print(f"{key:40} {found['state']:8} {found.get('why', '')}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

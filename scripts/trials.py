@@ -1,0 +1,99 @@
+"""Write the tables of the pages on faults and on other people's networks, from the newest results of `benchmarks/`.
+
+    python scripts/trials.py        (make trials)
+
+A table stands between two marks of its page. What has no result says so. A test compares the pages with the results.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from dclib.files import write_whole
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- trials: written by `make trials` -->\n", "<!-- /trials -->"
+#: Words for the counts of a part; what is not among them is a number of a mutation's outcome and keeps its own words.
+WORDS = {"seconds_of_a_calm_sweep": "seconds of a calm sweep", "seconds_of_the_slowest": "seconds of the slowest file"}
+
+
+def newest(suite: str) -> dict | None:
+    """The result file of a suite whose environment has the latest date; None where there is none."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(f"{suite}-*.json"))]
+    return max(found, key=lambda content: json.dumps(content).count("date") and str(_dates(content)), default=None)
+
+
+def _dates(content: dict) -> list[str]:
+    environments = [content.get("environment", {}), *(p["environment"] for p in content.get("parts", {}).values())]
+    return sorted((e["date"] for e in environments if "date" in e), reverse=True)
+
+
+def faults(content: dict | None) -> str:
+    """A list of what was counted for each trial, with machine, commit and date."""
+    parts = (content or {"parts": {}})["parts"]
+    lines = []
+    for part in ("kills", "disk", "power", "mutations", "writers"):
+        if part not in parts:
+            lines += [f"**{part}**: *not run yet*; `python -m benchmarks.faults {part}` makes it.", ""]
+            continue
+        made_on = parts[part]["environment"]
+        for entry in parts[part]["entries"]:
+            counts = [(WORDS.get(key, key.replace("_", " ")), value) for key, value in entry.items() if key != "name"]
+            lines += [f"**{entry['name']}**", "", "| | |", "|---|---:|"]
+            lines += [f"| {word} | {_shown(value)} |" for word, value in counts]
+            lines += [""]
+        lines += [f"Made on {made_on['device']}, commit `{made_on['commit']}`, {made_on['date'][:10]}.", ""]
+    return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) if value and isinstance(value[0], str) else str(len(value))
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def zoo(content: dict | None) -> str:
+    """A row for each network: whether it works, or what was said, and what it took."""
+    if content is None:
+        return "*Not run yet*; `make zoo` makes it.\n"
+    networks = list(content["networks"].values())
+    states = {state: sum(n["state"] == state for n in networks) for state in ("works", "refused", "fails", "not run")}
+    lines = [", ".join(f"{count} {state}" for state, count in states.items() if count) + f", of {len(networks)} tried.", "",
+             "| network | result | layer | filters | seconds | peak memory, MB |", "|---|---|---|---:|---:|---:|"]
+    for n in sorted(networks, key=lambda n: (n["library"] != "torchvision", n["name"])):
+        why = f"{n['state']} at *{n['step']}*: {_cell(n['why'])}" if "step" in n else (
+            f"{n['state']}: {_cell(n['why'])}" if "why" in n else n["state"])
+        seconds = sum(n.get("seconds", {}).values())
+        layer = f"`{n['layer']}`" if "layer" in n else "–"
+        lines.append(f"| {n['library']} `{n['name']}` | {why} | {layer} | "
+                     f"{n.get('filters', '–')} | {f'{seconds:.0f}' if seconds else '–'} | {n.get('peak_megabytes', '–')} |")
+    versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
+    return "\n".join([*lines, "", f"{versions}; {content['environment']['device']}, one thread.", ""])
+
+
+def _cell(text: str) -> str:
+    """`text` for a cell of a table: as code, so that nothing in it is markup."""
+    short = text if len(text) <= 160 else text[:157] + "..."
+    return "`" + short.replace("|", "/").replace("`", "'") + "`"
+
+
+PAGES = {ROOT / "book/faults.md": ("faults", faults), ROOT / "book/zoo.md": ("zoo", zoo)}
+
+
+def written(page: Path) -> str:
+    """The page as the results have it now."""
+    suite, table = PAGES[page]
+    before, mark, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    assert mark, page
+    return before + BEGIN + "\n" + table(newest(suite)) + END + rest.partition(END)[2]
+
+
+def main() -> int:
+    for page in PAGES:
+        write_whole(page, written(page).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
