@@ -83,6 +83,29 @@ def test_names_of_the_synsets(tiny):
     assert load().classes == ("tench", "n02", "great_white_shark")
 
 
+def test_labels_among_all_1000_classes(tiny, monkeypatch):
+    monkeypatch.setitem(folders.VALIDATION, "imagenet20", 2)
+    listed = [f"x{number}_none" for number in range(1000)]
+    listed[7], listed[1], listed[999] = "n01_tench", "n02_shark", "n03_paper"
+    (tiny / "imagenet_synsets.txt").write_text("\n".join(listed))
+    data = datasets.imagenet_of_1000("imagenet20")
+    assert data.test.labels.tolist() == [7, 7, 1, 1, 999, 999] and len(data.classes) == 1000
+    assert data.classes[7] == "cock" and data.classes[999] == "toilet tissue"
+    assert data.test.images.shape[1:] == (3, 224, 224)
+    with Image.open(files(tiny, "val")[0]) as image:
+        expected = np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
+    assert torch.equal(data.test.images[0], torch.from_numpy(expected.transpose(2, 0, 1).copy()))
+    assert set(data.train.labels.tolist()) == set(data.validation.labels.tolist()) == {1, 7, 999}
+
+
+@pytest.mark.parametrize("lines, found", [("", "0 lines and 3"), ("n01_tench\n", "1 lines and 2")])
+def test_a_list_of_other_synsets_is_refused(tiny, monkeypatch, lines, found):
+    monkeypatch.setitem(folders.VALIDATION, "imagenet20", 2)
+    (tiny / "imagenet_synsets.txt").write_text(lines)
+    with refused("1,000 synsets", found):
+        datasets.imagenet_of_1000("imagenet20")
+
+
 @pytest.mark.parametrize("mode, kind", [("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG")])
 def test_every_kind_of_image_becomes_rgb(tiny, mode, kind):
     path = files(tiny, "val")[0]
