@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from dclib import execution, experiments, pretrained
+from dclib import execution, experiments, published
 from dclib.errors import InputError
 from dclib.results import Store
 
@@ -23,10 +23,10 @@ def load_model(name: str, *, distortion: str = "blur", profile: str | None = Non
 
     Raises:
         InputError: an unknown name, or one whose weights are not published; the sentence names the command. For
-            EfficientNet-Lite0 as `pretrained.efficientnet_lite0`.
+            EfficientNet-Lite0 as `published.efficientnet_lite0`.
     """
     if name.strip().lower() == "efficientnet-lite0":
-        return pretrained.efficientnet_lite0()
+        return published.efficientnet_lite0()
     method, store = name.strip().capitalize(), Store()
     for name in ("paper", "small") if profile is None else (profile,):
         run = experiments.method_run(experiments.profile(name), method, distortion, seed)

@@ -19,13 +19,13 @@ from authors_files import ORDER, Python2, arrays, inputs
 from support import check_sentence, data_of, listing, refused, settled
 
 from dclib import cli, tables
-from dclib.authors import checked_file, corrected_filters, git_blob, load_arrays, read_arrays
 from dclib.correction import UnitDesign, correct
 from dclib.datasets import Dataset
 from dclib.execution import inputs as parts
 from dclib.experiments import PROFILES, TARGETS, baseline, method_run, profile, profiles, rows
 from dclib.experiments.published import FILES
 from dclib.models import AllConvNet
+from dclib.published import checked_file, corrected_filters, git_blob, load_arrays, read_arrays
 from dclib.results import Store
 from dclib.zoo import load_model
 
@@ -175,7 +175,7 @@ def plain():
 
 def _order(network):
     """The lines of the arrays of a network, as keras_order.json has them."""
-    from dclib.authors.conversion import _places
+    from dclib.published.conversion import _places
     kinds = {"the weights": "weight", "the bias": "bias"}
     return [" ".join([kinds.get(" ".join(what.split()[:2]), what.split()[0]), *map(str, tensor.shape)])
             for what, tensor in _places(network)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support import data_of, images, refused, small_net
-from test_pretrained import needs_extra
+from test_published import needs_extra
 from torch import nn
 from torch.nn import functional as F
 

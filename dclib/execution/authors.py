@@ -7,12 +7,12 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
-from dclib.authors import checked_file, load_arrays, read_arrays
 from dclib.errors import InputError
 from dclib.execution.inputs import filters_of, untrained, with_method
 from dclib.execution.obtaining import obtain
 from dclib.experiments import Run, profile, queue
 from dclib.experiments.published import FILES, FOLDER
+from dclib.published import checked_file, load_arrays, read_arrays
 from dclib.results import Store
 
 

