@@ -43,8 +43,14 @@ class Machines:
                                      "--no-dashboard", "--no-show", "--idle-timeout", "900", prefix=prefix)
 
     def start_worker(self, *options: str, address: str | None = None, prefix: tuple[str, ...] = (),
-                     variables: dict[str, str] | None = None) -> subprocess.Popen:
-        """A worker with a nanny that starts it anew when it dies."""
+                     variables: dict[str, str] | None = None, kept: bool = False) -> subprocess.Popen:
+        """A worker with a nanny that starts it anew when it dies.
+
+        Both end when the connection to their scheduler breaks. Where they are `kept`, as by systemd or Kubernetes, they are
+        then started anew.
+        """
+        if kept:
+            prefix = (*prefix, "sh", "-c", 'while :; do "$@"; sleep 1; done', "kept")
         return self._start("worker", "dask_worker", address or self.address, "--nthreads", "1", "--memory-limit", "0",
                            "--no-dashboard", "--death-timeout", "300", *options, prefix=prefix, variables=variables)
 

@@ -58,9 +58,10 @@ def made(count):
 
 
 def make(machines, store, calm, address=None):
+    """The sweep by the cluster, which is as the calm one's in the end; what waits in vain for a worker is over in a while."""
     said = []
-    assert sweep(some_runs(), store, scheduler=address or machines.address, progress=False, say=said.append) == Swept(
-        5, 0, False)
+    assert sweep(some_runs(), store, scheduler=address or machines.address, progress=False, say=said.append,
+                 time_budget=600) == Swept(5, 0, False)
     check_same(store, calm)
     return said
 
@@ -95,7 +96,8 @@ def test_a_machine_that_is_not_heard_of_any_more(machines, calm, store, monkeypa
 
 
 def test_a_scheduler_that_dies_and_comes_back(machines, calm, store, monkeypatch):
-    machines.start_worker()
+    """Its worker ends with it, and whatever keeps that machine's worker starts another."""
+    machines.start_worker(kept=True)
 
     def restart(_):
         machines.kill(machines.scheduler)
@@ -168,7 +170,7 @@ def test_a_client_cut_off_for_ten_seconds(machines, calm, store, monkeypatch):
 
 def test_a_worker_cut_off_for_ten_seconds(machines, calm, store, monkeypatch):
     with wire_to(machines.port) as wire:
-        machines.start_worker(address=f"tcp://127.0.0.1:{wire.port}")
+        machines.start_worker(address=f"tcp://127.0.0.1:{wire.port}", kept=True)
         done = disturb(monkeypatch, made(1), lambda _: wire.cut(10.0))
         make(machines, store, calm)
     assert done
