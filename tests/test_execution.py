@@ -78,7 +78,7 @@ def test_swaps_in_parts_are_the_swaps_of_all_images_at_once(few, store, monkeypa
     run = Run("swap", "Figures 4 and 5", "d", "f" * 64, 2, 2, 0, "awgn", LEVELS["awgn"], layers=("0",),
               fractions=(0.5, 1.0), selection=Selection("ranked", "local", "priority", ()), base=RANKING.base,
               ranking=ranked("awgn"))
-    monkeypatch.setattr(inputs, "ranking_of", lambda run, store: None)
+    monkeypatch.setattr(inputs, "ranking_of", lambda run, store: "a ranking")
     monkeypatch.setattr(swaps, "priorities_of", lambda record, score, layers: {"0": np.arange(6)})
     expected = ranking.joint_swap_accuracy(model, {"0": [[5, 4, 3], [5, 4, 3, 2, 1, 0]]}, split.images.float(),
                                            distorted_copies(split, "awgn", LEVELS["awgn"]), split.labels)

@@ -144,10 +144,11 @@ def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
     path = tmp_path / "n.safetensors"
     state = {k: v.contiguous() for k, v in corrected.state_dict().items()}
     plan = corrected.correction
+    beyond = [*plan["filters"]["conv1"][:-1], 99]
     for metadata, word in (({}, "description"), ({"correction": "{"}, "n.safetensors"),
                            ({"correction": json.dumps({"filters": {}})}, "description"),
                            ({"correction": json.dumps([1])}, "description"),
-                           ({"correction": json.dumps(plan | {"filters": {"conv1": [99]}})}, "0..7"),
+                           ({"correction": json.dumps(plan | {"filters": plan["filters"] | {"conv1": beyond}})}, "0..7"),
                            ({"correction": json.dumps(plan | {"filters": {"conv1": [0]}})}, "weights")):
         save_file(state, path, metadata)
         with refused(word):

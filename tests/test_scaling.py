@@ -49,7 +49,7 @@ def test_an_ideal_machine_halves_the_network_alone():
 def test_what_a_real_one_adds():
     machine = dataclasses.replace(IDEAL, gpus=2, within=1e9, between=1e8, latency=1e-3, disk=1e8)
     two, four = (TRAINING.parts(gpus, machine) for gpus in (2, 4))
-    assert two["reading"] == pytest.approx(10 * 64 * IMAGE / 1e8) == 2 * pytest.approx(four["reading"])
+    assert two["reading"] == pytest.approx(10 * 64 * IMAGE / 1e8) == pytest.approx(2 * four["reading"])
     assert two["exchange"] == pytest.approx(10 * 2 * (2e6 / 1e9 + 1e-3))  # half of the gradients, twice
     assert four["exchange"] == pytest.approx(10 * 6 * (1e6 / 1e8 + 1e-3))
 
@@ -58,7 +58,8 @@ def test_where_it_ends():
     slow = dataclasses.replace(IDEAL, latency=1.0)
     assert TRAINING.worth_it(slow) == 1
     training = dataclasses.replace(TRAINING, looked_at=0)
-    assert training.worth_it(dataclasses.replace(IDEAL, latency=1e-3)) > 8
+    # An iteration takes 384 ms / n and 2 (n - 1) ms: 102 on 4 GPUs, 62 on 8, 54 on 16, which is 1.2 times as fast no more.
+    assert training.worth_it(dataclasses.replace(IDEAL, latency=1e-3)) == 8
     assert clients_link(10**6, 100.0) == 2 * 3 * 4e6 / 100
 
 
