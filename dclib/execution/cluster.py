@@ -62,10 +62,12 @@ def local_cluster(jobs: int, terms: Terms) -> Iterator[LocalCluster]:
     with tempfile.TemporaryDirectory(prefix="dclib-") as folder, dask.config.set({
             # Each death is to be heard of here: the scheduler would count those beside it too.
             "distributed.scheduler.allowed-failures": 0,
-            "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}), inherited(terms.threads):
-        with LocalCluster(n_workers=jobs, threads_per_worker=1, memory_limit=0, host="127.0.0.1",
-                          dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0", local_directory=folder,
-                          silence_logs=logging.CRITICAL) as cluster:
+            "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}):
+        with inherited(terms.threads):  # by the nannies' thread too, which starts workers anew
+            started = LocalCluster(n_workers=jobs, threads_per_worker=1, memory_limit=0, host="127.0.0.1",
+                                   dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0",
+                                   local_directory=folder, silence_logs=logging.CRITICAL)
+        with started as cluster:
             yield cluster
 
 
