@@ -1,5 +1,6 @@
 """What happens to machines in the night: each ends with the records of one process."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from cluster_machines import ROOT, Machines, free_port
@@ -226,22 +227,30 @@ def test_another_version_on_the_worker(machines, store, tmp_path):
 # ---------------------------------------------------------------- network namespaces as hosts
 
 def ip(*arguments):
-    return subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True)
+
+
+#: What is taken down goes a while later: no two tests share a name or an address.
+_numbers = itertools.count(os.getpid())
 
 
 @pytest.fixture
 def hosts(tmp_path, monkeypatch):
-    """Three network namespaces on one bridge: names of hosts, and `Machines` whose scheduler has an address on it."""
+    """Two network namespaces on one bridge: names of hosts, and `Machines` whose scheduler has an address on it."""
     monkeypatch.setattr(cluster, "SITTING", 2.0)
-    number = os.getpid() % 200
+    number = next(_numbers) % 200
     bridge, names = f"dcl{number}", [f"dclib{number}-{host}" for host in "ab"]
-    if shutil.which("ip") is None or ip("link", "add", bridge, "type", "bridge").returncode:
-        pytest.skip("network namespaces cannot be had here")
-    try:
+    with ExitStack() as taken_down:
+        try:
+            ip("link", "add", bridge, "type", "bridge")
+            taken_down.callback(ip, "link", "del", bridge)
+            for name in names:
+                ip("netns", "add", name)
+                taken_down.callback(ip, "netns", "del", name)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("network namespaces cannot be had here")
         ip("addr", "add", f"10.213.{number}.1/24", "dev", bridge), ip("link", "set", bridge, "up")
         for host, name in enumerate(names, start=2):
-            if ip("netns", "add", name).returncode:
-                pytest.skip("network namespaces cannot be had here")
             ip("link", "add", f"{bridge}h{host}", "type", "veth", "peer", "name", "eth0", "netns", name)
             ip("link", "set", f"{bridge}h{host}", "master", bridge, "up")
             ip("-n", name, "addr", "add", f"10.213.{number}.{host}/24", "dev", "eth0")
@@ -250,10 +259,6 @@ def hosts(tmp_path, monkeypatch):
             machines.host = f"10.213.{number}.1"
             machines.start_scheduler()
             yield machines, names, [f"{bridge}h{host}" for host in (2, 3)]
-    finally:
-        for name in names:
-            ip("netns", "del", name)
-        ip("link", "del", bridge)
 
 
 @pytest.mark.parametrize("seconds", [10, None], ids=["ten seconds", "for good"])
