@@ -17,12 +17,13 @@ PDF := _build/deepcorrect.pdf
 BEGUN := _build/html.begun
 PAGES := book executed notebooks dclib _config.yml _toc.yml CHANGELOG.md README.md CITATION.cff
 
-.PHONY: help book html pdf test lint front trials zoo references check-pages smoke clean
+.PHONY: help book html pdf test lint archive front trials zoo references check-pages smoke clean
 
 help:
 	@echo "make book    execute every notebook and build the book into $(HTML)"
 	@echo "make test    run the tests, and compare every notebook's outputs with tests/references"
 	@echo "make lint    look for mistakes in code and spelling"
+	@echo "make archive pack book, records, networks, sources and how each record was made (install .[archive] first)"
 	@echo "make front   write the picture and the table that README and the book open with, from the records"
 	@echo "make zoo     take torchvision's networks through all of dclib; half an hour, and it goes on where it was stopped"
 	@echo "make trials  write the tables of the pages on faults and other people's networks, from benchmarks/results"
@@ -69,6 +70,9 @@ lint: .venv/installed
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m codespell_lib $$(git ls-files)
 	@if grep -q '^\[tool\.mypy\]' pyproject.toml; then $(BIN)/python -m mypy; fi
+
+archive: book
+	@$(BIN)/python scripts/archive.py
 
 front: .venv/installed
 	@$(BIN)/python scripts/front.py
