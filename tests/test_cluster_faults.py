@@ -70,14 +70,13 @@ def make(machines, store, calm, address=None):
 def test_a_killed_worker_process_comes_back(machines, calm, store, monkeypatch):
     """The nanny starts another; the scheduler gives it the sitting."""
     machines.start_worker()
-    done = disturb(monkeypatch, made(1), lambda pool: pool.client.run_on_scheduler(_kill_a_worker))
+    done = disturb(monkeypatch, made(1), _kill_a_worker)
     make(machines, store, calm)
     assert done
 
 
-def _kill_a_worker(dask_scheduler):
-    pid = next(iter(dask_scheduler.workers.values())).extra.get("pid") or next(
-        iter(dask_scheduler.workers.values())).metrics["pid"]
+def _kill_a_worker(pool):
+    (pid,) = pool.client.run(os.getpid, workers=[next(iter(pool.workers))]).values()
     os.kill(pid, signal.SIGKILL)
 
 
@@ -122,10 +121,13 @@ class Wire:
         while True:
             try:
                 ours, _ = self.server.accept()
-                theirs = socket.create_connection(("127.0.0.1", self.target)) if self.whole.is_set() else None
-            except OSError:
+            except OSError:  # closed: the test is over
                 return
-            if theirs is None:
+            try:
+                if not self.whole.is_set():
+                    raise ConnectionError("cut")
+                theirs = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:  # who is called may still be starting
                 ours.close()
                 continue
             self.open += [ours, theirs]

@@ -360,11 +360,20 @@ def _opened(where: str | LocalCluster, patience: float) -> Client:
     """A client, in a thread of its own: dask waits for ever for a greeting where something other than a scheduler listens."""
     answers: queues.SimpleQueue = queues.SimpleQueue()
 
+    end = time.monotonic() + patience
+
     def open_it() -> None:
-        try:
-            answers.put(Client(where, timeout=patience, set_as_default=False))
-        except Exception as error:  # raised where it is waited for
-            answers.put(error)
+        while True:
+            try:
+                answers.put(Client(where, timeout=max(end - time.monotonic(), _OFTEN), set_as_default=False))
+            except OSError as error:  # what leads to a scheduler, as a proxy, may listen before it does
+                if time.monotonic() + _OFTEN < end:
+                    time.sleep(_OFTEN)
+                    continue
+                answers.put(error)
+            except Exception as error:  # raised where it is waited for
+                answers.put(error)
+            return
 
     threading.Thread(target=open_it, daemon=True).start()
     try:
