@@ -110,7 +110,7 @@ def forged_archive(content: bytes, rng: random.Random) -> bytes:
         members = {name: file.read(name) for name in file.namelist()}
     record = next(name for name in members if name.endswith(".json"))
     name = rng.choice(("../out.json", "/tmp/out.safetensors", "..\\out.json", "weights/../../out.safetensors", "x" * 300 + ".json",
-                       "\x00.json", "weights/.safetensors", "C:out.json", record, f"deep/{record}", "weights/con.safetensors"))
+                       "weights/.safetensors", "C:out.json", record, f"deep/{record}", "weights/con.safetensors"))
     how, out = rng.randrange(5), BytesIO()
     with zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))) as file:
         for member, data in members.items():

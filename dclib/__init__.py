@@ -23,7 +23,11 @@ def __getattr__(name: str) -> object:
     """A name of the face, from the room where it lives (PEP 562): so that `import dclib` waits for nothing."""
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    except ModuleNotFoundError as error:
+        from dclib.errors import without_extra
+        raise without_extra(name, error) from error
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,22 @@
-"""`python -m dclib` is the command `dclib`."""
+"""The command `dclib`, also as `python -m dclib`."""
 
 import sys
 
-from dclib.cli import main
+from dclib.errors import InputError, without_extra
 
-sys.exit(main())
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command as `dclib.cli.main` does, or say what it needs to be installed."""
+    try:
+        from dclib import cli
+        return cli.main(arguments)
+    except ModuleNotFoundError as error:
+        try:
+            raise without_extra("the command dclib", error) from error
+        except InputError as sentence:
+            print(f"dclib: {sentence}", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,6 +13,15 @@ class InputError(ValueError):
         super().__init__(" ".join(sentence.split()))  # one line, also when it quotes an error of several
 
 
+def without_extra(what: str, error: ModuleNotFoundError) -> InputError:
+    """The sentence for `what` in an installation of the core alone; `error` itself is raised where it is one of our own."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "dclib"):
+        raise error
+    return InputError(f"{what}: expected an installation with the package {package}, got one without; "
+                      "pip install 'dclib[repro]'.")
+
+
 def check_images(images: torch.Tensor, name: str = "images") -> None:
     """Raise `InputError` unless `images` is a non-empty floating-point tensor [N, C, H, W]."""
     if not isinstance(images, torch.Tensor):

@@ -1,4 +1,4 @@
-"""The paper's published numbers, read from data/paper beside the package.
+"""The paper's published numbers, read from data/paper of a checkout, or as they were installed with the package.
 
 Borkar and Karam, "DeepCorrect: Correcting DNN models against Image Distortions", 2017. One JSON file per
 table, one for Figures 4 and 5, one for Figure 12, one with every claim of the text and one with the places where the paper
@@ -12,7 +12,8 @@ import numpy as np
 
 from dclib.errors import InputError
 
-FOLDER = Path(__file__).parent.parent / "data" / "paper"
+_PLACES = [folder / "data" / "paper" for folder in Path(__file__).resolve().parents[:2]]
+FOLDER = next((place for place in _PLACES if place.is_dir()), _PLACES[-1])
 TABLES = range(1, 16)
 
 

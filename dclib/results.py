@@ -120,10 +120,10 @@ class Store:
         return self.folder / "weights" / f"{run.id}.safetensors"
 
     def weights(self, run: Run) -> Path:
-        """Where the trained network of `run` lies: in this folder, else among the published ones in data/weights."""
+        """Where the trained network of `run` lies: in this folder, else among the published ones in a checkout's data/weights."""
         own = self.own_weights(run)
-        published = _ROOT / "data" / "weights" / own.name
-        return published if published.exists() and not own.exists() else own
+        places = (own, self.folder.parent / "weights" / own.name, _ROOT / "data" / "weights" / own.name)
+        return next((place for place in places if place.exists()), own)
 
     def checkpoint(self, run: Run) -> Path:
         return self.folder / "checkpoints" / f"{run.id}.safetensors"

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import yaml
@@ -78,7 +79,7 @@ def sources(folder: Path) -> str:
     return commit
 
 
-def begun(version: str, commit: str) -> tuple[ROCrate, SoftwareApplication]:
+def begun(release: str, commit: str) -> tuple[ROCrate, SoftwareApplication]:
     """A crate that names the work, its licence and makers; and dclib, the instrument of every run."""
     cited, crate = citation(), ROCrate(version="1.1")
     crate.metadata.extra_terms["sha256"] = "https://w3id.org/ro/terms/workflow-run#sha256"
@@ -95,7 +96,7 @@ def begun(version: str, commit: str) -> tuple[ROCrate, SoftwareApplication]:
     crate.root_dataset["conformsTo"] = crate.add(ContextEntity(crate, ADDRESS, {
         "@type": "CreativeWork", "name": PROFILE_NAME, "version": "0.5"}))
     software = crate.add(SoftwareApplication(crate, "#dclib", {
-        "name": "dclib", "softwareVersion": f"{version} (commit {commit})"}))
+        "name": "dclib", "softwareVersion": f"{release} (commit {commit})"}))
     return crate, software
 
 
@@ -130,11 +131,9 @@ def filled(folder: Path) -> ROCrate:
     """The whole crate; what git does not track of the records is not published."""
     from front import tracked
 
-    from dclib import __version__
-
     if not (HTML / "index.html").is_file():
         raise InputError(f"make archive: expected the book in {HTML}, got none; make book first.")
-    crate, software = begun(__version__, sources(folder))
+    crate, software = begun(version("dclib"), sources(folder))
     software["softwareHelp"] = add_file(crate, HTML / "index.html", "book/index.html", "text/html", "The book's first page")
     crate.add_directory(HTML, "book", properties={"name": "The book", "encodingFormat": "text/html",
                                                   "description": "Opens without a network: book/index.html."})
