@@ -15,7 +15,7 @@ LAYERS = (
     ("errors", "settings", "files", "tensors", "statistics", "paper"),
     ("distortions", "kernels", "models"),
     ("ranking", "correction", "authors"),
-    ("datasets", "evaluation", "pretrained", "restoration", "transfer"),
+    ("datasets", "evaluation", "pretrained", "restoration", "transfer", "neighbours"),
     ("training",),
     ("experiments",),
     ("results",),
