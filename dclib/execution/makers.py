@@ -14,6 +14,7 @@ from dclib.datasets import Split
 from dclib.errors import InputError
 from dclib.evaluation import correct_on, distorted_copies, places_on
 from dclib.execution.checkpoint import Parts
+from dclib.execution.gate import make_gate
 from dclib.execution.inputs import Inputs, left_out, test_images, validation_images
 from dclib.execution.joint import make_selection
 from dclib.execution.swaps import make_ranking, make_swaps
@@ -215,4 +216,4 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
 #: The maker of each kind of run: from the run, what was gathered for it, a device and its parts to the outcome.
 MAKERS: dict[str, Callable[[Run, Inputs, torch.device, Parts], dict]] = {
     "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
-    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding}
+    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding, "gate": make_gate}

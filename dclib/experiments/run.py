@@ -55,6 +55,10 @@ class Run:
 
     A run of EfficientNet-Lite0 without a `base` starts from its published weights, whose SHA-256 is its `trunk`; its test
     also counts where the true class is among the first five. `unlabelled` trains on the frozen network's own answers.
+
+    Runs of the neighbouring studies name `conditions` (`neighbours.under`). Kind "gate" learns from test images under those
+    of `learned_from` when the network errs, and is tried on others; `fractions` are the shares of each class that it learns
+    from and that set its threshold.
     """
 
     kind: str
@@ -94,6 +98,8 @@ class Run:
     blur_of_bytes: bool = False
     blob: str = ""
     unlabelled: bool = False
+    conditions: tuple[str, ...] = ()
+    learned_from: tuple[str, ...] = ()
 
     @property
     def from_published(self) -> bool:
