@@ -38,7 +38,7 @@ __all__ = ["CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "IMAGENET20_FINGERPRINT
 
 
 def load(name: str, seed: int = 0) -> Dataset:
-    """The data set called `name`: cifar100, photographs, imagenet20, imagenet, or imagenet20-of-1000.
+    """The data set called `name`: cifar100, photographs, imagenet20, imagenet, imagenet20-of-1000, or that at-256 pixels.
 
     `seed` decides its train/validation split.
     """
@@ -50,11 +50,14 @@ def load(name: str, seed: int = 0) -> Dataset:
         return imagenet(name, seed=seed)
     if name == "imagenet20-of-1000":
         return imagenet_of_1000("imagenet20", seed=seed)
-    raise InputError(f"data set: expected cifar100, photographs, {', '.join(VALIDATION)} or imagenet20-of-1000, got {name!r}.")
+    if name == "imagenet20-of-1000-at-256":
+        return imagenet_of_1000("imagenet20", seed=seed, side=256)
+    raise InputError(f"data set: expected cifar100, photographs, {', '.join(VALIDATION)}, imagenet20-of-1000 or "
+                     f"imagenet20-of-1000-at-256, got {name!r}.")
 
 
 def fingerprint_of(name: str) -> str:
     """The fingerprint of a data set, without reading it where it is known beforehand."""
     known = {"cifar100": cifar100_fingerprint(), "imagenet20": IMAGENET20_FINGERPRINT, "imagenet": IMAGENET_FINGERPRINT,
-             "imagenet20-of-1000": IMAGENET20_OF_1000_FINGERPRINT}
+             "imagenet20-of-1000": IMAGENET20_OF_1000_FINGERPRINT, "imagenet20-of-1000-at-256": IMAGENET20_FINGERPRINT}
     return known[name] if name in known else load(name).fingerprint

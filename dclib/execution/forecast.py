@@ -96,4 +96,4 @@ def _work(description: dict) -> float:
     if "schedule" in description:
         return description["schedule"]["iterations"] * description["schedule"]["batch_size"]
     images = description.get("ranking_images") or description.get("test_images") or 1
-    return images * (1 + len(description.get("sigmas", ())))
+    return images * (1 + len(description.get("sigmas", description.get("conditions", ()))))

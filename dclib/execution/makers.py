@@ -11,8 +11,10 @@ from torch import nn
 from dclib import authors, datasets, paper, restoration, transfer
 from dclib.correction import unit_shares
 from dclib.datasets import Split
+from dclib.distortions import Distort, blurs
 from dclib.errors import InputError
 from dclib.evaluation import correct_on, distorted_copies, places_on
+from dclib.execution.blurring import make_blurred, make_deblurred
 from dclib.execution.checkpoint import Parts
 from dclib.execution.gate import make_gate
 from dclib.execution.inputs import Inputs, left_out, test_images, validation_images
@@ -63,11 +65,19 @@ def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) 
         data = Split(data.images, answers(model, data.images))
         validation = Split(validation.images, answers(model, validation.images).argmax(1))
     answered = time.monotonic() - began
-    progress = train(model, data, validation, run.schedule, seed=run.seed, distortion=run.distortion, sigmas=run.sigmas,
+    distortion, sigmas = _trained_under(run)
+    progress = train(model, data, validation, run.schedule, seed=run.seed, distortion=distortion, sigmas=sigmas,
                      blur_of_bytes=run.blur_of_bytes, precision=run.precision, checkpoint=parts.path, deadline=parts.deadline,
                      report=said)
     progress.seconds += answered
     return progress
+
+
+def _trained_under(run: Run) -> tuple[str | Distort | None, tuple[float, ...]]:
+    """What half of a training's images come under, and its levels: a distortion's sigmas, or the numbers of kernels."""
+    if run.conditions:
+        return blurs(run.conditions), tuple(map(float, range(1, len(run.conditions) + 1)))
+    return run.distortion, run.sigmas
 
 
 def help_with(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> None:
@@ -216,4 +226,5 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
 #: The maker of each kind of run: from the run, what was gathered for it, a device and its parts to the outcome.
 MAKERS: dict[str, Callable[[Run, Inputs, torch.device, Parts], dict]] = {
     "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
-    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding, "gate": make_gate}
+    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding, "gate": make_gate,
+    "blurred": make_blurred, "deblurred": make_deblurred}

@@ -1,8 +1,8 @@
-"""The runs of the neighbouring studies: the gate of image quality. Profile small alone has them."""
+"""The runs of the neighbouring studies: blur, and the gate of image quality. Profile small alone has them."""
 
 from dclib import datasets
-from dclib.experiments import efficientnet
-from dclib.experiments.profiles import Profile, StandIn
+from dclib.experiments import cifar100, efficientnet
+from dclib.experiments.profiles import CONV, RELEASED_L2, Profile, StandIn
 from dclib.experiments.run import Run
 from dclib.pretrained import EFFICIENTNET_SHA256
 from dclib.training import Schedule
@@ -15,6 +15,83 @@ UNSEEN = ("defocus 4", "motion 4 45", "shake 4 1", "jpeg 5", "pixels 8", "contra
 SHARES = (0.4, 0.3)
 #: The student's training.
 STUDENT = Schedule(600, 64, 0.003, (), 600, shape="one-cycle", warm_up=100, augmentation="none")
+
+
+#: The blurs of 256-pixel images that the published network sees: discs of radius 2, 4, 6 and 8 as in the study, and others.
+PUBLISHED_BLURS = ("sharp", "defocus 1", "defocus 2", "defocus 3", "defocus 4", "gaussian 2", "gaussian 4", "motion 2 45",
+                   "motion 4 45", "shake 2 0", "shake 4 0")
+SIDES = (128, 256)
+_WEAK, _STRONG = 0.75, 1.5
+#: What networks for CIFAR-100 are tuned on: eight kernels of each kind, so that a mix has as much of each.
+TUNED_ON = {"Gaussian": 4 * (f"gaussian {_WEAK}", f"gaussian {_STRONG}"),
+            "defocus": 4 * (f"defocus {_WEAK}", f"defocus {_STRONG}"),
+            "motion": tuple(f"motion {s} {angle}" for s in (_WEAK, _STRONG) for angle in (0, 45, 90, 135)),
+            "shake": tuple(f"shake {s} {4 * n + path}" for n, s in enumerate((_WEAK, _STRONG)) for path in range(4))}
+#: And what they are tested on, by kind: angles and paths that no training has.
+TESTED_ON = {"Gaussian": (f"gaussian {_WEAK}", f"gaussian {_STRONG}"), "defocus": (f"defocus {_WEAK}", f"defocus {_STRONG}"),
+             "motion": tuple(f"motion {s} {angle}" for s in (_WEAK, _STRONG) for angle in (20, 110)),
+             "shake": tuple(f"shake {s} {path}" for s in (_WEAK, _STRONG) for path in (100, 101))}
+TEST_BLURS = tuple(name for names in TESTED_ON.values() for name in names)
+NOT_TUNED, SHARP, MIX = "not tuned", "sharp", "mix"
+#: Every tuning has this schedule; its peak rate was tried for the mix on held-out images (`benchmarks.neighbour_rates`).
+BLUR_TUNING = Schedule(500, 100, 0.01, (), 125, shape="one-cycle", warm_up=83, l2=RELEASED_L2)
+
+
+def published_blurred(side: int, seed: int = 0) -> Run:
+    """EfficientNet-Lite0 under each blur, at images of `side` pixels (Vasiljevic et al., 2016)."""
+    dataset = f"{efficientnet.DATASET}-at-256"
+    return Run("blurred", f"{side} pixels", dataset, datasets.fingerprint_of(dataset), 1000, 0, seed, side=side,
+               network="EfficientNet-Lite0", trunk=EFFICIENTNET_SHA256, conditions=PUBLISHED_BLURS, test_images=25)
+
+
+def tuned(p: Profile, on: str, seed: int = 0) -> Run:
+    """All layers of the baseline trained on: with blurs of one kind, with all ("mix"), or with sharp images alone."""
+    kernels = () if on == SHARP else sum(TUNED_ON.values(), ()) if on == MIX else TUNED_ON[on]
+    return Run("train", f"Tuned on {on}", **cifar100.common(p, seed), layers=CONV, schedule=BLUR_TUNING, conditions=kernels,
+               base=cifar100.baseline(p, seed), validation_images=200, test_images=10, batch_statistics=p.batch_statistics)
+
+
+def blurred(p: Profile, on: str, seed: int = 0) -> Run:
+    """What such a network, or the baseline ("not tuned"), says under every blur, and how far its activations move."""
+    base = cifar100.baseline(p, seed) if on == NOT_TUNED else tuned(p, on, seed)
+    return Run("blurred", f"Under blurs, {on}", **cifar100.common(p, seed), layers=CONV, conditions=(SHARP, *TEST_BLURS),
+               test_images=10, base=base)
+
+
+def deblurred(p: Profile, seed: int = 0) -> Run:
+    """The baseline on images restored with the true kernel."""
+    return Run("deblurred", "Deconvolution", **cifar100.common(p, seed), conditions=TEST_BLURS, test_images=10,
+               validation_images=200, base=cifar100.baseline(p, seed))
+
+
+def families(p: Profile) -> dict[str, tuple[tuple[float, ...], Run]]:
+    """Peak rates to try and a run that tries them, by what learns in one way; as many rates for each."""
+    return {"tuning on blurs": ((0.003, 0.01, 0.03), tuned(p, MIX))}
+
+
+def published_blur_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """One row per size of the images."""
+    return {f"{side} pixels": [published_blurred(side, seeds[0])] for side in SIDES} if p.name == "small" else {}
+
+
+def tuning_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """The cross-blur matrix: networks by what they were tuned on."""
+    return {on: [blurred(p, on, seeds[0])] for on in (NOT_TUNED, SHARP, *TUNED_ON, MIX)} if p.name == "small" else {}
+
+
+def deblurred_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """The rival of tuning."""
+    return {"Deconvolution": [deblurred(p, seeds[0])]} if p.name == "small" else {}
+
+
+def lite0_for_vgg(p: Profile) -> tuple[StandIn, ...]:
+    """What saw the study's blurs."""
+    return (StandIn("EfficientNet-Lite0 instead of VGG-16", ", on 500 validation images of 20 of ImageNet's 1,000 classes"),)
+
+
+def cifar_for_imagenet(p: Profile) -> tuple[StandIn, ...]:
+    """What was tuned."""
+    return (StandIn("CIFAR-100 at a third of the width instead of VGG-16 on ImageNet", ", tested on 1,000 images"),)
 
 
 def gate(seed: int = 0) -> Run:

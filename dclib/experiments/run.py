@@ -58,7 +58,9 @@ class Run:
 
     Runs of the neighbouring studies name `conditions` (`neighbours.under`). Kind "gate" learns from test images under those
     of `learned_from` when the network errs, and is tried on others; `fractions` are the shares of each class that it learns
-    from and that set its threshold.
+    from and that set its threshold. Kind "train" with conditions blurs half of each mini-batch by kernels drawn from them.
+    Kind "blurred" looks at the network of `base`, or a published one, under each condition, at images of `side` pixels where
+    that is given; kind "deblurred" undoes each with its true kernel first.
     """
 
     kind: str
@@ -100,6 +102,7 @@ class Run:
     unlabelled: bool = False
     conditions: tuple[str, ...] = ()
     learned_from: tuple[str, ...] = ()
+    side: int = 0
 
     @property
     def from_published(self) -> bool:
