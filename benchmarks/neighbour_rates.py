@@ -1,6 +1,6 @@
 """Which peak rate each way of the neighbouring studies learns best with, by held-out training images alone.
 
-usage: python -m benchmarks.neighbour_rates [--share 0.3] [--family NAME]
+usage: python -m benchmarks.neighbour_rates [--share 0.5] [--family NAME]
 
 Every family tries equally many rates, each about three times the one before, with equal images and the schedule of its runs
 cut to `share` of its iterations. No test image is seen. What the file holds at the same share is kept.
@@ -40,7 +40,7 @@ def tried(run: Run, rate: float, share: float, store: Store) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--share", type=float, default=0.3)
+    parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--family")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -16,8 +16,9 @@ from dclib.errors import InputError
 from dclib.evaluation import correct_on, distorted_copies, places_on
 from dclib.execution.blurring import make_blurred, make_deblurred
 from dclib.execution.checkpoint import Parts
+from dclib.execution.electing import make_election
 from dclib.execution.gate import make_gate
-from dclib.execution.inputs import Inputs, left_out, test_images, validation_images
+from dclib.execution.inputs import Inputs, left_out, test_images, training_images, validation_images
 from dclib.execution.joint import make_selection
 from dclib.execution.swaps import make_ranking, make_swaps
 from dclib.experiments import Run
@@ -51,6 +52,7 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
     outcome = _tested(run, model, test, parts) | {name: parts.facts[name] for name in ("curve", "best_iteration")}
     if run.selection:
         outcome["filters"] = inputs.filters
+    if run.selection and (run.design or run.designs):
         shares = unit_shares(model, inputs.data.validation.images[:_LOOKED_AT].to(device, torch.float32))
         outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
     return outcome | left_out(inputs.data, test)
@@ -60,7 +62,7 @@ def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) 
     """Train `inputs.network`, which ends in evaluation mode."""
     model, report, began = inputs.network.to(device), parts.report, time.monotonic()
     said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
-    data, validation = inputs.data.train, validation_images(run, inputs.data)
+    data, validation = training_images(run, inputs.data), validation_images(run, inputs.data)
     if run.unlabelled:
         data = Split(data.images, answers(model, data.images))
         validation = Split(validation.images, answers(model, validation.images).argmax(1))
@@ -227,4 +229,4 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
 MAKERS: dict[str, Callable[[Run, Inputs, torch.device, Parts], dict]] = {
     "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
     "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding, "gate": make_gate,
-    "blurred": make_blurred, "deblurred": make_deblurred}
+    "blurred": make_blurred, "deblurred": make_deblurred, "elect": make_election}

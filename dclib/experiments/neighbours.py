@@ -1,9 +1,13 @@
-"""The runs of the neighbouring studies: blur, and the gate of image quality. Profile small alone has them."""
+"""The runs of the neighbouring studies: blur, selected filters, the gate of image quality. Profile small alone has them."""
+
+from dataclasses import replace
 
 from dclib import datasets
+from dclib.correction import UnitDesign
+from dclib.distortions import DISTORTIONS, levels
 from dclib.experiments import cifar100, efficientnet
 from dclib.experiments.profiles import CONV, RELEASED_L2, Profile, StandIn
-from dclib.experiments.run import Run
+from dclib.experiments.run import Run, Selection
 from dclib.pretrained import EFFICIENTNET_SHA256
 from dclib.training import Schedule
 
@@ -34,7 +38,25 @@ TESTED_ON = {"Gaussian": (f"gaussian {_WEAK}", f"gaussian {_STRONG}"), "defocus"
 TEST_BLURS = tuple(name for names in TESTED_ON.values() for name in names)
 NOT_TUNED, SHARP, MIX = "not tuned", "sharp", "mix"
 #: Every tuning has this schedule; its peak rate was tried for the mix on held-out images (`benchmarks.neighbour_rates`).
-BLUR_TUNING = Schedule(500, 100, 0.01, (), 125, shape="one-cycle", warm_up=83, l2=RELEASED_L2)
+BLUR_TUNING = Schedule(300, 100, 0.01, (), 100, shape="one-cycle", warm_up=50, l2=RELEASED_L2)
+
+
+#: Networks of the study of selected filters: the layers whose filters are elected, how many of each, and all layers.
+NETWORKS = {"AllConvNet": (CONV[:3], 16, CONV),
+            "ResNet-8": (("conv1", "block1.conv1", "block1.conv2"), 8,
+                         ("conv1", *(f"block{b}.conv{c}" for b in (1, 2, 3) for c in (1, 2)), "block2.around.0",
+                          "block3.around.0", "fc"))}
+#: Units with as many parameters as the elected filters have, nearly.
+UNITS = {network: UnitDesign(width, input_batchnorm=True, batchnorm_momentum=0.1, begins_at_zero=True)
+         for network, width in (("AllConvNet", 12), ("ResNet-8", 6))}
+ELECTED, RANDOM, LEAST, LAYERS, ALL, CORRECTED = ("elected filters", "random filters", "least affected filters",
+                                                  "whole layers", "all layers", "correction units")
+WAYS = (ELECTED, RANDOM, LEAST, LAYERS, ALL, CORRECTED)
+#: Noisy samples of each of 100 classes.
+SAMPLES = (1, 5, 50)
+#: Peak rates, each tried as often (`benchmarks.neighbour_rates`).
+RATES = {ELECTED: 0.01, RANDOM: 0.01, LEAST: 0.01, LAYERS: 0.01, ALL: 0.01, CORRECTED: 0.1}
+_RESNET = Schedule(1500, 128, 0.1, (), 500, shape="one-cycle", warm_up=250)
 
 
 def published_blurred(side: int, seed: int = 0) -> Run:
@@ -66,7 +88,75 @@ def deblurred(p: Profile, seed: int = 0) -> Run:
 
 def families(p: Profile) -> dict[str, tuple[tuple[float, ...], Run]]:
     """Peak rates to try and a run that tries them, by what learns in one way; as many rates for each."""
-    return {"tuning on blurs": ((0.003, 0.01, 0.03), tuned(p, MIX))}
+    found = {"tuning on blurs": ((0.003, 0.01, 0.03), tuned(p, MIX))}
+    for way, rates in ((ELECTED, (0.003, 0.01, 0.03)), (LAYERS, (0.003, 0.01, 0.03)), (ALL, (0.003, 0.01, 0.03)),
+                       (CORRECTED, (0.03, 0.1, 0.3))):
+        found[way] = rates, retrained(p, "AllConvNet", "blur", way, SAMPLES[-1])
+    return found
+
+
+def start(p: Profile, network: str, seed: int = 0) -> Run:
+    """The network that is retrained: the profile's baseline, or a ResNet for 32 pixels trained on the same clean images."""
+    if network == "AllConvNet":
+        return cifar100.baseline(p, seed)
+    return replace(cifar100.baseline(p, seed), method="ResNet-8", network=network, width=16, schedule=_RESNET,
+                   validation_images=2, test_images=10)
+
+
+def _of(p: Profile, network: str, distortion: str, seed: int) -> dict:
+    """What all runs of one network under one distortion say: every second level of the paper's, clean ones beside."""
+    said = cifar100.common(p, seed) | {"distortion": distortion, "sigmas": levels("cifar100", distortion)[1::2]}
+    return said | {"network": network, "width": start(p, network).width, "base": start(p, network, seed), "test_images": 10}
+
+
+def election(p: Profile, network: str, distortion: str, seed: int = 0) -> Run:
+    """Borda's election among the filters of three layers, by 100 images at each level (Bianchi et al., 2019)."""
+    return Run("elect", "Borda", **_of(p, network, distortion, seed), layers=NETWORKS[network][0], ranking_images=1,
+               ranking_split="train")
+
+
+def untouched(p: Profile, network: str, distortion: str, seed: int = 0) -> Run:
+    """The network before any retraining."""
+    return Run("evaluate", "Baseline", **_of(p, network, distortion, seed))
+
+
+def retrained(p: Profile, network: str, distortion: str, way: str, samples: int, seed: int = 0) -> Run:
+    """The network retrained in one `way` on `samples` images of each class, half of each mini-batch distorted.
+
+    Where samples are few, the network at the end counts, for others to choose the best one by would be more samples.
+    """
+    layers, count, whole = NETWORKS[network]
+    looks = 20 if samples == SAMPLES[-1] else 120
+    schedule = Schedule(120, 50, RATES[way], (), looks, shape="one-cycle", warm_up=20,
+                        l1=1e-5 if way == CORRECTED else 0.0)
+    run = Run("train", way.capitalize(), **_of(p, network, distortion, seed), layers=whole if way == ALL else layers,
+              schedule=schedule, training_images=samples, validation_images=200 if network == "AllConvNet" else 2)
+    if way in (LAYERS, ALL):
+        return run
+    order = {RANDOM: "random", LEAST: "unelected"}.get(way, "elected")
+    return replace(run, selection=Selection(order, "local", "borda", tuple((layer, count) for layer in layers)),
+                   ranking=None if way == RANDOM else election(p, network, distortion, seed),
+                   design=UNITS[network] if way == CORRECTED else None)
+
+
+def selected_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
+    """Ways to retrain two networks under two distortions on few samples and more."""
+    if p.name != "small":
+        return {}
+    found = {}
+    for network in NETWORKS:
+        for distortion in DISTORTIONS:
+            found[f"{network} {distortion}"] = [untouched(p, network, distortion, seeds[0])]
+            for samples in SAMPLES:
+                for way in WAYS:
+                    found[f"{network} {distortion} {way} {100 * samples}"] = [
+                        retrained(p, network, distortion, way, samples, seeds[0])]
+    return found
+
+
+def on_small_networks(p: Profile) -> tuple[StandIn, ...]:
+    """What the study of selected filters is made with."""
+    return (StandIn("CIFAR-100 on a narrow AllConvNet and a ResNet-8", ", 120 iterations, tested on 1,000 images"),)
 
 
 def published_blur_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:

@@ -18,7 +18,8 @@ class Selection:
 
     Args:
         order: "ranked" (most susceptible first), "least" (least susceptible), "random", "joint" (each the one that helps
-            most beside those before it), or "spaced" (every so many-th filter).
+            most beside those before it), "spaced" (every so many-th filter), "elected" or "unelected" (by Borda's count of
+            how far activation maps move, most or fewest points first).
         scope: "local" takes counts[i] filters of layer i; "global" takes sum(counts) filters over all layers.
         score: "priority" (Eq. 1) or "relative_error" (the released code).
         counts: (layer, number of filters) pairs.
@@ -60,7 +61,9 @@ class Run:
     of `learned_from` when the network errs, and is tried on others; `fractions` are the shares of each class that it learns
     from and that set its threshold. Kind "train" with conditions blurs half of each mini-batch by kernels drawn from them.
     Kind "blurred" looks at the network of `base`, or a published one, under each condition, at images of `side` pixels where
-    that is given; kind "deblurred" undoes each with its true kernel first.
+    that is given; kind "deblurred" undoes each with its true kernel first. Kind "elect" holds Borda's election among the
+    filters of `layers`. A "train" with a selection and no `design` trains the selected filters themselves, and
+    `training_images` is how many images of each class a training sees; all when None.
     """
 
     kind: str
@@ -103,6 +106,7 @@ class Run:
     conditions: tuple[str, ...] = ()
     learned_from: tuple[str, ...] = ()
     side: int = 0
+    training_images: int | None = None
 
     @property
     def from_published(self) -> bool:

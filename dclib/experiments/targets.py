@@ -64,6 +64,8 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
            differs=neighbours.cifar_for_imagenet, stage=4, first_seed=True),
     Target("blur_deconvolution", "neighbour_blur", half="neighbours", rows=neighbours.deblurred_rows,
            differs=neighbours.cifar_for_imagenet, stage=4, first_seed=True),
+    Target("selected_filters", "neighbour_filters", half="neighbours", rows=neighbours.selected_rows,
+           differs=neighbours.on_small_networks, stage=4, first_seed=True),
     Target("gate", "neighbour_gate", half="neighbours", rows=neighbours.gate_rows, differs=neighbours.lite0_for_resnet,
            stage=4, first_seed=True),
     Target("joint", "section4_deepcorrect", rows=cifar100.joint_rows, stage=4, first_seed=True),
