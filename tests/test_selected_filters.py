@@ -66,7 +66,7 @@ def test_a_few_samples_are_so_many_of_each_class():
 def test_a_residual_network_is_he_et_als():
     network = settled(ResNet8(100))
     assert count_parameters(network) == 83_892
-    assert 12_000_000 < multiply_adds(network, 3, 32, 32) < 13_000_000  # a third of the narrow AllConvNet's
+    assert 12_000_000 < multiply_adds(network, 3, 32, 32) < 13_000_000  # four tenths of the narrow AllConvNet's
     seen = 255 * torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         x = torch.relu(network.bn1(network.conv1(network.normalize(seen))))
@@ -84,7 +84,7 @@ def test_ways_see_the_same_images_and_units_cost_no_more_parameters(network):
     count = {way: trained_parameters(run) for way, run in runs.items()}
     assert count["elected filters"] == count["random filters"] == count["least affected filters"] < count["whole layers"]
     assert count["whole layers"] < count["all layers"]
-    assert 0.97 * count["elected filters"] < count["correction units"] <= count["elected filters"]
+    assert 0.96 * count["elected filters"] < count["correction units"] <= count["elected filters"]
     assert (network == "AllConvNet") == (runs["all layers"].base == neighbours.cifar100.baseline(SMALL))
 
 

@@ -219,4 +219,4 @@ def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.
     if design is None:
         return selected_copy(base, filters)
     return correction.correct(base, filters, design, also_train=run.also_train, batch_statistics=run.batch_statistics,
-                              train_batchnorm=not run.from_published, seed=run.seed)
+                              train_batchnorm=run.trains_batchnorm, seed=run.seed)

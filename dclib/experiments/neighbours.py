@@ -38,14 +38,15 @@ TESTED_ON = {"Gaussian": (f"gaussian {_WEAK}", f"gaussian {_STRONG}"), "defocus"
 TEST_BLURS = tuple(name for names in TESTED_ON.values() for name in names)
 NOT_TUNED, SHARP, MIX = "not tuned", "sharp", "mix"
 #: Every tuning has this schedule; its peak rate was tried for the mix on held-out images (`benchmarks.neighbour_rates`).
-BLUR_TUNING = Schedule(300, 100, 0.01, (), 100, shape="one-cycle", warm_up=50, l2=RELEASED_L2)
+BLUR_TUNING = Schedule(300, 100, 0.003, (), 100, shape="one-cycle", warm_up=50, l2=RELEASED_L2)
 
 
-#: Networks of the study of selected filters: the layers whose filters are elected, how many of each, and all layers.
-NETWORKS = {"AllConvNet": (CONV[:3], 16, CONV),
+#: Networks of the study of selected filters: the layers whose filters are elected, how many of each, and all convolutions
+#: with their numbers of filters.
+NETWORKS = {"AllConvNet": (CONV[:3], 16, {layer: 32 if layer in CONV[:3] else 64 for layer in CONV[:8]} | {CONV[8]: 100}),
             "ResNet-8": (("conv1", "block1.conv1", "block1.conv2"), 8,
-                         ("conv1", *(f"block{b}.conv{c}" for b in (1, 2, 3) for c in (1, 2)), "block2.around.0",
-                          "block3.around.0", "fc"))}
+                         {"conv1": 16} | {f"block{b}.conv{c}": 8 * 2**b for b in (1, 2, 3) for c in (1, 2)}
+                         | {"block2.around.0": 32, "block3.around.0": 64})}
 #: Units with as many parameters as the elected filters have, nearly.
 UNITS = {network: UnitDesign(width, input_batchnorm=True, batchnorm_momentum=0.1, begins_at_zero=True)
          for network, width in (("AllConvNet", 12), ("ResNet-8", 6))}
@@ -55,7 +56,7 @@ WAYS = (ELECTED, RANDOM, LEAST, LAYERS, ALL, CORRECTED)
 #: Noisy samples of each of 100 classes.
 SAMPLES = (1, 5, 50)
 #: Peak rates, each tried as often (`benchmarks.neighbour_rates`).
-RATES = {ELECTED: 0.01, RANDOM: 0.01, LEAST: 0.01, LAYERS: 0.01, ALL: 0.01, CORRECTED: 0.1}
+RATES = {ELECTED: 0.003, RANDOM: 0.003, LEAST: 0.003, LAYERS: 0.01, ALL: 0.01, CORRECTED: 0.1}
 _RESNET = Schedule(1500, 128, 0.1, (), 500, shape="one-cycle", warm_up=250)
 
 
@@ -88,11 +89,10 @@ def deblurred(p: Profile, seed: int = 0) -> Run:
 
 def families(p: Profile) -> dict[str, tuple[tuple[float, ...], Run]]:
     """Peak rates to try and a run that tries them, by what learns in one way; as many rates for each."""
-    found = {"tuning on blurs": ((0.003, 0.01, 0.03), tuned(p, MIX))}
-    for way, rates in ((ELECTED, (0.003, 0.01, 0.03)), (LAYERS, (0.003, 0.01, 0.03)), (ALL, (0.003, 0.01, 0.03)),
-                       (CORRECTED, (0.03, 0.1, 0.3))):
-        found[way] = rates, retrained(p, "AllConvNet", "blur", way, SAMPLES[-1])
-    return found
+    weights, units = (0.001, 0.003, 0.01), (0.03, 0.1, 0.3)
+    found = {way: (units if way == CORRECTED else weights, retrained(p, "AllConvNet", "blur", way, SAMPLES[-1]))
+             for way in (ELECTED, LAYERS, ALL, CORRECTED)}
+    return {"tuning on blurs": (weights, tuned(p, MIX))} | found
 
 
 def start(p: Profile, network: str, seed: int = 0) -> Run:
@@ -123,20 +123,20 @@ def untouched(p: Profile, network: str, distortion: str, seed: int = 0) -> Run:
 def retrained(p: Profile, network: str, distortion: str, way: str, samples: int, seed: int = 0) -> Run:
     """The network retrained in one `way` on `samples` images of each class, half of each mini-batch distorted.
 
-    Where samples are few, the network at the end counts, for others to choose the best one by would be more samples.
+    Every BatchNorm stays as it is in all ways: so short a training could not bring its statistics along. Where samples are
+    few, the network at the end counts, for others to choose the best one by would be more samples.
     """
     layers, count, whole = NETWORKS[network]
     looks = 20 if samples == SAMPLES[-1] else 120
     schedule = Schedule(120, 50, RATES[way], (), looks, shape="one-cycle", warm_up=20,
                         l1=1e-5 if way == CORRECTED else 0.0)
-    run = Run("train", way.capitalize(), **_of(p, network, distortion, seed), layers=whole if way == ALL else layers,
-              schedule=schedule, training_images=samples, validation_images=200 if network == "AllConvNet" else 2)
-    if way in (LAYERS, ALL):
-        return run
-    order = {RANDOM: "random", LEAST: "unelected"}.get(way, "elected")
-    return replace(run, selection=Selection(order, "local", "borda", tuple((layer, count) for layer in layers)),
-                   ranking=None if way == RANDOM else election(p, network, distortion, seed),
-                   design=UNITS[network] if way == CORRECTED else None)
+    order = {RANDOM: "random", LEAST: "unelected", LAYERS: "spaced", ALL: "spaced"}.get(way, "elected")
+    counts = whole if way == ALL else {layer: whole[layer] if way == LAYERS else count for layer in layers}
+    return Run("train", way.capitalize(), **_of(p, network, distortion, seed), layers=tuple(counts), schedule=schedule,
+               selection=Selection(order, "local", "borda", tuple(counts.items())), training_images=samples,
+               ranking=election(p, network, distortion, seed) if "elected" in order else None,
+               design=UNITS[network] if way == CORRECTED else None,
+               validation_images=200 if network == "AllConvNet" else 2)
 
 
 def selected_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:

@@ -44,7 +44,8 @@ def trained_parameters(run: Run) -> int:
     filters = {layer: list(range(count)) for layer, count in run.selection.counts}
     if not (run.design or run.designs):
         return count_parameters(selected_copy(whole, filters))
-    return count_parameters(correct(whole, filters, dict(run.designs) or run.design, also_train=run.also_train))
+    return count_parameters(correct(whole, filters, dict(run.designs) or run.design, also_train=run.also_train,
+                                    train_batchnorm=run.trains_batchnorm))
 
 
 def _trained_of_published(run: Run) -> int:

@@ -113,6 +113,11 @@ class Run:
         """Whether it starts from a network that others trained to the end."""
         return self.network == "EfficientNet-Lite0" and self.base is None
 
+    @property
+    def trains_batchnorm(self) -> bool:
+        """Whether the BatchNorm behind corrected filters is trained with their units: not in short trainings."""
+        return not self.from_published and self.training_images is None
+
     @cached_property
     def description(self) -> dict:
         """This run as JSON-ready data; fields at their defaults are left out, so that new fields keep old ids."""
