@@ -82,7 +82,7 @@ def test_a_gate_that_sees_everything(store):
     for identifier in ("gate-egregious", "gate-poor", "gate-adversarial"):
         assert verdict_of(store, "feng2020towards", identifier).outcome is Outcome.DIRECTION  # one gate was trained
     assert verdict_of(store, "feng2020towards", "gate-vulnerable").outcome is Outcome.HOLDS
-    assert "upside down" in shown.passing(store) and shown.gate_conditions(store).count("\n") == 1 + len(found.conditions)
+    assert "(0%)" in shown.passing(store) and shown.gate_conditions(store).count("\n") == 1 + len(found.conditions)
     assert "30.0" in shown.gate_detectors(store)
 
 
