@@ -11,9 +11,10 @@ from dclib.datasets import Dataset, Split
 from dclib.execution import gate
 from dclib.execution.checkpoint import Parts
 from dclib.execution.inputs import Inputs
+from dclib.execution.progress import line_about
 from dclib.experiments import Run, neighbours, profile, rows
 from dclib.neighbours import under
-from dclib.results import unpack_bits, unpack_filters
+from dclib.results import Record, unpack_bits, unpack_filters
 from dclib.training import OutOfTime, Schedule
 
 CONDITIONS = ("sharp", "noise 60", "gaussian 2", "fgsm 8")
@@ -87,3 +88,9 @@ def test_its_run_is_of_profile_small_alone():
     assert set(run.learned_from) < set(run.conditions) and sum(run.fractions) < 1
     assert rows("gate", profile("paper")) == rows("gate", profile("miniature")) == {}
     assert dataclasses.replace(run, conditions=()).id != run.id
+
+
+def test_a_log_has_a_line_about_every_neighbouring_run(store):
+    """Whose outcomes have neither an accuracy per level nor one on clean images."""
+    record = Record(RUN.description, {"images": 300}, {"seconds": 5.0}, {})
+    assert line_about(RUN, record) == f"Gate (d, width 4, seed 0): 300 images, 5 s, record {RUN.id}"
