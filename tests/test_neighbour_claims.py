@@ -63,6 +63,8 @@ def test_tables_without_records_say_what_to_run(store, make):
     assert make(store).startswith("*Not run yet*: `dclib run ") and make(store).endswith("--profile small`.")
     with pytest.raises(NotRun):
         shown.cross_blur(store)
+    assert [draw(store) for draw in (shown.gate_curves, shown.cross_blur_matrix, shown.moved, shown.few_samples, shown.pace)
+            ] == 5 * [[]]
 
 
 # ---------------------------------------------------------------- the gate
@@ -84,6 +86,7 @@ def test_a_gate_that_sees_everything(store):
     assert verdict_of(store, "feng2020towards", "gate-vulnerable").outcome is Outcome.HOLDS
     assert "(0%)" in shown.passing(store) and shown.gate_conditions(store).count("\n") == 1 + len(found.conditions)
     assert "30.0" in shown.gate_detectors(store)
+    assert "area 1.000" in shown.gate_curves(store)[0].alt_text
 
 
 def test_a_gate_that_misses_attacks(store):
@@ -130,6 +133,8 @@ def test_a_tuning_that_does_what_the_study_says(store):
     assert values.shape == (7, 5) and values[tuned.index("motion"), tested.index("motion")] == pytest.approx(0.6)
     assert "wiener (0.01)" in shown.deconvolved(store) and "0.900" in shown.published_blurs(store)
     assert shown.tuned_answers(store).count("\n") == 8
+    assert "motion: sharp 0.700" in shown.cross_blur_matrix(store)[0].alt_text
+    assert "tuned on mix ends where it starts, at 0.600" in shown.moved(store)[0].alt_text
 
 
 def test_one_that_does_not(store):
@@ -163,6 +168,7 @@ def test_elected_filters_that_do_what_the_study_says(store):
     assert outcomes == [Outcome.HOLDS, Outcome.HOLDS, Outcome.DIRECTION, Outcome.DIRECTION, Outcome.DIRECTION, Outcome.OPEN]
     table = shown.selected(store)
     assert table.count("\n") == 2 + len(neighbours.WAYS) and "9,696 and 2,520" in table and "0.550" in table
+    assert len(shown.few_samples(store)) == len(shown.pace(store)) == 4
 
 
 def test_and_ones_that_do_not(store):

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from functools import wraps
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from dclib import paper
+from dclib import figures, paper
 from dclib.experiments import neighbours, profile, trained_parameters
+from dclib.neighbours import detection
 from dclib.results import Store, unpack_bits
 from dclib.tables.accuracy import NOT_RUN
 from dclib.tables.claims import signed
@@ -65,8 +67,8 @@ def gate_detectors(store: Store) -> str:
         lines.append(f"| {words} | " + " | ".join(f"{a.estimate:.3f} ({a.low:.3f} to {a.high:.3f})" for a in areas)
                      + f" | {share:.0%} | {alarms:.0%} | {1000 * seconds[detector]:.1f} |")
     return "\n".join([*lines, "", f"Milliseconds are those of one image; the network takes "
-                      f"{1000 * found.seconds['network']:.1f}. False alarms are sharp images of the test; thresholds were set "
-                      f"for {gate_claims.ALARMS:.0%} of others."])
+                      f"{1000 * found.seconds['network']:.1f}. False alarms are sharp images of the test; thresholds were "
+                      f"set for {gate_claims.ALARMS:.0%} of others."])
 
 
 @or_not_run
@@ -147,3 +149,71 @@ def selected(store: Store) -> str:
                  for condition in filter_claims.CONDITIONS for samples in neighbours.SAMPLES]
         lines.append(f"| {way} | {' and '.join(f'{c:,}' for c in counts)} | {' | '.join(f'{c:.3f}' for c in cells)} |")
     return "\n".join(lines)
+
+
+def or_none(make: Callable[..., list[Figure]]) -> Callable[..., list[Figure]]:
+    """What `make` draws; nothing while its runs are not there."""
+    @wraps(make)
+    def made(store: Store) -> list[Figure]:
+        try:
+            return make(store)
+        except NotRun:
+            return []
+    return made
+
+
+@or_none
+def gate_curves(store: Store) -> list[Figure]:
+    """ROC curves of each detector: egregious errors under all conditions; adversarial images against sharp ones."""
+    found = gate_claims.gate(store)
+    every, attacks = range(len(found.conditions)), [*found.rows("sharp"), *found.rows("unseen adversarial")]
+    hostile = np.repeat(np.array(attacks)[:, None] != found.rows("sharp")[0], found.wrong.shape[1], 1)
+
+    def curves(rows: list[int], bad: np.ndarray) -> dict[str, tuple]:
+        made = {words: detection(found.scores[d][list(rows)], bad) for d, words in DETECTORS.items()}
+        return {words: (one.false_alarms, one.detected, one.area) for words, one in made.items()}
+
+    return [figures.roc(curves(every, found.egregious), "egregious errors, all conditions"),
+            figures.roc(curves(attacks, hostile), "attacks that it never saw, and sharp")]
+
+
+@or_none
+def cross_blur_matrix(store: Store) -> list[Figure]:
+    """The whole matrix of what networks were tuned on and are tested on."""
+    values, tuned, tested = cross_blur(store)
+    return [figures.matrix(values, tuned, tested, "CIFAR-100, profile small")]
+
+
+@or_none
+def moved(store: Store) -> list[Figure]:
+    """How far blur moves the activations of each layer, in each network."""
+    curves = {}
+    for on in (neighbours.NOT_TUNED, neighbours.SHARP, *neighbours.TUNED_ON, neighbours.MIX):
+        found = blur_claims.tuning(store, on).outcome["moved"]
+        curves[f"tuned on {on}" if on != neighbours.NOT_TUNED else on] = [np.mean(row[1:]) for row in found.values()]
+    return [figures.over_layers(curves, list(found), "CIFAR-100, all blurs")]
+
+
+@or_none
+def few_samples(store: Store) -> list[Figure]:
+    """Accuracy over the number of training images, one panel per network and distortion."""
+    numbers, drawn = [100 * samples for samples in neighbours.SAMPLES], []
+    for condition in filter_claims.CONDITIONS:
+        curves = {way: [filter_claims.selected(store, *condition, way, n).correct.mean() for n in numbers]
+                  for way in neighbours.WAYS}
+        before = filter_claims.selected(store, *condition).correct.mean()
+        drawn.append(figures.over_images(curves, numbers, f"{condition[0]}, {figures.NAMES[condition[1]]}", before))
+    return drawn
+
+
+@or_none
+def pace(store: Store) -> list[Figure]:
+    """Validation accuracy over the iterations of a retraining on 5,000 images, one panel per network and distortion."""
+    drawn = []
+    for network, distortion in filter_claims.CONDITIONS:
+        curves = {way: filter_claims.selected(store, network, distortion, way, 100 * neighbours.SAMPLES[-1]).outcome["curve"]
+                  for way in neighbours.WAYS}
+        iterations = [look["iteration"] for look in next(iter(curves.values()))]
+        means = {way: [float(np.mean(look["validation"])) for look in curve] for way, curve in curves.items()}
+        drawn.append(figures.training_curves(iterations, means, f"{network}, {figures.NAMES[distortion]}"))
+    return drawn
