@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from scipy.stats import rankdata
 from support import data_of, settled, small_net
 
@@ -51,6 +52,7 @@ def test_filters_are_those_with_most_or_fewest_points(store, order, chosen):
     copied = with_method(run, network, found)
     assert count_parameters(copied) == 2 * 28 == trained_parameters(run)
     trained = [p for p in copied.parameters() if p.requires_grad]
+    assert save({k: v.contiguous() for k, v in copied.state_dict().items()})  # as a training does
     assert torch.equal(trained[0], network.conv1.weight[chosen]) or torch.equal(trained[1], network.conv1.weight[chosen])
 
 
