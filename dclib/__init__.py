@@ -2,7 +2,7 @@
 
 Borkar and Karam, "DeepCorrect: Correcting DNN Models against Image Distortions" (arXiv:1705.02406).
 The rooms in reading order: ``distortions``, ``models``, ``ranking``, ``correction``, ``datasets``, ``evaluation``,
-``published``, ``restoration``, ``transfer``, ``training``, ``experiments``, ``results``, ``execution``, ``verdicts``,
+``published``, ``restoration``, ``transfer``, ``neighbours``, ``training``, ``experiments``, ``results``, ``execution``, ``verdicts``,
 ``figures``, ``tables``, ``zoo``, ``notebook``, ``cli``. Each imports only from those before it; tests/test_layers.py has the whole plan.
 
 What a network of one's own needs is here at the door, and comes when it is asked for: to distort (`gaussian_blur`,

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: the one way in which this package writes what it keeps."""
+"""Files that are written whole or not at all, the one way in which this package writes; and the folders that users name."""
 
 import os
 import uuid
@@ -52,3 +52,23 @@ def write_whole(path: Path, content: bytes, advice: str = "choose another with D
             temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; {advice}.") from error
+
+
+def named_folder(name: str) -> Path | None:
+    """The folder that the environment variable `name` names, ``~`` for a home among it; None where it is not set."""
+    if not (value := os.environ.get(name)):
+        return None
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{name}: expected a folder, got {value!r}, and no home folder for its ~; name it in full."
+                         ) from error
+
+
+def default_folder(name: str) -> Path:
+    """~/.cache/dclib, where no environment variable `name` names another folder."""
+    try:
+        return Path.home() / ".cache" / "dclib"
+    except RuntimeError as error:
+        raise InputError(f"{name}: expected a folder, got none, and no home folder that could hold it; set {name}."
+                         ) from error

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from dclib import settings
 from dclib.datasets import photographs
 from dclib.errors import InputError
 from dclib.execution.environment import check_device
 from dclib.execution.runner import sweep
 from dclib.experiments import PROFILES, Profile, Run, profile
 from dclib.figures.style import CAPTION, STYLE
+from dclib.files import named_folder
 from dclib.results import Record, Store, results_folder
 from dclib.tables import signed, styled_verdicts
 from dclib.verdicts.judgement import judge_in_miniature
@@ -108,7 +108,7 @@ def live_folder(profile_name: str) -> Path:
     """
     if profile_name not in ("smoke", "miniature"):
         return results_folder()
-    if folder := settings.folder("DCLIB_MINIATURE"):
+    if folder := named_folder("DCLIB_MINIATURE"):
         return folder
     return results_folder().parent / profile_name
 

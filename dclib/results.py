@@ -19,10 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dclib import settings
 from dclib.errors import InputError
 from dclib.experiments import Run
-from dclib.files import whole, write_whole
+from dclib.files import default_folder, named_folder, whole, write_whole
 
 SCHEMA = 1
 _KEYS = {"schema", "id", "description", "outcome", "cost", "environment", "checksum"}
@@ -226,11 +225,11 @@ class Store:
 
 def results_folder() -> Path:
     """Where records lie: the environment variable DCLIB_RESULTS, else data/results of this checkout."""
-    if folder := settings.folder("DCLIB_RESULTS"):
+    if folder := named_folder("DCLIB_RESULTS"):
         return folder
     if (_ROOT / "pyproject.toml").exists():
         return _ROOT / "data" / "results"
-    return settings.home("DCLIB_RESULTS") / "results"
+    return default_folder("DCLIB_RESULTS") / "results"
 
 
 def published() -> Store:

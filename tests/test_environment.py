@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from support import BASE, refused
 
-from dclib import datasets, execution, notebook, settings
+from dclib import datasets, execution, files, notebook
 from dclib.execution import environment, obtaining
 from dclib.results import results_folder
 
@@ -220,7 +220,7 @@ def test_no_home_for_results(monkeypatch, tmp_path, homeless):
 
 def test_a_setting_that_is_empty_is_none(monkeypatch):
     monkeypatch.setenv("DCLIB_DATA", "")
-    assert settings.folder("DCLIB_DATA") is None
+    assert files.named_folder("DCLIB_DATA") is None
 
 
 # ---------------------------------------------------------------- locks

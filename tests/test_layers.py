@@ -12,10 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 #: The rooms from the ground up; a room knows those below it, and of its own layer those that do not know it.
 LAYERS = (
-    ("errors", "settings", "files", "tensors", "statistics", "paper"),
+    ("errors", "files", "tensors", "statistics", "paper"),
     ("distortions", "kernels", "models"),
     ("ranking", "correction"),
-    ("datasets", "evaluation", "published", "restoration", "transfer"),
+    ("datasets", "evaluation", "published", "restoration", "transfer", "neighbours"),
     ("training",),
     ("experiments",),
     ("results",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("__main__",),
 )
 #: What a stranger's network needs: these rooms ask for torch, numpy and safetensors alone.
-CORE = ("errors", "settings", "files", "tensors", "distortions", "kernels", "models", "ranking", "correction")
+CORE = ("errors", "files", "tensors", "distortions", "kernels", "models", "ranking", "correction")
 #: Rooms of one layer that do not know each other.
 APART = ({"execution", "verdicts"}, {"execution", "figures"}, {"figures", "verdicts"})
 

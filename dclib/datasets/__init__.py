@@ -38,7 +38,7 @@ def __getattr__(name: str) -> object:
 
 
 def load(name: str, seed: int = 0) -> Dataset:
-    """The data set called `name`: cifar100, photographs, imagenet20, imagenet, or imagenet20-of-1000.
+    """The data set called `name`: cifar100, photographs, imagenet20, imagenet, imagenet20-of-1000, or that at-256 pixels.
 
     `seed` decides its train/validation split.
     """
@@ -52,7 +52,10 @@ def load(name: str, seed: int = 0) -> Dataset:
         return folders.imagenet(name, seed=seed)
     if name == "imagenet20-of-1000":
         return folders.imagenet_of_1000("imagenet20", seed=seed)
-    raise InputError(f"data set: expected cifar100, photographs, {', '.join(folders.VALIDATION)} or imagenet20-of-1000, got {name!r}.")
+    if name == "imagenet20-of-1000-at-256":
+        return folders.imagenet_of_1000("imagenet20", seed=seed, side=256)
+    raise InputError(f"data set: expected cifar100, photographs, {', '.join(folders.VALIDATION)}, imagenet20-of-1000 or "
+                     f"imagenet20-of-1000-at-256, got {name!r}.")
 
 
 def fingerprint_of(name: str) -> str:
@@ -60,5 +63,6 @@ def fingerprint_of(name: str) -> str:
     from dclib.datasets import cifar, folders
 
     known = {"cifar100": cifar.cifar100_fingerprint(), "imagenet20": folders.IMAGENET20_FINGERPRINT,
-             "imagenet": folders.IMAGENET_FINGERPRINT, "imagenet20-of-1000": folders.IMAGENET20_OF_1000_FINGERPRINT}
+             "imagenet": folders.IMAGENET_FINGERPRINT, "imagenet20-of-1000": folders.IMAGENET20_OF_1000_FINGERPRINT,
+             "imagenet20-of-1000-at-256": folders.IMAGENET20_FINGERPRINT}
     return known[name] if name in known else load(name).fingerprint

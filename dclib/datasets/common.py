@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dclib import settings
 from dclib.errors import InputError, check_labels
+from dclib.files import default_folder, named_folder
 
 
 class Rows:
@@ -116,7 +116,7 @@ class Collection:
 
 def data_folder() -> Path:
     """Where downloads and array files lie: the environment variable DCLIB_DATA, else ~/.cache/dclib."""
-    return settings.folder("DCLIB_DATA") or settings.home("DCLIB_DATA")
+    return named_folder("DCLIB_DATA") or default_folder("DCLIB_DATA")
 
 
 def cache_folder() -> Path:
@@ -124,12 +124,12 @@ def cache_folder() -> Path:
 
     The last where the data folder is read-only. Whatever lies there may be deleted; it is made again.
     """
-    if folder := settings.folder("DCLIB_CACHE"):
+    if folder := named_folder("DCLIB_CACHE"):
         return folder
     data = data_folder()
     # The mode is asked too: it does not stop root, but it says what is wanted.
     writable = data.is_dir() and os.access(data, os.W_OK) and data.stat().st_mode & stat.S_IWUSR
-    return data / "cache" if writable else settings.home("DCLIB_CACHE") / "cache"
+    return data / "cache" if writable else default_folder("DCLIB_CACHE") / "cache"
 
 
 def canonical_order(labels: np.ndarray, file_names: np.ndarray) -> np.ndarray:

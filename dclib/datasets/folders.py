@@ -77,13 +77,13 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
                    tuple(f"{part}/{file}" for part, (found, _) in parts.items() for file in found.skipped))
 
 
-def imagenet_of_1000(name: str = "imagenet20", folder: str | Path | None = None, seed: int = 0) -> Dataset:
-    """`imagenet` for a network of all 1,000 classes: images uint8 [N, 3, 224, 224], labels 0..999 in ILSVRC's order.
+def imagenet_of_1000(name: str = "imagenet20", folder: str | Path | None = None, seed: int = 0, side: int = 224) -> Dataset:
+    """`imagenet` for a network of all 1,000 classes: images uint8 [N, 3, side, side], labels 0..999 in ILSVRC's order.
 
     The order of the synsets is that of ``<name>/imagenet_synsets.txt`` (1,000 lines "n01440764_tench"), the names are
     torchvision's. Raises `InputError` as `imagenet`, and where a class is none of these lines.
     """
-    data = imagenet(name, folder, seed, side=224)
+    data = imagenet(name, folder, seed, side=side)
     root = (Path(folder) if folder is not None else data_folder()) / name
     listed = root / "imagenet_synsets.txt"
     lines = listed.read_text(encoding="utf-8", errors="replace").split() if listed.exists() else []

@@ -9,7 +9,8 @@ from dclib.experiments import Run
 from dclib.results import Record
 
 #: Bytes of a run of which nothing like it has a record: for the network, and for each of its channels and images at once.
-_BYTES = {"AllConvNet": (1.5e9, 1.2e5), "AlexNet": (7e9, 0.0), "EfficientNet-Lite0": (3e9, 0.0)}
+_BYTES = {"AllConvNet": (1.5e9, 1.2e5), "AlexNet": (7e9, 0.0), "EfficientNet-Lite0": (3e9, 0.0),
+          "ResNet-8": (1.5e9, 1.2e5)}
 
 
 class Forecast:
@@ -96,4 +97,4 @@ def _work(description: dict) -> float:
     if "schedule" in description:
         return description["schedule"]["iterations"] * description["schedule"]["batch_size"]
     images = description.get("ranking_images") or description.get("test_images") or 1
-    return images * (1 + len(description.get("sigmas", ())))
+    return images * (1 + len(description.get("sigmas", description.get("conditions", ()))))

@@ -12,7 +12,7 @@ from dclib.datasets import Collection, Dataset, Split
 from dclib.errors import InputError
 from dclib.evaluation import distorted_copies
 from dclib.experiments import Run
-from dclib.models import AlexNet, AllConvNet, load_trunk, named_conv, trainable_copy
+from dclib.models import AlexNet, AllConvNet, ResNet8, load_trunk, named_conv, selected_copy, trainable_copy
 from dclib.published import efficientnet_lite0
 from dclib.results import Record, Store
 from dclib.tensors import UNREADABLE, read, reason
@@ -95,6 +95,11 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
     record = ranking_of(run, store)
     if selection.order == "joint":
         return {layer: record.outcome["order"][layer][:count] for layer, count in counts.items()}
+    if selection.order in ("elected", "unelected"):
+        sign = 1 if selection.order == "elected" else -1
+        points = {layer: sign * np.array(record.outcome["points"][layer]) for layer in counts}
+        return {layer: ranking.select_local({layer: points[layer]}, count / len(points[layer]))[layer].tolist()
+                for layer, count in counts.items()}
     priorities = priorities_of(record, selection.score, tuple(counts))
     if selection.scope == "global":
         chosen = ranking.select_global(priorities, sum(counts.values()))
@@ -140,6 +145,13 @@ def validation_images(run: Run, data: Dataset) -> Split:
     return data.validation.take(torch.arange(run.validation_images))
 
 
+def training_images(run: Run, data: Dataset) -> Split:
+    """The training images, or `run.training_images` of every class, drawn by the run's seed."""
+    if run.training_images is None:
+        return data.train
+    return data.train.take(datasets.per_class_sample(data.train.labels, run.training_images, run.seed))
+
+
 def test_images(run: Run, data: Dataset) -> Split:
     """The test images, or `run.test_images` of every class: always the same ones, whatever the seed."""
     if run.test_images is None:
@@ -177,6 +189,8 @@ def _empty(run: Run) -> nn.Module:
     torch.manual_seed(run.seed)
     if run.network == "AlexNet":
         return AlexNet(run.classes, run.layout)
+    if run.network == "ResNet-8":
+        return ResNet8(run.classes, run.width)
     return AllConvNet(run.classes, run.width, batchnorm_momentum=run.batchnorm_momentum)
 
 
@@ -203,5 +217,7 @@ def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.
     if run.selection is None:
         return trainable_copy(base, run.layers, batch_statistics=run.batch_statistics)
     design = dict(run.designs) or run.design
+    if design is None:
+        return selected_copy(base, filters)
     return correction.correct(base, filters, design, also_train=run.also_train, batch_statistics=run.batch_statistics,
-                              train_batchnorm=not run.from_published, seed=run.seed)
+                              train_batchnorm=run.trains_batchnorm, seed=run.seed)

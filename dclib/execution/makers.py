@@ -11,10 +11,14 @@ from torch import nn
 from dclib import datasets, paper, published, restoration, transfer
 from dclib.correction import unit_shares
 from dclib.datasets import Split
+from dclib.distortions import Distort, blurs
 from dclib.errors import InputError
 from dclib.evaluation import correct_on, distorted_copies, places_on
+from dclib.execution.blurring import make_blurred, make_deblurred
 from dclib.execution.checkpoint import Parts
-from dclib.execution.inputs import Inputs, left_out, test_images, validation_images
+from dclib.execution.electing import make_election
+from dclib.execution.gate import make_gate
+from dclib.execution.inputs import Inputs, left_out, test_images, training_images, validation_images
 from dclib.execution.joint import make_selection
 from dclib.execution.swaps import make_ranking, make_swaps
 from dclib.experiments import Run
@@ -48,6 +52,7 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
     outcome = _tested(run, model, test, parts) | {name: parts.facts[name] for name in ("curve", "best_iteration")}
     if run.selection:
         outcome["filters"] = inputs.filters
+    if run.selection and (run.design or run.designs):
         shares = unit_shares(model, inputs.data.validation.images[:_LOOKED_AT].to(device, torch.float32))
         outcome["unit_share"] = {layer: round(share, 6) for layer, share in shares.items()}
     return outcome | left_out(inputs.data, test)
@@ -57,16 +62,24 @@ def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) 
     """Train `inputs.network`, which ends in evaluation mode."""
     model, report, began = inputs.network.to(device), parts.report, time.monotonic()
     said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
-    data, validation = inputs.data.train, validation_images(run, inputs.data)
+    data, validation = training_images(run, inputs.data), validation_images(run, inputs.data)
     if run.unlabelled:
         data = Split(data.images, answers(model, data.images))
         validation = Split(validation.images, answers(model, validation.images).argmax(1))
     answered = time.monotonic() - began
-    progress = train(model, data, validation, run.schedule, seed=run.seed, distortion=run.distortion, sigmas=run.sigmas,
+    distortion, sigmas = _trained_under(run)
+    progress = train(model, data, validation, run.schedule, seed=run.seed, distortion=distortion, sigmas=sigmas,
                      blur_of_bytes=run.blur_of_bytes, precision=run.precision, checkpoint=parts.path, deadline=parts.deadline,
                      report=said)
     progress.seconds += answered
     return progress
+
+
+def _trained_under(run: Run) -> tuple[str | Distort | None, tuple[float, ...]]:
+    """What half of a training's images come under, and its levels: a distortion's sigmas, or the numbers of kernels."""
+    if run.conditions:
+        return blurs(run.conditions), tuple(map(float, range(1, len(run.conditions) + 1)))
+    return run.distortion, run.sigmas
 
 
 def help_with(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> None:
@@ -215,4 +228,5 @@ def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, 
 #: The maker of each kind of run: from the run, what was gathered for it, a device and its parts to the outcome.
 MAKERS: dict[str, Callable[[Run, Inputs, torch.device, Parts], dict]] = {
     "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
-    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding}
+    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding, "gate": make_gate,
+    "blurred": make_blurred, "deblurred": make_deblurred, "elect": make_election}

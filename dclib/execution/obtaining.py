@@ -64,6 +64,8 @@ def make(run: Run, store: Store, device: str = "cpu", deadline: float | None = N
     with _parts(run, store, deadline, report) as parts:
         outcome = MAKERS[run.kind](run, inputs, torch.device(device), parts)
         cost = {"seconds": round(parts.seconds, 2)}
+    if "seconds_per_image" in parts.facts:
+        cost["seconds_per_image"] = {what: round(seconds, 6) for what, seconds in parts.facts["seconds_per_image"].items()}
     if run.restoration:
         restored = len(test_images(run, inputs.data)) * len(run.sigmas)
         cost["restoration_seconds_per_image"] = round(parts.facts["restoring"] / restored, 2)

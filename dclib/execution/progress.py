@@ -133,4 +133,5 @@ def _summary(outcome: dict) -> str:
     if "separation" in outcome:
         levels = " ".join(f"{share:.3f}" for share in outcome["separation"])
         return f"{outcome['images']} images, near their own {levels}"
-    return f"{outcome['images']} images, clean accuracy {outcome['clean_accuracy']:.3f}"
+    clean = f", clean accuracy {outcome['clean_accuracy']:.3f}" if "clean_accuracy" in outcome else ""
+    return f"{outcome['images']} images{clean}"

@@ -1,6 +1,6 @@
 """Which runs make which table or figure, in each profile. Nothing is computed here."""
 
-from dclib.experiments import cifar100, efficientnet, imagenet
+from dclib.experiments import cifar100, efficientnet, imagenet, neighbours
 from dclib.experiments.cifar100 import (
     DRAWS,
     METHODS,
@@ -46,6 +46,6 @@ __all__ = ["CHOICES", "CONV", "DEEPCORRECT_L2", "DRAWS", "FRACTIONS", "HALVES", 
            "PROFILES", "RELEASED_L2", "SHARES", "SIZES", "TARGETS", "TOP", "ImageNetHalf", "Profile", "Run",
            "Selection", "StandIn", "Target", "as_in_the_text", "baseline", "baseline_under", "cifar100", "deepcorrect",
            "efficientnet", "finetune", "fingerprint", "first_layer", "global_deepcorrect", "imagenet", "in_paper",
-           "in_words", "joint_deepcorrect", "joint_selection", "method_run", "other_classes", "other_width", "places",
+           "in_words", "joint_deepcorrect", "joint_selection", "method_run", "neighbours", "other_classes", "other_width", "places",
            "profile", "queue", "ranking", "rows", "short_training", "shortened", "stand_in", "swaps", "target_of",
            "trained_parameters", "unit_operations", "unit_variants", "with_budget"]

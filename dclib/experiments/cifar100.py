@@ -15,7 +15,8 @@ from dclib.training import SEMANTICS
 TOP = CONV[6:]
 
 
-def _common(p: Profile, seed: int) -> dict:
+def common(p: Profile, seed: int) -> dict:
+    """What all runs of a profile's CIFAR-100 half say."""
     return {"dataset": p.dataset, "fingerprint": fingerprint(p), "classes": p.classes, "width": p.width, "seed": seed,
             "photographs": p.photographs, "batchnorm_momentum": p.batchnorm_momentum, "precision": p.precision,
             "semantics": SEMANTICS}
@@ -39,33 +40,33 @@ def baseline(p: Profile, seed: int = 0) -> Run:
     """The network trained on clean images."""
     if p.published:
         return _published(p, "Baseline")
-    return Run("train", "Baseline", **_common(p, seed), layers=p.baseline_layers, schedule=p.baseline,
+    return Run("train", "Baseline", **common(p, seed), layers=p.baseline_layers, schedule=p.baseline,
                validation_images=p.validation_images, batch_statistics=bool(p.baseline_layers))
 
 
 def baseline_under(p: Profile, distortion: str, seed: int = 0) -> Run:
     """The baseline's accuracy per level of a distortion (Tables 1 and 2)."""
-    return Run("evaluate", "Baseline", **_common(p, seed), **_levels(distortion), base=baseline(p, seed))
+    return Run("evaluate", "Baseline", **common(p, seed), **_levels(distortion), base=baseline(p, seed))
 
 
 def finetune(p: Profile, k: int, distortion: str, seed: int = 0) -> Run:
     """Finetune-k: the first k convolutions and their BatchNorm trained on (Section 5.1.1)."""
     if p.published:
         return _published(p, f"Finetune-{k}", distortion, layers=CONV[:k], base=baseline(p))
-    return Run("train", f"Finetune-{k}", **_common(p, seed), **_levels(distortion), layers=CONV[:k],
+    return Run("train", f"Finetune-{k}", **common(p, seed), **_levels(distortion), layers=CONV[:k],
                schedule=p.finetune, base=baseline(p, seed), validation_images=p.validation_images,
                batch_statistics=p.batch_statistics)
 
 
 def ranking(p: Profile, distortion: str, seed: int = 0) -> Run:
     """Algorithm 1 over conv1..conv6: accuracy after each filter's swap, per level."""
-    return Run("rank", "Algorithm 1", **_common(p, seed), **_levels(distortion), layers=CONV[:6],
+    return Run("rank", "Algorithm 1", **common(p, seed), **_levels(distortion), layers=CONV[:6],
                ranking_images=p.ranking_images, ranking_split=p.ranking_split, base=baseline(p, seed))
 
 
 def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
     """Top fractions of one layer's filters swapped together (Figures 4 and 5)."""
-    return Run("swap", "Figures 4 and 5", **_common(p, seed), **_levels(distortion), layers=CONV[:6],
+    return Run("swap", "Figures 4 and 5", **common(p, seed), **_levels(distortion), layers=CONV[:6],
                ranking_images=p.ranking_images, ranking_split=p.ranking_split, fractions=FRACTIONS,
                selection=Selection("ranked", "local", p.score, ()), base=baseline(p, seed),
                ranking=ranking(p, distortion, seed))
@@ -73,7 +74,7 @@ def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
 
 def joint_selection(p: Profile, layer: str, distortion: str, seed: int = 0) -> Run:
     """The filters of one layer chosen by greedy joint swaps, the paper's future work (Section 4.1)."""
-    return Run("select", f"Joint swaps in {layer}", **_common(p, seed), **_levels(distortion), layers=(layer,),
+    return Run("select", f"Joint swaps in {layer}", **common(p, seed), **_levels(distortion), layers=(layer,),
                ranking_images=max(1, p.ranking_images // JOINT_SHARE), ranking_split=p.ranking_split, fractions=FRACTIONS,
                validation_images=p.validation_images, base=baseline(p, seed))
 
@@ -126,7 +127,7 @@ def _published(p: Profile, method: str, distortion: str | None = None, **more) -
     if (method, distortion) not in FILES:
         raise InputError(f"method: expected one of the networks that the authors published "
                          f"({', '.join(dict.fromkeys(m for m, _ in FILES))}), got {method!r}.")
-    return Run("import", method, **_common(p, 0) | {"semantics": ""}, **(_levels(distortion) if distortion else {}),
+    return Run("import", method, **common(p, 0) | {"semantics": ""}, **(_levels(distortion) if distortion else {}),
                blob=FILES[method, distortion][1], **more)
 
 
@@ -135,7 +136,7 @@ def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: S
     schedule = p.deepcorrect
     if len(layers) > 4 and p.deep_warm_up:  # released: with more than four corrected layers the first epoch runs at 0.01
         schedule = replace(schedule, warm_up=p.deep_warm_up, warm_up_rate=0.01)
-    return Run("train", method, **_common(p, seed), **_levels(distortion), layers=layers, design=p.design,
+    return Run("train", method, **common(p, seed), **_levels(distortion), layers=layers, design=p.design,
                selection=selection, schedule=schedule, base=baseline(p, seed),
                ranking=ranking(p, distortion, seed) if selection.order != "random" else None,
                validation_images=p.validation_images, batch_statistics=p.batch_statistics)

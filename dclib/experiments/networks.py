@@ -1,7 +1,7 @@
 """The networks behind runs, counted and compared: operations, parameters, classes, widths, lengths. Nothing is run."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from torch import nn
 from dclib.correction import CorrectionUnit, correct
 from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.experiments.run import Run
-from dclib.models import AlexNet, AllConvNet, count_parameters, multiply_adds, trainable_copy
+from dclib.models import AlexNet, AllConvNet, ResNet8, count_parameters, multiply_adds, selected_copy, trainable_copy
 from dclib.published import efficientnet_lite0
 
 #: Side of conv1..conv5's output for a 227x227 image.
@@ -34,14 +34,18 @@ def trained_parameters(run: Run) -> int:
     if run.network == "EfficientNet-Lite0":
         return _trained_of_published(run)
     with torch.device("meta"):  # AlexNet's dense layers are large, and only counted: they get no memory
-        whole = AlexNet(run.classes) if run.network == "AlexNet" else AllConvNet(run.classes, run.width)
+        made = {"AlexNet": AlexNet, "ResNet-8": partial(ResNet8, width=run.width)}
+        whole = made.get(run.network, partial(AllConvNet, width=run.width))(run.classes)
     for module in whole.modules():
         if not isinstance(module, nn.Linear):
             module.to_empty(device="cpu", recurse=False)
     if run.selection is None:
         return count_parameters(trainable_copy(whole, run.layers))
     filters = {layer: list(range(count)) for layer, count in run.selection.counts}
-    return count_parameters(correct(whole, filters, dict(run.designs) or run.design, also_train=run.also_train))
+    if not (run.design or run.designs):
+        return count_parameters(selected_copy(whole, filters))
+    return count_parameters(correct(whole, filters, dict(run.designs) or run.design, also_train=run.also_train,
+                                    train_batchnorm=run.trains_batchnorm))
 
 
 def _trained_of_published(run: Run) -> int:

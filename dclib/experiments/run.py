@@ -18,7 +18,8 @@ class Selection:
 
     Args:
         order: "ranked" (most susceptible first), "least" (least susceptible), "random", "joint" (each the one that helps
-            most beside those before it), or "spaced" (every so many-th filter).
+            most beside those before it), "spaced" (every so many-th filter), "elected" or "unelected" (by Borda's count of
+            how far activation maps move, most or fewest points first).
         scope: "local" takes counts[i] filters of layer i; "global" takes sum(counts) filters over all layers.
         score: "priority" (Eq. 1) or "relative_error" (the released code).
         counts: (layer, number of filters) pairs.
@@ -55,6 +56,14 @@ class Run:
 
     A run of EfficientNet-Lite0 without a `base` starts from its published weights, whose SHA-256 is its `trunk`; its test
     also counts where the true class is among the first five. `unlabelled` trains on the frozen network's own answers.
+
+    Runs of the neighbouring studies name `conditions` (`neighbours.under`). Kind "gate" learns from test images under those
+    of `learned_from` when the network errs, and is tried on others; `fractions` are the shares of each class that it learns
+    from and that set its threshold. Kind "train" with conditions blurs half of each mini-batch by kernels drawn from them.
+    Kind "blurred" looks at the network of `base`, or a published one, under each condition, at images of `side` pixels where
+    that is given; kind "deblurred" undoes each with its true kernel first. Kind "elect" holds Borda's election among the
+    filters of `layers`. A "train" with a selection and no `design` trains the selected filters themselves, and
+    `training_images` is how many images of each class a training sees; all when None.
     """
 
     kind: str
@@ -94,11 +103,20 @@ class Run:
     blur_of_bytes: bool = False
     blob: str = ""
     unlabelled: bool = False
+    conditions: tuple[str, ...] = ()
+    learned_from: tuple[str, ...] = ()
+    side: int = 0
+    training_images: int | None = None
 
     @property
     def from_published(self) -> bool:
         """Whether it starts from a network that others trained to the end."""
         return self.network == "EfficientNet-Lite0" and self.base is None
+
+    @property
+    def trains_batchnorm(self) -> bool:
+        """Whether the BatchNorm behind corrected filters is trained with their units: not in short trainings."""
+        return not self.from_published and self.training_images is None
 
     @cached_property
     def description(self) -> dict:

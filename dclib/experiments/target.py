@@ -19,8 +19,9 @@ class Target:
         name: in commands, such as "table3".
         page: the notebook that shows it.
         table, figure: its number in the paper; both None for a study of our own.
-        half: whose networks it needs, "cifar100" or "imagenet", or "efficientnet" for a published one.
-        rows: from a `Profile` (its `ImageNetHalf` for the latter two), seeds and, where the target has one, its distortion to
+        half: whose networks it needs, "cifar100" or "imagenet", or "efficientnet" for a published one; "neighbours" for what
+            other works than the paper did, whatever the network.
+        rows: from a `Profile` (its `ImageNetHalf` for the second and third), seeds and, where the target has one, its distortion to
             {label: one run per seed}, labels as `verdicts` asks for them. None where it needs no run of its own.
         shares: the target whose runs stand behind it where they are not its own.
         distortion: the one that all rows are under; None where rows differ or have none.

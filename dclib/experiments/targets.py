@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from dclib.errors import InputError
-from dclib.experiments import cifar100, efficientnet, imagenet
+from dclib.experiments import cifar100, efficientnet, imagenet, neighbours
 from dclib.experiments.profiles import ImageNetHalf, Profile, StandIn
 from dclib.experiments.run import Run
 from dclib.experiments.target import Target
@@ -58,6 +58,16 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
            differs=efficientnet.twenty_of_1000, stage=2),
     Target("efficientnet_noise", "efficientnet", half="efficientnet", rows=efficientnet.method_rows, distortion="awgn",
            differs=efficientnet.twenty_of_1000, stage=2),
+    Target("blur_published", "neighbour_blur", half="neighbours", rows=neighbours.published_blur_rows,
+           differs=neighbours.lite0_for_vgg, stage=4, first_seed=True),
+    Target("blur_tuning", "neighbour_blur", half="neighbours", rows=neighbours.tuning_rows,
+           differs=neighbours.cifar_for_imagenet, stage=4, first_seed=True),
+    Target("blur_deconvolution", "neighbour_blur", half="neighbours", rows=neighbours.deblurred_rows,
+           differs=neighbours.cifar_for_imagenet, stage=4, first_seed=True),
+    Target("selected_filters", "neighbour_filters", half="neighbours", rows=neighbours.selected_rows,
+           differs=neighbours.on_small_networks, stage=4, first_seed=True),
+    Target("gate", "neighbour_gate", half="neighbours", rows=neighbours.gate_rows, differs=neighbours.lite0_for_resnet,
+           stage=4, first_seed=True),
     Target("joint", "section4_deepcorrect", rows=cifar100.joint_rows, stage=4, first_seed=True),
     # What needs no run, or none of its own.
     Target("figure4_joint", "section4_deepcorrect", shares="joint"),
@@ -68,10 +78,10 @@ TARGETS: dict[str, Target] = {target.name: target for target in (
     Target("figure7", "section4_deepcorrect", figure=7),
     Target("figure8", "section4_deepcorrect", figure=8),
 )}
-#: The halves of the paper by their data set, each a name for all of its tables and figures that runs are made for; and
-#: what is done with a network that an extra brings.
+#: The halves of the paper by their data set, each a name for all of its tables and figures that runs are made for; what is
+#: done with a network that an extra brings; and the neighbouring studies.
 HALVES = {half: tuple(t.name for t in TARGETS.values() if t.half == half and t.rows)
-          for half in ("cifar100", "imagenet", "efficientnet")}
+          for half in ("cifar100", "imagenet", "efficientnet", "neighbours")}
 
 
 def target_of(name: str) -> Target:
@@ -113,7 +123,7 @@ def _half(target: Target, p: Profile) -> Profile | ImageNetHalf | None:
     """What a target's runs are made from: the profile, for the ImageNet half that of the profile, if there is one."""
     if p.targets and target.name not in p.targets:
         return None
-    return p if target.half == "cifar100" else p.imagenet
+    return p if target.half in ("cifar100", "neighbours") else p.imagenet
 
 
 def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = None) -> list[Run]:

@@ -9,6 +9,7 @@ from dclib.models.networks import (
     AllConvNet,
     CenterCrop,
     Normalize,
+    ResNet8,
     load_trunk,
 )
 from dclib.models.norms import KerasBatchNorm2d
@@ -31,7 +32,7 @@ from dclib.models.surgery import (
 )
 
 __all__ = ["CIFAR100_MEAN", "CIFAR100_STD", "IMAGENET_MEAN", "TRUNK_SHA256", "AlexNet", "AllConvNet", "CenterCrop",
-           "FrozenBatchNorm1d", "FrozenBatchNorm2d", "KerasBatchNorm2d", "Normalize", "batchnorm_behind",
+           "FrozenBatchNorm1d", "FrozenBatchNorm2d", "KerasBatchNorm2d", "Normalize", "ResNet8", "batchnorm_behind",
            "count_parameters", "deep_copy", "evaluation_mode", "filter_index", "frozen_batchnorm", "images_at_once", "load_trunk",
            "modules_by_name", "multiply_adds", "named_conv", "predicted_classes", "replace_module", "selected_copy",
            "trace", "trainable_copy", "unwrapped"]

@@ -82,6 +82,52 @@ class AllConvNet(nn.Module):
         return self.features(images).mean(dim=(2, 3))
 
 
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with BatchNorm beside a way around them, as in He et al. (2016).
+
+    Input [N, `channels`, H, W], output [N, `filters`, H / `stride`, W / `stride`].
+    """
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        same = stride == 1 and channels == filters
+        self.around = nn.Identity() if same else nn.Sequential(
+            nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inside = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(inside + self.around(x))
+
+
+class ResNet8(nn.Module):
+    """A small residual network for 32x32 images (He et al., 2016, Section 4.2, with one block in each of three stages).
+
+    The second network of the study of selected filters. `width`, twice and four times as many filters in the stages.
+    Input [N, 3, 32, 32] in 0..255; output logits [N, num_classes].
+    """
+
+    def __init__(self, num_classes: int = 100, width: int = 16) -> None:
+        super().__init__()
+        self.normalize = Normalize(CIFAR100_MEAN, CIFAR100_STD)
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.block1 = ResidualBlock(width, width, 1)
+        self.block2 = ResidualBlock(width, 2 * width, 2)
+        self.block3 = ResidualBlock(2 * width, 4 * width, 2)
+        self.fc = nn.Linear(4 * width, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.bn1(self.conv1(self.normalize(images))))
+        return self.fc(self.block3(self.block2(self.block1(x))).mean(dim=(2, 3)))
+
+
 #: Mean per RGB channel of the ImageNet training images, on the 0..255 scale, as released.
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 #: SHA-256 of `weights/alexnet_conv_trunk.safetensors`: BVLC's conv1..conv5, which belong to the layout "caffe".

@@ -237,7 +237,7 @@ class _SelectedRows(nn.Module):
     def __init__(self, frozen: torch.Tensor, index: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("frozen", frozen.clone())
-        self.register_buffer("index", index)
+        self.register_buffer("index", index.clone())  # safetensors writes no tensor twice
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return self.frozen.index_copy(0, self.index, rows)
