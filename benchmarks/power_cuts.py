@@ -52,6 +52,11 @@ def calls_in(log: Path, folder: Path) -> list[Call]:
     return [call for call in found if str(folder) in call.path]
 
 
+def _temporary(name: str) -> bool:
+    """Whether nobody looks for a file under its name: a lock, our own unfinished files and those of safetensors."""
+    return name.endswith((".partial", ".lock")) or name.startswith(".tmp")
+
+
 def violations(calls: Sequence[Call]) -> list[str]:
     """Where the three rules are broken, in words."""
     broken, unsynced, unnamed = [], set(), {}
@@ -59,16 +64,21 @@ def violations(calls: Sequence[Call]) -> list[str]:
         name = Path(call.path).name
         if call.name == "write":
             unsynced.add(call.path)
-            if not name.endswith(".partial") and not name.endswith(".lock"):
+            if not _temporary(name):
                 broken.append(f"{name} is written under its own name")
         elif call.name == "sync":
             unsynced.discard(call.path)
             unnamed = {path: folder for path, folder in unnamed.items() if folder != call.path}
         elif call.name == "rename":
-            if call.source in unsynced:
+            waiting = call.source in unsynced
+            unsynced.discard(call.source)
+            if _temporary(name):
+                unsynced |= {call.path} if waiting else set()
+                continue
+            if waiting:
                 broken.append(f"{name} gets its name before its contents are on the disk")
             unnamed[call.path] = str(Path(call.path).parent)
-        elif call.name == "delete" and unnamed and not name.endswith((".partial", ".lock")):
+        elif call.name == "delete" and unnamed and not _temporary(name):
             broken.append(f"{name} is deleted while the name of {', '.join(Path(p).name for p in unnamed)} may be lost")
     return broken
 
