@@ -71,7 +71,7 @@ def camera_shake(sigma: float, number: int) -> torch.Tensor:
     """A hand that trembles: light along a smooth path through random points, path `number` of as many as one likes.
 
     The path is a natural cubic spline through six points drawn uniformly from a square, run through in equal times; its
-    middle is moved to the kernel's, and its size is such that the variances of both axes sum to 2 `sigma`^2. So paths of one
+    middle is moved to the kernel's, and its size is such that the variances of both axes sum to twice the square of `sigma`. So paths of one
     number are alike at every sigma.
     """
     if not (0 < sigma < math.inf and number >= 0):
