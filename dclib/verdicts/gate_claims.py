@@ -109,7 +109,7 @@ def _refuses(kinds: dict[str, str], *, egregious: bool = False) -> Judge:
         if egregious:
             area = found.area(DETECTOR, list(range(len(found.conditions))), egregious=True)
             said += (f"; but from all other answers, degraded images among them, it tells them with an area of "
-                     f"{area.estimate:.3f} ({area.low:.3f} to {area.high:.3f}) alone")
+                     f"{area.estimate:.3f} ({area.low:.3f} to {area.high:.3f})")
         return least(outcomes), said
     return judge
 
