@@ -17,7 +17,7 @@ from dclib.verdicts.neighbouring import NotRun, record_of
 from dclib.verdicts.neighbours import judged
 
 #: The detectors of a gate, in words.
-DETECTORS = {"both": "gate (both)", "quality": "statistics", "student": "student", "confidence": "network's own confidence"}
+DETECTORS = {"both": "gate", "quality": "statistics", "student": "student", "confidence": "own confidence"}
 
 
 def or_not_run(make: Callable[..., str]) -> Callable[..., str]:

@@ -105,7 +105,12 @@ def _refuses(kinds: dict[str, str], *, egregious: bool = False) -> Judge:
             outcomes.append(at_least(between(share), MOST))
             words.append(f"{share.estimate:.0%} ({share.low:.0%} to {share.high:.0%}) of {name}")
         alarms = found.refused()[found.rows("sharp")].mean()
-        return least(outcomes), f"refused are {', '.join(words)}, and {alarms:.0%} of sharp images"
+        said = f"refused are {', '.join(words)}, and {alarms:.0%} of sharp images"
+        if egregious:
+            area = found.area(DETECTOR, list(range(len(found.conditions))), egregious=True)
+            said += (f"; but from all other answers, degraded images among them, it tells them with an area of "
+                     f"{area.estimate:.3f} ({area.low:.3f} to {area.high:.3f})")
+        return least(outcomes), said
     return judge
 
 
