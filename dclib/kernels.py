@@ -71,8 +71,8 @@ def camera_shake(sigma: float, number: int) -> torch.Tensor:
     """A hand that trembles: light along a smooth path through random points, path `number` of as many as one likes.
 
     The path is a natural cubic spline through six points drawn uniformly from a square, run through in equal times; its
-    middle is moved to the kernel's, and its size is such that the variances of both axes sum to twice the square of `sigma`. So paths of one
-    number are alike at every sigma.
+    middle is moved to the kernel's, and its size is such that the variances of both axes sum to twice the square of `sigma`.
+    So paths of one number are alike at every sigma.
     """
     if not (0 < sigma < math.inf and number >= 0):
         raise InputError(f"shake: expected a sigma above 0 and a number from 0, got {sigma!r} and {number!r}.")

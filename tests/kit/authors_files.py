@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 #: Order and shapes of the arrays of four networks, and what real Keras gave for them.
-ORDER = json.loads((Path(__file__).parent / "data" / "keras_order.json").read_text(encoding="utf-8"))["networks"]
+ORDER = json.loads((Path(__file__).parents[1] / "data" / "keras_order.json").read_text(encoding="utf-8"))["networks"]
 DISTRIBUTIONS = {  # by kind of array
     "weight": lambda rng, shape: rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape),
     "bias": lambda rng, shape: rng.normal(0, 0.05, shape),
