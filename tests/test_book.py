@@ -92,3 +92,7 @@ def test_workflow_publishes_what_passed_and_makes_no_record():
     assert "jupyter-book build . --all -W " in makefile
     for text in (workflow, makefile):
         assert "dclib run" not in text and "--recompute" not in text
+
+
+def test_no_module_is_in_the_reference_twice():
+    assert len(documented()) == len(set(documented()))
