@@ -92,7 +92,7 @@ def forged_safetensors(content: bytes, rng: random.Random) -> bytes:
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8:8 + length])
     metadata = header.get("__metadata__", {})
-    plans = [name for name, value in metadata.items() if value[:1] in "[{"]
+    plans = [name for name, value in metadata.items() if value.startswith(("[", "{"))]
     if plans and rng.random() < 0.7:
         name = rng.choice(plans)
         text = json.dumps(forged_value([json.loads(metadata[name])], rng))[1:-1]
