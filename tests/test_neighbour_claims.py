@@ -1,10 +1,12 @@
 """Claims of neighbouring works, their tables and figures, from records that are made up."""
 
+import re
+
 import numpy as np
 import pytest
 from support import refused
 
-from dclib import figures, paper
+from dclib import cli, figures, paper
 from dclib.experiments import neighbours, profile, rows
 from dclib.neighbours import detection
 from dclib.results import Record, pack_bits, pack_filters
@@ -176,6 +178,20 @@ def test_and_ones_that_do_not(store):
     outcomes = [one.outcome for one in judged("bianchi2019improving", store)][2:5]
     assert outcomes == [Outcome.INCONCLUSIVE] * 3
     assert len(filter_claims.CONDITIONS) == 4
+
+
+# ---------------------------------------------------------------- on the command line
+
+def test_the_command_line_shows_what_has_no_accuracy_per_level(store, capsys):
+    def said(target):
+        assert cli.main(["show", target, "--profile", "small", "--results", str(store.folder)]) == 0
+        return capsys.readouterr().out
+
+    assert "not run yet" in said("gate") and "not run yet" in said("blur_deconvolution")
+    put_gate(store)
+    put_blur(store)
+    assert re.search(r"^gaussian 2 +here, small +0\.3000 +0\.7000 +0\.7", said("gate"), re.MULTILINE)
+    assert re.search(r"^gaussian 0\.75 +here, small +0\.2000 +0\.4500 +0\.3000", said("blur_deconvolution"), re.MULTILINE)
 
 
 # ---------------------------------------------------------------- figures

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from dclib import figures, paper
 from dclib.experiments import neighbours, profile, trained_parameters
 from dclib.neighbours import detection
-from dclib.results import Store, unpack_bits
+from dclib.results import Record, Store, unpack_bits
 from dclib.tables.accuracy import NOT_RUN
 from dclib.tables.claims import signed
 from dclib.verdicts import blur_claims, filter_claims, gate_claims
@@ -36,6 +36,21 @@ def verdicts(work: str, store: Store) -> str:
     lines = [f"| {found.claim} | {signed(found.outcome)} | {found.words} |" for found in judged(work, store)]
     heads = [f"Claims by {paper.neighbours()[work]['source']}:", "", "| claim | verdict | here |", "|---|---|---|"]
     return "\n".join(heads + lines)
+
+
+#: What is said of each condition, by target.
+CONDITION_COLUMNS = {"gate": ("top-1", "egregious", "refused"),
+                     "blur_deconvolution": ("blurred", "wiener", "richardson-lucy")}
+
+
+def by_condition(target: str, record: Record) -> dict[str, list[float]]:
+    """{condition: numbers in 0..1}, as `CONDITION_COLUMNS` names them."""
+    if target == "gate":
+        found = gate_claims.Gate.of(record)
+        values = [1 - found.wrong.mean(1), found.egregious.mean(1), found.refused().mean(1)]
+    else:
+        values = [unpack_bits(record.outcome["correct"][way]).mean(1) for way in CONDITION_COLUMNS[target]]
+    return {name: [float(value[i]) for value in values] for i, name in enumerate(record.description["conditions"])}
 
 
 @or_not_run
