@@ -60,7 +60,7 @@ def test_every_claim_has_a_judge_and_says_how_it_is_run(store, work):
 
 
 @pytest.mark.parametrize("make", [shown.gate_conditions, shown.gate_detectors, shown.passing, shown.published_blurs,
-                                  shown.tuned_answers, shown.deconvolved, shown.selected])
+                                  shown.tuned_answers, shown.deconvolved, shown.selected, shown.elected_against])
 def test_tables_without_records_say_what_to_run(store, make):
     assert make(store).startswith("*Not run yet*: `dclib run ") and make(store).endswith("--profile small`.")
     with pytest.raises(NotRun):
@@ -170,6 +170,7 @@ def test_elected_filters_that_do_what_the_study_says(store):
     assert outcomes == [Outcome.HOLDS, Outcome.HOLDS, Outcome.DIRECTION, Outcome.DIRECTION, Outcome.DIRECTION, Outcome.OPEN]
     table = shown.selected(store)
     assert table.count("\n") == 2 + len(neighbours.WAYS) and "9,696 and 2,520" in table and "0.550" in table
+    assert "| random filters | +0.075 (" in shown.elected_against(store)
     assert len(shown.few_samples(store)) == len(shown.pace(store)) == 4
 
 
