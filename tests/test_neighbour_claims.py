@@ -1,10 +1,12 @@
 """Claims of neighbouring works, their tables and figures, from records that are made up."""
 
+import re
+
 import numpy as np
 import pytest
 from support import refused
 
-from dclib import figures, paper
+from dclib import cli, figures, paper
 from dclib.experiments import neighbours, profile, rows
 from dclib.neighbours import detection
 from dclib.results import Record, pack_bits, pack_filters
@@ -58,7 +60,7 @@ def test_every_claim_has_a_judge_and_says_how_it_is_run(store, work):
 
 
 @pytest.mark.parametrize("make", [shown.gate_conditions, shown.gate_detectors, shown.passing, shown.published_blurs,
-                                  shown.tuned_answers, shown.deconvolved, shown.selected])
+                                  shown.tuned_answers, shown.deconvolved, shown.selected, shown.elected_against])
 def test_tables_without_records_say_what_to_run(store, make):
     assert make(store).startswith("*Not run yet*: `dclib run ") and make(store).endswith("--profile small`.")
     with pytest.raises(NotRun):
@@ -168,6 +170,7 @@ def test_elected_filters_that_do_what_the_study_says(store):
     assert outcomes == [Outcome.HOLDS, Outcome.HOLDS, Outcome.DIRECTION, Outcome.DIRECTION, Outcome.DIRECTION, Outcome.OPEN]
     table = shown.selected(store)
     assert table.count("\n") == 2 + len(neighbours.WAYS) and "9,696 and 2,520" in table and "0.550" in table
+    assert "| random filters | +0.075 (" in shown.elected_against(store)
     assert len(shown.few_samples(store)) == len(shown.pace(store)) == 4
 
 
@@ -176,6 +179,20 @@ def test_and_ones_that_do_not(store):
     outcomes = [one.outcome for one in judged("bianchi2019improving", store)][2:5]
     assert outcomes == [Outcome.INCONCLUSIVE] * 3
     assert len(filter_claims.CONDITIONS) == 4
+
+
+# ---------------------------------------------------------------- on the command line
+
+def test_the_command_line_shows_what_has_no_accuracy_per_level(store, capsys):
+    def said(target):
+        assert cli.main(["show", target, "--profile", "small", "--results", str(store.folder)]) == 0
+        return capsys.readouterr().out
+
+    assert "not run yet" in said("gate") and "not run yet" in said("blur_deconvolution")
+    put_gate(store)
+    put_blur(store)
+    assert re.search(r"^gaussian 2 +here, small +0\.3000 +0\.7000 +0\.7", said("gate"), re.MULTILINE)
+    assert re.search(r"^gaussian 0\.75 +here, small +0\.2000 +0\.4500 +0\.3000", said("blur_deconvolution"), re.MULTILINE)
 
 
 # ---------------------------------------------------------------- figures

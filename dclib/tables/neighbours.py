@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from dclib import figures, paper
 from dclib.experiments import neighbours, profile, trained_parameters
 from dclib.neighbours import detection
-from dclib.results import Store, unpack_bits
+from dclib.results import Record, Store, unpack_bits
+from dclib.statistics import bootstrap_interval
 from dclib.tables.accuracy import NOT_RUN
 from dclib.tables.claims import signed
 from dclib.verdicts import blur_claims, filter_claims, gate_claims
-from dclib.verdicts.neighbouring import NotRun, record_of
+from dclib.verdicts.neighbouring import NotRun, record_of, shown
 from dclib.verdicts.neighbours import judged
 
 #: The detectors of a gate, in words.
@@ -36,6 +37,21 @@ def verdicts(work: str, store: Store) -> str:
     lines = [f"| {found.claim} | {signed(found.outcome)} | {found.words} |" for found in judged(work, store)]
     heads = [f"Claims by {paper.neighbours()[work]['source']}:", "", "| claim | verdict | here |", "|---|---|---|"]
     return "\n".join(heads + lines)
+
+
+#: What is said of each condition, by target.
+CONDITION_COLUMNS = {"gate": ("top-1", "egregious", "refused"),
+                     "blur_deconvolution": ("blurred", "wiener", "richardson-lucy")}
+
+
+def by_condition(target: str, record: Record) -> dict[str, list[float]]:
+    """{condition: numbers in 0..1}, as `CONDITION_COLUMNS` names them."""
+    if target == "gate":
+        found = gate_claims.Gate.of(record)
+        values = [1 - found.wrong.mean(1), found.egregious.mean(1), found.refused().mean(1)]
+    else:
+        values = [unpack_bits(record.outcome["correct"][way]).mean(1) for way in CONDITION_COLUMNS[target]]
+    return {name: [float(value[i]) for value in values] for i, name in enumerate(record.description["conditions"])}
 
 
 @or_not_run
@@ -217,3 +233,18 @@ def pace(store: Store) -> list[Figure]:
         means = {way: [float(np.mean(look["validation"])) for look in curve] for way, curve in curves.items()}
         drawn.append(figures.training_curves(iterations, means, f"{network}, {figures.NAMES[distortion]}"))
     return drawn
+
+
+@or_not_run
+def elected_against(store: Store) -> str:
+    """By how much elected filters are ahead of every other way, over both networks, both distortions and all levels."""
+    def bits(way: str, samples: int) -> np.ndarray:
+        return np.concatenate([filter_claims.selected(store, *condition, way, 100 * samples).correct
+                               for condition in filter_claims.CONDITIONS])
+
+    lines = ["| elected filters against | " + " | ".join(f"{100 * n:,} images" for n in neighbours.SAMPLES) + " |",
+             "|---|" + "---|" * len(neighbours.SAMPLES)]
+    for way in neighbours.WAYS[1:]:
+        cells = [shown(bootstrap_interval(bits(neighbours.ELECTED, n), bits(way, n))) for n in neighbours.SAMPLES]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "Differences of mean accuracy with their 95 % intervals over images; one training of each."])

@@ -13,7 +13,7 @@ from dclib.experiments.networks import unit_parameters
 from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
 from dclib.statistics import paired_t_test
-from dclib.tables import joint
+from dclib.tables import joint, neighbours
 from dclib.tables.accuracy import NOT_RUN, beside
 
 _NONE = "–"
@@ -120,9 +120,20 @@ def _orders(target: str, profile_name: str, store: Store) -> pd.DataFrame:
     return found
 
 
+def _conditions(target: str, profile_name: str, store: Store) -> pd.DataFrame:
+    """The gate, or deconvolution: one line for each condition."""
+    ((label, records),) = _recorded(target, profile_name, store).items()
+    here, columns = _here(target, profile_name), neighbours.CONDITION_COLUMNS[target]
+    if not records:
+        return _framed([(label, here, [NOT_RUN])], list(columns))
+    found = neighbours.by_condition(target, records[0])
+    return _framed([(name, here, [f"{value:.4f}" for value in values]) for name, values in found.items()], list(columns))
+
+
 #: Tables whose rows are no accuracies.
 _SPECIAL: dict[str, Callable[[str, str, Store], pd.DataFrame]] = {"table6": _tests, "table10": _units,
-                                                                   joint.TARGET: _orders}
+                                                                   joint.TARGET: _orders, "gate": _conditions,
+                                                                   "blur_deconvolution": _conditions}
 
 
 def _markdown(table: pd.DataFrame) -> str:
