@@ -22,10 +22,10 @@ def table(number: int) -> dict:
 
     Rows of accuracy tables have method, accuracy [7] (clean, then levels 1..6) and average. Tables 1 and 2
     name the data set in each row, Tables 5 and 9 the distortion, Tables 13-15 the data set.
-    Raises ValueError for another number.
+    Raises InputError for another number.
     """
     if number not in TABLES and not _path(number).exists():
-        raise ValueError(f"Expected a table number from 1 to 15, got {number!r}; the paper has no other tables.")
+        raise InputError(f"Expected a table number from 1 to 15, got {number!r}; the paper has no other tables.")
     found = _read(_path(number).name)
     rows = found.get("rows") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("method"), str) for row in rows):
@@ -42,7 +42,7 @@ def row(number: int, method: str, *, dataset: str | None = None, distortion: str
 
     dataset and distortion choose among rows of one method: row(1, "Baseline", dataset="cifar100"),
     row(5, "global", distortion="awgn"), row(14, "Deepcorr-5", dataset="sun397").
-    Raises ValueError if no row fits or several do.
+    Raises InputError if no row fits or several do.
     """
     rows = table(number)["rows"]
     found = [
@@ -56,7 +56,7 @@ def row(number: int, method: str, *, dataset: str | None = None, distortion: str
         return found[0]
     asked = ", ".join(repr(a) for a in (method, dataset, distortion) if a is not None)
     keys = [" ".join(filter(None, (r["method"], r.get("dataset"), r.get("distortion")))) for r in rows]
-    raise ValueError(
+    raise InputError(
         f"Expected one row of Table {number}, got {len(found)} for {asked}; "
         f"name the method, and dataset or distortion where needed, from: {', '.join(keys)}."
     )
@@ -70,11 +70,11 @@ def swap_data() -> dict:
 def swap_fractions(dataset: str, distortion: str) -> dict[str, np.ndarray]:
     """Figures 4 and 5: accuracy [fractions, levels] per layer name, levels 1..6 (no clean level).
 
-    dataset: "cifar100" or "imagenet"; distortion: "blur" or "awgn". Raises ValueError for others.
+    dataset: "cifar100" or "imagenet"; distortion: "blur" or "awgn". Raises InputError for others.
     """
     accuracy = swap_data()["accuracy"]
     if dataset not in accuracy or distortion not in accuracy[dataset]:
-        raise ValueError(
+        raise InputError(
             f"Expected cifar100 or imagenet and blur or awgn, got {dataset!r} and {distortion!r}; "
             "Figures 4 and 5 show no other curves."
         )
@@ -85,11 +85,11 @@ def training_curves(distortion: str) -> tuple[np.ndarray, dict[str, np.ndarray]]
     """Figure 12: iterations [50], and accuracy [50] on validation images of Finetune-8, Deepcorr-5 and Deepcorr-5-no-bn.
 
     Read off the picture that the authors publish, to within `reading_error` of data/paper/figure12.json; it lacks the
-    curves of -lite and -bottleneck. distortion: "blur" or "awgn". Raises ValueError for others.
+    curves of -lite and -bottleneck. distortion: "blur" or "awgn". Raises InputError for others.
     """
     figure = training_data()
     if distortion not in figure["accuracy"]:
-        raise ValueError(f"Expected blur or awgn, got {distortion!r}; Figure 12 shows no other curves.")
+        raise InputError(f"Expected blur or awgn, got {distortion!r}; Figure 12 shows no other curves.")
     curves = {method: np.array(values) for method, values in figure["accuracy"][distortion].items()}
     return figure["step"] * np.arange(1, 1 + len(next(iter(curves.values())))), curves
 
