@@ -2,9 +2,11 @@
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -31,7 +33,7 @@ from dclib.models.norms import normalised
 from dclib.tensors import UNREADABLE, read, reason, sealed
 
 #: How fresh weights of a unit are drawn: normal with variance 2 / fan-in, or uniform with variance 2 / (fan-in + fan-out).
-INITIALISATIONS = {"he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+INITIALISATIONS: dict[str, Callable] = {"he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
                    "glorot_uniform": nn.init.xavier_uniform_}
 
 
@@ -108,7 +110,7 @@ class CorrectionUnit(nn.Module):
             INITIALISATIONS[design.initialisation](conv.weight)
             if last and design.begins_at_zero:
                 nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
             stack.append(conv)
             if not last:
                 stack += [KerasBatchNorm2d(width, eps=1e-3, momentum=momentum)] if design.batchnorm else []
@@ -125,7 +127,7 @@ class CorrectionUnit(nn.Module):
         Choosing and putting back are products with S, not gathers: convolutions keep the layout of their library, forward
         and backward. S^T is put into the last convolution, whose output then has all channels at once.
         """
-        *stack, last = self.residual
+        *stack, last = cast(list[Any], self.residual)
         x = F.conv2d(y, selection[..., None, None])
         for module in stack:
             x = module(x)
@@ -135,6 +137,8 @@ class CorrectionUnit(nn.Module):
 
 class CorrectedConv2d(nn.Module):
     """A frozen convolution with a `CorrectionUnit` behind some of its filters (Eq. 4); the others pass."""
+
+    index: torch.Tensor
 
     def __init__(self, conv: nn.Conv2d, index: torch.Tensor, design: UnitDesign) -> None:
         super().__init__()
@@ -146,7 +150,7 @@ class CorrectedConv2d(nn.Module):
     def selection(self) -> torch.Tensor:
         """S, float [corrected filters, filters]: row i is 1 at the i-th corrected filter, else 0."""
         filters = torch.arange(self.conv.out_channels, device=self.index.device)
-        return (self.index[:, None] == filters).to(self.unit.residual[-1].weight.dtype)
+        return (self.index[:, None] == filters).to(cast(nn.Conv2d, self.unit.residual[-1]).weight.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.unit.correct_among(self.conv(x), self.selection)
@@ -164,10 +168,13 @@ class PartialBatchNorm2d(nn.Module):
             running statistics, which then stand still, as in the paper's text.
     """
 
+    index: torch.Tensor
+
     def __init__(self, batchnorm: nn.BatchNorm2d, index: torch.Tensor, *, batch_statistics: bool = False) -> None:
         super().__init__()
         self.batchnorm, self.batch_statistics = batchnorm.requires_grad_(False), batch_statistics
-        whole = [torch.ones_like(batchnorm.running_mean), torch.zeros_like(batchnorm.running_mean)]
+        mean = cast(torch.Tensor, batchnorm.running_mean)
+        whole = [torch.ones_like(mean), torch.zeros_like(mean)]
         if batchnorm.affine:
             whole = [batchnorm.weight, batchnorm.bias]
         self.weight, self.bias = (nn.Parameter(values.detach()[index].clone()) for values in whole)
@@ -241,18 +248,17 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # units are made on the CPU: equal weights on every device
         for layer, index in indices.items():
-            conv = corrected.get_submodule(layer)
+            conv = named_conv(corrected, layer)
             index = index.to(conv.weight.device)
             new = CorrectedConv2d(conv, index, designs[layer])
             replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
             whole = model.get_submodule(behind[layer]) if layer in behind and behind[layer] not in trained_whole else None
             if type(whole) in (nn.BatchNorm2d, KerasBatchNorm2d) and whole.running_mean is not None:
-                partial = PartialBatchNorm2d(copy.deepcopy(whole), index, batch_statistics=batch_statistics)
+                partial = PartialBatchNorm2d(copy.deepcopy(cast(nn.BatchNorm2d, whole)), index, batch_statistics=batch_statistics)
                 replace_module(corrected, behind[layer], partial)
-    corrected.correction = {"filters": {k: v.tolist() for k, v in indices.items()},
-                            "design": {k: asdict(designs[k]) for k in indices},
-                            "train_batchnorm": train_batchnorm, "also_train": list(also_train),
-                            "batch_statistics": batch_statistics}
+    plan = {"filters": {k: v.tolist() for k, v in indices.items()}, "design": {k: asdict(designs[k]) for k in indices},
+            "train_batchnorm": train_batchnorm, "also_train": list(also_train), "batch_statistics": batch_statistics}
+    setattr(corrected, "correction", plan)
     return corrected.train(model.training)
 
 
@@ -280,10 +286,12 @@ def unit_shares(network: nn.Module, images: torch.Tensor) -> dict[str, float]:
     Returns:
         {layer name: share}, 0 for no correction.
     """
-    shares, handles = {}, []
+    shares: dict[str, float] = {}
+    handles = []
     for name, layer in network.named_modules():
         if isinstance(layer, CorrectedConv2d):
-            def note(conv, inputs, output, name=name, layer=layer):
+            def note(conv: nn.Module, inputs: tuple, output: torch.Tensor, name: str = name,
+                     layer: CorrectedConv2d = layer) -> None:
                 outputs = output[:, layer.index]
                 shares[name] = (layer.unit.residual(outputs).square().mean() / outputs.square().mean()).sqrt().item()
             handles.append(layer.conv.register_forward_hook(note))
@@ -319,14 +327,16 @@ def save(network: nn.Module, path: str | Path) -> Path:
 
 def _own_tensors(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Every tensor once, and which names share one: safetensors refuses tied weights."""
-    own, shared, seen = {}, {}, {}
+    own: dict[str, torch.Tensor] = {}
+    shared: dict[str, str] = {}
+    seen: dict[object, str] = {}
     for name, value in state.items():
         place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
         if (first := seen.setdefault(place, name)) != name:
             shared[name] = first
         else:
             own[name] = value.contiguous()
-    storages = {}
+    storages: dict[int, str] = {}
     for name, value in own.items():  # parts of one memory, but not the same part
         if storages.setdefault(value.untyped_storage().data_ptr(), name) != name and value.numel():
             own[name] = value.clone()
@@ -340,15 +350,17 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
         plan, shared, versions = (json.loads(metadata.get(key, default)) for key, default in
                                   (("correction", "null"), ("shared", "{}"), ("versions", "{}")))
         state |= {name: state[first] for name, first in shared.items()}
-        state._metadata = versions  # some networks of torchvision read their own version out of it
+        setattr(state, "_metadata", versions)  # some networks of torchvision read their own version out of it
     except UNREADABLE as error:
         raise InputError(f"load: expected a safetensors file at {path}, got {reason(error)}; save the network again."
                          ) from error
     if plan is None:
         raise InputError(f"load: expected a file written by correction.save, got {path} without its description.")
     try:
-        designs = {layer: UnitDesign(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
-                   for layer, d in plan["design"].items()}
+        designs = {}
+        for layer, described in plan["design"].items():
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
+            designs[layer] = UnitDesign(**fields)
         options = {name: plan[name] for name in ("filters", "train_batchnorm", "also_train")}
         options["batch_statistics"] = plan.get("batch_statistics", False)
     except UNREADABLE as error:
@@ -381,7 +393,8 @@ def _check_units(designs: dict[str, UnitDesign], filters: dict[str, list[int]], 
 
 def _check_names(model: nn.Module, filters: dict) -> None:
     """`InputError` where two of the names are one module's: which filters are meant cannot be known."""
-    modules, seen = modules_by_name(model), {}
+    modules = modules_by_name(model)
+    seen: dict[int, str] = {}
     for layer in filters:
         other = seen.setdefault(id(modules.get(layer, layer)), layer)
         if other != layer:

@@ -204,7 +204,8 @@ def name_of(distort: str | Distort) -> str | Distort:
 
     Raises `InputError` for what is neither the name of a distortion nor a function.
     """
-    named = {gaussian_blur: "blur", additive_white_gaussian_noise: "awgn"}.get(distort, distort)
+    known: dict[str | Distort, str] = {gaussian_blur: "blur", additive_white_gaussian_noise: "awgn"}
+    named = known.get(distort, distort)
     if not callable(named) and named not in DISTORTIONS:
         raise InputError(f"distort: expected {', '.join(DISTORTIONS)} or a function of (images, sigma), got {named!r}.")
     return named
@@ -216,7 +217,8 @@ def distorted_levels(images: torch.Tensor, distort: str | Distort, sigmas: Seque
     if change == "awgn":
         generator = torch.Generator(images.device).manual_seed(seed)
         return torch.stack([additive_white_gaussian_noise(images, sigma, generator) for sigma in sigmas])
-    return torch.stack([gaussian_blur(images, sigma) if change == "blur" else change(images, sigma) for sigma in sigmas])
+    function = gaussian_blur if isinstance(change, str) else change
+    return torch.stack([function(images, sigma) for sigma in sigmas])
 
 
 def gaussian_window(sigma: float) -> list[float]:
@@ -229,7 +231,8 @@ def gaussian_window(sigma: float) -> list[float]:
 
 def blur_matrices(like: torch.Tensor, sigma: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The banded matrices [H, H] and [W, W] that blur images of the shape, dtype and device of `like`."""
-    return tuple(_banded(size, float(sigma)).to(like.device, like.dtype) for size in like.shape[-2:])
+    rows, columns = (_banded(size, float(sigma)).to(like.device, like.dtype) for size in like.shape[-2:])
+    return rows, columns
 
 
 def blur_with(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

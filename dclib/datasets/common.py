@@ -4,6 +4,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -29,6 +30,12 @@ class Rows:
 
     def __getitem__(self, rows: int | slice | torch.Tensor) -> torch.Tensor:
         return self.images[self.index[rows]]
+
+    @overload
+    def to(self, device: torch.device | str) -> "Rows | torch.Tensor": ...
+
+    @overload
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor: ...
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Rows | torch.Tensor":
         device, dtype = torch.device(device), dtype or self.dtype

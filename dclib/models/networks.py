@@ -24,6 +24,9 @@ class Normalize(nn.Module):
     Input and output [N, C, H, W]; mean and std on the scale of the input.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
@@ -65,7 +68,7 @@ class AllConvNet(nn.Module):
         for i, (filters, kernel, stride, padding) in enumerate(plan, start=1):
             conv = nn.Conv2d(channels, filters, kernel, stride, padding)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
             setattr(self, f"conv{i}", conv)
             setattr(self, f"bn{i}", KerasBatchNorm2d(filters, eps=1e-3, momentum=batchnorm_momentum))
             channels = filters

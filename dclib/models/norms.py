@@ -1,5 +1,7 @@
 """Batch normalisation as Keras 1 has it, which the authors' networks were trained with."""
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -28,7 +30,8 @@ def normalised(batchnorm: nn.BatchNorm2d, x: torch.Tensor, weight: torch.Tensor,
 
     `batchnorm` itself, `nn.BatchNorm2d` or `KerasBatchNorm2d`, says by which rule they follow and is not changed.
     """
-    mean, variance, momentum = batchnorm.running_mean.clone(), batchnorm.running_var.clone(), batchnorm.momentum
+    before, momentum = cast(torch.Tensor, batchnorm.running_var), batchnorm.momentum
+    mean, variance = batchnorm.running_mean.clone(), before.clone()
     if momentum is None:  # torch's cumulative average
         momentum = 1 / (batchnorm.num_batches_tracked.item() + 1)
     y = F.batch_norm(x, mean, variance, weight, bias, True, momentum, batchnorm.eps)
@@ -36,6 +39,6 @@ def normalised(batchnorm: nn.BatchNorm2d, x: torch.Tensor, weight: torch.Tensor,
         # What torch did by its own rule is set right: a few operations on C numbers.
         count = x.numel() // x.shape[1]
         with torch.no_grad():
-            variance = torch.add(batchnorm.running_var * ((1 - momentum) / count) + momentum * batchnorm.eps, variance,
+            variance = torch.add(before * ((1 - momentum) / count) + momentum * batchnorm.eps, variance,
                                  alpha=(count - 1) / count)
     return y, mean, variance

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 import torch.fx
@@ -41,8 +42,8 @@ def count_parameters(model: nn.Module, trainable: bool = True) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
 
 
-class _Frozen:
-    def train(self, mode: bool = True) -> nn.Module:
+class _Frozen(nn.Module):
+    def train(self, mode: bool = True) -> Self:
         return super().train(False)
 
 
@@ -73,10 +74,10 @@ def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
     if layer not in modules:
         raise InputError(f"layer {layer!r}: expected the name of a convolution of {type(model).__name__}, "
                          f"which has {', '.join(convolutions) or 'none'}.")
-    if not isinstance(modules[layer], nn.Conv2d):
-        raise InputError(f"layer {layer!r}: expected an nn.Conv2d, got {type(modules[layer]).__name__}; "
+    if not isinstance(found := modules[layer], nn.Conv2d):
+        raise InputError(f"layer {layer!r}: expected an nn.Conv2d, got {type(found).__name__}; "
                          f"the convolutions are {', '.join(convolutions) or 'none'}.")
-    return modules[layer]
+    return found
 
 
 def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> dict[str, str]:
@@ -86,7 +87,7 @@ def batchnorm_behind(model: nn.Module, layers: list[str] | tuple[str, ...]) -> d
     wrapped so that it can.
     """
     modules = modules_by_name(model)
-    found = {}
+    found: dict[str, str] = {}
     for node in trace(model).nodes:
         if node.op == "call_module" and isinstance(modules.get(node.target), (nn.BatchNorm1d, nn.BatchNorm2d)):
             source = node.all_input_nodes[0]
@@ -198,7 +199,7 @@ def selected_copy(model: nn.Module, filters: dict[str, Sequence[int]]) -> nn.Mod
             if (parameter := getattr(conv, name)) is not None:
                 selected = _SelectedRows(parameter.detach(), index.to(parameter.device))
                 parametrize.register_parametrization(conv, name, selected)
-                conv.parametrizations[name].original.requires_grad_(True)
+                conv.parametrizations[name].original.requires_grad_(True)  # type: ignore[index]
     return copied
 
 
@@ -234,6 +235,9 @@ def _own_weights(model: nn.Module, layer: str) -> nn.Conv2d:
 class _SelectedRows(nn.Module):
     """A parametrisation: some rows of a tensor are trained, the others stay as they are."""
 
+    frozen: torch.Tensor
+    index: torch.Tensor
+
     def __init__(self, frozen: torch.Tensor, index: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("frozen", frozen.clone())
@@ -249,7 +253,7 @@ class _SelectedRows(nn.Module):
 _FROZEN = {nn.BatchNorm1d: FrozenBatchNorm1d, nn.BatchNorm2d: FrozenBatchNorm2d, KerasBatchNorm2d: FrozenBatchNorm2d}
 
 
-def frozen_batchnorm(batchnorm: nn.BatchNorm1d | nn.BatchNorm2d) -> FrozenBatchNorm1d | FrozenBatchNorm2d:
+def frozen_batchnorm(batchnorm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.modules.batchnorm._BatchNorm:
     """The frozen twin of `batchnorm` with its state, none of it trainable."""
     frozen = _FROZEN[type(batchnorm)](batchnorm.num_features, batchnorm.eps, batchnorm.momentum, batchnorm.affine)
     frozen.load_state_dict(batchnorm.state_dict())

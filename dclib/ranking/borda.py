@@ -35,7 +35,7 @@ def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.T
     layers = tuple(dict.fromkeys(layers))
     network = SwapNetwork(model, layers, trial_images(clean, distorted))
     batch_size = batch_size or network.images
-    distances = {layer: [[] for _ in distorted] for layer in layers}
+    distances: dict[str, list[list]] = {layer: [[] for _ in distorted] for layer in layers}
     with torch.inference_mode():
         for start in range(0, len(clean), batch_size):
             rows = slice(start, start + batch_size)

@@ -76,8 +76,8 @@ def swaps_in_parts(model: nn.Module, layers: Sequence[str], clean: torch.Tensor,
     network = SwapNetwork(model, layers, trial_images(clean, distorted))
     check_labels(labels, len(labels), network.classes)
 
-    def swap(layer: str, *values) -> torch.Tensor:
-        return network.swap_each(layer, *values, batch_size)
+    def swap(layer: str, clean: dict, distorted: dict, labels: torch.Tensor) -> torch.Tensor:
+        return network.swap_each(layer, clean, distorted, labels, batch_size)
 
     yield from _in_parts(network, layers, clean, distorted, labels, swap, known, network.images)
 

@@ -81,7 +81,7 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         if report and progress.iteration % 10 == 0:
             report(progress.iteration, losses[-1].item())
         evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
-        if evaluated and distributed.rank() == 0:
+        if evaluated and look is not None:  # the first of all processes
             _check_finite(losses, progress.iteration, schedule)
             best = _look(model, look, precision, progress, losses, best)
         late = deadline is not None and progress.iteration < schedule.iterations and distributed.agreed(

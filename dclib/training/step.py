@@ -5,6 +5,7 @@ A graph is captured once per run and replayed, with the learning rate in a tenso
 """
 
 from contextlib import suppress
+from typing import cast
 
 import torch
 from torch import nn
@@ -33,15 +34,16 @@ def optimiser_for(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
 
 def l2_weights(model: nn.Module, schedule: Schedule) -> dict[nn.Parameter, float]:
     """Weights that `schedule.l2` speaks of, trained or frozen, and their coefficients; behind a unit or not."""
-    found = {}
+    found: dict[nn.Parameter, float] = {}
     for layer, coefficient in schedule.l2:
         with suppress(AttributeError):  # a network without that layer has nothing to decay there
             module = model.get_submodule(layer)
-            found[(module.conv if isinstance(module, CorrectedConv2d) else module).weight] = coefficient
+            whole = module.conv if isinstance(module, CorrectedConv2d) else module
+            found[cast(nn.Parameter, whole.weight)] = coefficient
     return found
 
 
-def unit_weights(model: nn.Module) -> list[nn.Parameter]:
+def unit_weights(model: nn.Module) -> list[torch.Tensor]:
     """Weights of the convolutions inside all correction units: what Eq. 5's regulariser acts on."""
     return [m.weight for unit in model.modules() if isinstance(unit, CorrectionUnit)
             for m in unit.modules() if isinstance(m, nn.Conv2d)]
