@@ -51,6 +51,12 @@ class UnitDesign:
             hundred iterations to settle. Shorter trainings take more.
         initialisation: of the convolutions' weights, one of `INITIALISATIONS`: he_normal as released, or Keras 1's default.
         begins_at_zero: the last convolution begins at 0, so that a fresh unit passes its filters on as they are.
+
+    >>> from dclib import UnitDesign, correct
+    >>> from dclib.models import AllConvNet, count_parameters
+    >>> units = [UnitDesign(width=width, kernels=(1, 3, 3, 1)) for width in (None, 8)]
+    >>> [count_parameters(correct(AllConvNet(100, width=32), {"conv1": range(16)}, unit)) for unit in units]
+    [5312, 1528]
     """
 
     width: int | None = None
@@ -228,6 +234,13 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
 
     Raises:
         InputError: a layer that is unknown or no convolution; a filter that the layer does not have.
+
+    >>> import torch
+    >>> from dclib import correct
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    >>> corrected = correct(network, {"0": [3, 1]})
+    >>> sorted({name.rpartition(".")[0] for name, p in corrected.named_parameters() if p.requires_grad})[:2]
+    ['0.unit.residual.0', '0.unit.residual.1']
     """
     if not isinstance(filters, dict):
         raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
@@ -308,6 +321,12 @@ def save(network: nn.Module, path: str | Path) -> Path:
     """Write a corrected network as one safetensors file: all weights, and how it was corrected.
 
     The file is written whole or not at all. Returns its path.
+
+    >>> import torch
+    >>> from dclib import correct, save
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    >>> save(correct(network, {"0": [3, 1]}), "corrected.safetensors").name
+    'corrected.safetensors'
     """
     network = getattr(network, "_orig_mod", network)  # behind torch.compile
     plan = getattr(network, "correction", None)
@@ -344,7 +363,18 @@ def _own_tensors(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor
 
 
 def load(model: nn.Module, path: str | Path) -> nn.Module:
-    """The corrected network that `save` wrote, rebuilt around `model` (the same architecture as then)."""
+    """The corrected network that `save` wrote, rebuilt around `model` (the same architecture as then).
+
+    Raises `InputError` for a file that is none of `save`, is damaged, or is another network's.
+
+    >>> import torch
+    >>> from dclib import correct, load, save
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    >>> corrected, images = correct(network, {"0": [3, 1]}), 255 * torch.rand(5, 3, 8, 8)
+    >>> again = load(network, save(corrected, "corrected.safetensors"))
+    >>> torch.equal(again.eval()(images), corrected.eval()(images))
+    True
+    """
     try:
         state, metadata = read(path)
         plan, shared, versions = (json.loads(metadata.get(key, default)) for key, default in

@@ -55,9 +55,10 @@ def gaussian_blur(images: torch.Tensor, sigma: float | torch.Tensor) -> torch.Te
     Raises:
         InputError: wrong shape or dtype, NaN, values that look like 0..1, a negative or non-finite sigma.
 
-    Example:
-        >>> gaussian_blur(torch.full((1, 3, 32, 32), 255.0), sigma=2.0)[0, 0, 16, 16].round()
-        tensor(255.)
+    >>> import torch
+    >>> from dclib import gaussian_blur
+    >>> gaussian_blur(torch.full((1, 3, 32, 32), 255.0), sigma=2.0)[0, 0, 16, 16].round()
+    tensor(255.)
     """
     check_images(images)
     check_pixel_range(images)
@@ -84,6 +85,12 @@ def additive_white_gaussian_noise(images: torch.Tensor, sigma: float | torch.Ten
 
     Raises:
         InputError: as `gaussian_blur`.
+
+    >>> import torch
+    >>> from dclib import additive_white_gaussian_noise
+    >>> noisy = additive_white_gaussian_noise(torch.full((8, 3, 32, 32), 128.0), 20.0, torch.Generator().manual_seed(0))
+    >>> round(noisy.mean().item()), round(noisy.std().item())
+    (128, 20)
     """
     check_images(images)
     check_pixel_range(images)

@@ -47,6 +47,12 @@ def select_local(priorities: dict[str, np.ndarray], fractions: float | dict[str,
 
     Returns:
         {layer: filter indices, most susceptible first}. Ties go to the lower index.
+
+    >>> import numpy as np
+    >>> from dclib import select_local
+    >>> chosen = select_local({"conv1": np.array([0.1, 0.4, 0.2, 0.3]), "conv2": np.array([0.9, 0.8])}, fractions=0.5)
+    >>> {layer: filters.tolist() for layer, filters in chosen.items()}
+    {'conv1': [1, 3], 'conv2': [0]}
     """
     _check_priorities(priorities)
     per_layer = fractions if isinstance(fractions, dict) else dict.fromkeys(priorities, fractions)
@@ -63,6 +69,12 @@ def select_global(priorities: dict[str, np.ndarray], count: int) -> dict[str, np
 
     Returns {layer: filter indices, most susceptible first}, with an empty array for a layer that has none among
     them. Ties go to the earlier layer, then to the lower index.
+
+    >>> import numpy as np
+    >>> from dclib import select_global
+    >>> chosen = select_global({"conv1": np.array([0.1, 0.4, 0.2, 0.3]), "conv2": np.array([0.9, 0.8])}, count=3)
+    >>> {layer: filters.tolist() for layer, filters in chosen.items()}
+    {'conv1': [1], 'conv2': [0, 1]}
     """
     _check_priorities(priorities)
     total = sum(len(scores) for scores in priorities.values())

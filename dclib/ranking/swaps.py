@@ -171,6 +171,14 @@ def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Ten
     """Top-1 accuracy [levels] of `model` on inputs [levels, M, C, H, W]: p_b of Algorithm 1 for each level.
 
     Raises `InputError` for shapes that do not fit, NaN, labels that are no classes of the network.
+
+    >>> import torch
+    >>> from dclib import accuracy_per_level
+    >>> brightness = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2, bias=False))
+    >>> _ = brightness[1].weight.data.copy_(torch.tensor([[-1.0], [1.0]]))  # class 1 where it is light, class 0 where it is not
+    >>> images = torch.tensor([-50.0, 200.0]).view(2, 1, 1, 1).expand(2, 3, 8, 8)
+    >>> accuracy_per_level(brightness, torch.stack([images, -images]), torch.tensor([0, 1]))
+    array([1., 0.])
     """
     if not isinstance(images, torch.Tensor) or images.ndim != 5 or not len(images):
         raise InputError(f"images: expected a tensor [levels, M, C, H, W], got {list(getattr(images, 'shape', []))}; stack "

@@ -65,6 +65,14 @@ def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, 
             unknown distortion; a checkpoint of another call; a time budget without a checkpoint.
         Diverged: a loss that is not finite.
         OutOfTime: at the end of the time budget; the same call goes on.
+
+    >>> import torch
+    >>> from dclib import correct, fit
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    >>> images, corrected = torch.randint(0, 256, (100, 3, 8, 8)), correct(network, {"0": [3, 1]})
+    >>> progress = fit(corrected, images.byte(), distort="blur", sigmas=(1.0, 2.0), iterations=4, batch_size=20)
+    >>> len(progress.curve[-1]["validation"])  # clean and two levels
+    3
     """
     if not any(p.requires_grad for p in network.parameters()):
         raise InputError("fit: expected a network with something to train, got none that requires gradients; correct its "
