@@ -26,7 +26,7 @@ from dclib.datasets import Split
 from dclib.distortions import levels
 from dclib.experiments import imagenet, profile
 from dclib.models import AlexNet, AllConvNet, trainable_copy
-from dclib.training import Batches, Engine, keep_freed_memory, optimiser_for
+from dclib.training import Batches, TrainStep, keep_freed_memory, optimiser_for
 
 WIDTHS = {"32": "small", "96": "short-training"}
 
@@ -82,7 +82,7 @@ def iterations(kind: str, model: nn.Module, device: str, precision: str):
     data = Split(torch.randint(0, 256, (500, 3, side, side), dtype=torch.uint8), torch.randint(0, 20, (500,)))
     batches = Batches(data, schedule, 0, "blur", levels(scale, "blur"), torch.device(device))
     model = model.to(device).train()
-    step, position = Engine(model, optimiser_for(model, schedule), schedule, precision), iter(range(10**9))
+    step, position = TrainStep(model, optimiser_for(model, schedule), schedule, precision), iter(range(10**9))
     return (lambda: step(*batches.draw(next(position)), 0.001)), schedule.batch_size
 
 

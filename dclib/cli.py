@@ -175,7 +175,7 @@ def _sweep(options: argparse.Namespace, store, runs_on) -> None:
     budget = None if options.time_budget is None else parse_duration(options.time_budget)
     own = "" if options.scheduler else "cuda" if torch.cuda.is_available() else "cpu"  # "": each worker takes its own
     device = distributed.start(options.device or own)
-    if distributed.count() > 1 and options.jobs > 1:
+    if distributed.world_size() > 1 and options.jobs > 1:
         raise InputError(f"jobs: expected 1 under torchrun, got {options.jobs}; its processes share each run.")
     first = distributed.rank() == 0
     swept = sweep(runs_on(device), store, device=device, time_budget=budget, recompute=options.recompute,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from dclib.datasets import Rows, Split
+from dclib.datasets import Split, Subset
 from dclib.distortions import Distort, blur_matrices, blur_with
 from dclib.errors import InputError, check_labels
 from dclib.models import evaluation_mode, images_at_once, predicted_classes
@@ -58,7 +58,7 @@ def correct_predictions(model: nn.Module, split: Split, distortion: str | Distor
     return correct
 
 
-def _batch_size(images: torch.Tensor | Rows, device: torch.device) -> int:
+def _batch_size(images: torch.Tensor | Subset, device: torch.device) -> int:
     return _BATCH if images.shape[-1] <= _LARGE and device.type != "cpu" else _SMALL_BATCH
 
 

@@ -86,7 +86,7 @@ def deconvolve(images: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 #: By the name that a run gives them.
-WAYS = {"bm3d": denoise_bm3d, "deconvolution": deconvolve}
+RESTORATIONS = {"bm3d": denoise_bm3d, "deconvolution": deconvolve}
 
 
 def _each(apply: Callable, images: torch.Tensor, restore: Callable[[np.ndarray], np.ndarray]) -> torch.Tensor:

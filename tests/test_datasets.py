@@ -184,8 +184,8 @@ def test_what_is_no_split(images, labels, word):
 
 def test_rows_are_checked_as_tensors_are():
     index = torch.tensor([2, 0])
-    assert len(datasets.Split(datasets.Rows(IMAGES, index), torch.tensor([1, 0]))) == 2
+    assert len(datasets.Split(datasets.Subset(IMAGES, index), torch.tensor([1, 0]))) == 2
     with refused("float32"):
-        datasets.Split(datasets.Rows(IMAGES.float(), index), torch.tensor([1, 0]))
+        datasets.Split(datasets.Subset(IMAGES.float(), index), torch.tensor([1, 0]))
     with refused("[4]"):
-        datasets.Split(datasets.Rows(IMAGES, index), torch.arange(4))
+        datasets.Split(datasets.Subset(IMAGES, index), torch.arange(4))

@@ -46,7 +46,7 @@ def share(rank, port, path):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     distributed.start("cpu")
-    assert distributed.count() == 2 and distributed.rank() == rank
+    assert distributed.world_size() == 2 and distributed.rank() == rank
     assert distributed.agreed(rank) == 0
     states = {kind: trained(kind) for kind in KINDS}
     if rank == 0:
@@ -91,6 +91,6 @@ def test_torchrun_makes_records(tmp_path):
 
 def test_without_torchrun_there_is_one_process():
     assert distributed.start("cpu") == "cpu"
-    assert (distributed.count(), distributed.rank(), distributed.agreed("same")) == (1, 0, "same")
+    assert (distributed.world_size(), distributed.rank(), distributed.agreed("same")) == (1, 0, "same")
     model = nn.Linear(1, 1)
     assert distributed.wrapped(model) is model

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dclib.correction import UnitDesign, correct
-from dclib.datasets import Dataset, Rows, Split
+from dclib.datasets import Dataset, Split, Subset
 from dclib.evaluation import correct_on, places_on
 from dclib.execution.checkpoint import Parts
 from dclib.execution.inputs import Inputs, filters_of, spaced, untrained
@@ -36,7 +36,7 @@ def test_the_place_of_the_true_class_is_that_of_a_sorted_list():
 def test_answers_are_those_of_the_network_without_its_units():
     network, data = small_net(), data_of(20)
     corrected = correct(network, {"conv1": [0, 1]}, UnitDesign(width=3))
-    rows = Rows(data.images, torch.arange(19, -1, -1))
+    rows = Subset(data.images, torch.arange(19, -1, -1))
     with torch.no_grad():
         assert torch.allclose(answers(corrected, rows), network(data.images.float()).softmax(1).flip(0), atol=1e-5)
 

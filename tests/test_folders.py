@@ -14,7 +14,7 @@ from PIL import Image
 from support import refused
 
 from dclib import datasets
-from dclib.datasets import Rows, Split, cache, cache_folder, folders
+from dclib.datasets import Split, Subset, cache, cache_folder, folders
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN, VAL = 5, 2
@@ -320,7 +320,7 @@ def test_cache_folder_that_cannot_be_made(tiny, tmp_path, monkeypatch):
 def test_rows_stand_for_an_indexed_tensor():
     images = torch.arange(40, dtype=torch.uint8).view(10, 1, 2, 2)
     index = torch.tensor([7, 1, 4])
-    rows, expected = Rows(images, index), images[index]
+    rows, expected = Subset(images, index), images[index]
     assert (len(rows), rows.shape, rows.dtype, rows.device, rows.ndim) == (3, expected.shape, torch.uint8,
                                                                            images.device, 4)
     for chosen in (1, slice(0, 2), torch.tensor([2, 0]), [2, 2]):

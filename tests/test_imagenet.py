@@ -224,7 +224,7 @@ def test_rivals_restore_what_the_network_sees():
 
 
 def test_every_rival_of_a_run_is_known():
-    assert {restored for _, restored in imagenet.RIVALS.values()} == set(restoration.WAYS)
+    assert {restored for _, restored in imagenet.RIVALS.values()} == set(restoration.RESTORATIONS)
 
 
 def test_rows_of_section_5_3():

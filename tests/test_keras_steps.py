@@ -15,7 +15,7 @@ from torch import nn
 
 from dclib.correction import RELEASED_CIFAR100, correct
 from dclib.models import CIFAR100_MEAN, CIFAR100_STD, AllConvNet, trainable_copy
-from dclib.training import Engine, Schedule, optimiser_for
+from dclib.training import Schedule, TrainStep, optimiser_for
 
 OBSERVED = json.loads((Path(__file__).parent / "data" / "keras_steps.json").read_text())["cases"]
 CONV = [f"conv{i}" for i in range(1, 10)]
@@ -95,7 +95,7 @@ def schedule_of(case: str) -> Schedule:
 @pytest.mark.parametrize("case", OBSERVED)
 def test_steps_are_those_of_keras(case):
     network, schedule, observed = network_of(case), schedule_of(case), OBSERVED[case]
-    step = Engine(network.train(), optimiser_for(network, schedule), schedule, "float32")
+    step = TrainStep(network.train(), optimiser_for(network, schedule), schedule, "float32")
     for number in range(1, 5):
         images = normalised(np.random.RandomState(900 + number), 16)
         labels = torch.from_numpy(np.random.RandomState(950 + number).randint(0, 100, 16))
@@ -120,7 +120,7 @@ def test_steps_are_those_of_keras(case):
 def test_what_is_frozen_stands_still_but_for_its_statistics(case):
     network, schedule = network_of(case), schedule_of(case)
     before = [tensor.clone() for _, tensor in arrays_of(network)]
-    step = Engine(network.train(), optimiser_for(network, schedule), schedule, "float32")
+    step = TrainStep(network.train(), optimiser_for(network, schedule), schedule, "float32")
     step(normalised(np.random.RandomState(901), 16), torch.arange(16), 0.1)
     still = [i for i, (old, (_, new)) in enumerate(zip(before, arrays_of(network))) if torch.equal(old, new)]
     assert still == OBSERVED[case]["unchanged"]

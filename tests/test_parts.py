@@ -57,7 +57,7 @@ def few(monkeypatch, store):
     monkeypatch.setattr(inputs, "untrained", lambda run, store: copy.deepcopy(model))
     collection = Collection("d", many, tuple("abc"), "cifar100", "f" * 64)
     monkeypatch.setattr(inputs.datasets, "collection", lambda name: collection)
-    monkeypatch.setitem(restoration.WAYS, "bm3d", lambda images, sigma: images + sigma)
+    monkeypatch.setitem(restoration.RESTORATIONS, "bm3d", lambda images, sigma: images + sigma)
     store.put(Record(RANKED.description, {"swap_accuracy": {"0": [[f / 10] * 2 for f in range(6)]},
                                           "distorted_accuracy": [0.1, 0.1]}, {}, {}))
     return store

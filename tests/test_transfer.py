@@ -11,7 +11,7 @@ from support import refused, settled
 from torch import nn
 
 from dclib import transfer
-from dclib.datasets import Rows, Split
+from dclib.datasets import Split, Subset
 from dclib.distortions import gaussian_blur
 from dclib.models import AllConvNet
 from dclib.transfer import svm
@@ -153,7 +153,7 @@ def test_features_are_the_layer_after_relu(pictures):
     model = Dense().train()
     images = pictures[..., 2:10, 2:10]
     expected = torch.relu(model.first(images.float().flatten(1) / 255)).detach()
-    for given in (images, Rows(images, torch.arange(25))):
+    for given in (images, Subset(images, torch.arange(25))):
         found = transfer.dense_features(model, given, "first", batch_size=7)
         assert torch.allclose(found, expected, atol=1e-6) and found.dtype == torch.float32
     assert model.training and not model.first._forward_hooks

@@ -9,8 +9,8 @@ from importlib import import_module
 from dclib.datasets.common import (
     Collection,
     Dataset,
-    Rows,
     Split,
+    Subset,
     cache_folder,
     canonical_order,
     data_folder,
@@ -26,7 +26,7 @@ _READERS = {
                 "VALIDATION", "caltech101", "collection", "imagenet", "imagenet_of_1000", "sun397", "whole_fingerprint"),
 }
 _MODULE_OF = {name: module for module, names in _READERS.items() for name in names}
-__all__ = ["Collection", "Dataset", "Rows", "Split", "cache_folder", "canonical_order", "data_folder", "fingerprint_of", "load",
+__all__ = ["Collection", "Dataset", "Split", "Subset", "cache_folder", "canonical_order", "data_folder", "fingerprint_of", "load",
            "per_class_sample", *(name for name in _MODULE_OF if name != "cifar100_fingerprint")]
 
 

@@ -13,7 +13,7 @@ from dclib.errors import InputError, check_labels
 from dclib.files import default_folder, named_folder
 
 
-class Rows:
+class Subset:
     """Some rows of a tensor that stays where it is, such as most of an array file of 250 GB mapped into memory.
 
     Stands for ``images[index]`` without copying it: indexing reads just the rows asked for, as a tensor. On the
@@ -32,12 +32,12 @@ class Rows:
         return self.images[self.index[rows]]
 
     @overload
-    def to(self, device: torch.device | str) -> "Rows | torch.Tensor": ...
+    def to(self, device: torch.device | str) -> "Subset | torch.Tensor": ...
 
     @overload
     def to(self, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor: ...
 
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Rows | torch.Tensor":
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Subset | torch.Tensor":
         device, dtype = torch.device(device), dtype or self.dtype
         if (device, dtype) == (self.device, self.dtype):
             return self
@@ -49,7 +49,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, C, H, W], as a tensor or as `Rows` of one, and labels int64 [N].
+    """Images uint8 [N, C, H, W], as a tensor or as a `Subset` of one, and labels int64 [N].
 
     `tiles` int64 [N] numbers the part of a photograph that each image was cut from, where several may overlap: images of
     one tile are no independent ones. None where each image stands for itself. To train on, labels may be class
@@ -58,12 +58,12 @@ class Split:
     Raises `InputError` for others. Rows of features, float [N, D], may stand where images do (Section 5.3).
     """
 
-    images: torch.Tensor | Rows
+    images: torch.Tensor | Subset
     labels: torch.Tensor
     tiles: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, (torch.Tensor, Rows)):
+        if not isinstance(self.images, (torch.Tensor, Subset)):
             raise InputError(f"images: expected a torch tensor uint8 [N, C, H, W], got {type(self.images).__name__}; "
                              "convert them with torch.as_tensor.")
         count = len(self.images) if self.images.ndim else 0

@@ -9,7 +9,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_datas
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from dclib.datasets.cache import SIDE, Decoded, decoded
-from dclib.datasets.common import Collection, Dataset, Rows, Split, data_folder, per_class_sample
+from dclib.datasets.common import Collection, Dataset, Split, Subset, data_folder, per_class_sample
 from dclib.errors import InputError
 
 #: Training images a class that are held out for the choice of a model, by data set.
@@ -41,7 +41,7 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
     """ImageNet (ILSVRC-2012), or "imagenet20", a selection of 20 of its classes: images uint8 [N, 3, side, side].
 
     Read from ``<name>/train/<synset>/*.JPEG`` and ``<name>/val/<synset>/*.JPEG`` in `folder` (default:
-    `data_folder()`), decoded once and then mapped into memory: read-only, and `train.images` are `Rows`. The test set
+    `data_folder()`), decoded once and then mapped into memory: read-only, and `train.images` is a `Subset`. The test set
     is all of ``val``, in the order of synset and file name. The released code chooses models by 10 of each class's 50
     *test* images. Here the choice never sees a test image: `validation` training images of every class, drawn by
     `seed`, are held out for it (default: `VALIDATION`). Classes have their names from ``imagenet_synsets.txt`` beside
@@ -70,7 +70,7 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
     rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, held_out, False).nonzero().flatten()
     counts = {"classes": len(synsets), "train": len(train.files), "val": len(test.files)}
     complete = name == "imagenet" and counts == IMAGENET_COUNTS
-    return Dataset(name, Split(Rows(train.images, rest), labels[rest]),
+    return Dataset(name, Split(Subset(train.images, rest), labels[rest]),
                    Split(train.images[held_out], labels[held_out]), Split(test.images, test_labels),
                    _names(root / "imagenet_synsets.txt", synsets), "imagenet",
                    IMAGENET_FINGERPRINT if complete else _fingerprint(name, parts),

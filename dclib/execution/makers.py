@@ -46,7 +46,7 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
         parts.keep_trained(save(state, sealed(state)), seconds=progress.seconds, curve=progress.curve,
                            best_iteration=progress.best_iteration)
     _read_trained(model, parts)
-    if distributed.count() > 1:
+    if distributed.world_size() > 1:
         parts.deadline = None  # the other processes wait for the record
     test = test_images(run, inputs.data)
     outcome = _tested(run, model, test, parts) | {name: parts.facts[name] for name in ("curve", "best_iteration")}
@@ -172,7 +172,7 @@ def _restored(run: Run, images: torch.Tensor, sigma: float, parts: Parts) -> tor
     """`images` as the network gets them; how long restoring them took is counted."""
     if not (run.restoration and sigma):
         return images
-    return parts.timed("restoring", lambda: restoration.WAYS[run.restoration](images, sigma))
+    return parts.timed("restoring", lambda: restoration.RESTORATIONS[run.restoration](images, sigma))
 
 
 def _cuts(run: Run, sigma: float, count: int) -> range:
@@ -218,7 +218,7 @@ def _make_embedding(run: Run, inputs: Inputs, device: torch.device, parts: Parts
     return outcome | left_out(inputs.data)
 
 
-def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Rows, parts: Parts) -> torch.Tensor:
+def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Subset, parts: Parts) -> torch.Tensor:
     """`run.features` of all images at every level: float32 [1 + levels, N, D]."""
     return torch.stack([parts.find(f"features {level}", lambda level=level, sigma=sigma: transfer.features_at_level(
         model, images, run.features, run.distortion or "blur", sigma, level, seed=run.seed,

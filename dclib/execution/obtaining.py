@@ -45,7 +45,7 @@ def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = Fal
 
 def _made(run: Run, store: Store, device: str, deadline: float | None, report: Report | None) -> Record:
     """Gather what the run needs, make it, and write its record."""
-    if distributed.count() > 1 and run.kind != "train":
+    if distributed.world_size() > 1 and run.kind != "train":
         deadline = None  # the other processes wait for the record
     forget_peak(device)
     outcome, cost = make(run, store, device, deadline, report)
@@ -105,7 +105,7 @@ def claim(run: Run, store: Store) -> AbstractContextManager:
         return FileLock(path, fallback_to_soft=False).acquire(timeout=0)
     except Timeout as error:
         # Under torchrun the other processes of the group cannot be told to take another run.
-        kind = BusyError if distributed.count() == 1 else InputError
+        kind = BusyError if distributed.world_size() == 1 else InputError
         raise kind(f"{run}: expected to make it, got another process that is making it; wait for it or choose other "
                    "runs.") from error
     except (OSError, NotImplementedError) as error:

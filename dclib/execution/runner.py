@@ -84,7 +84,7 @@ def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget
         line.clear()
         say(text)
 
-    with deadline.brought_forward_by_interrupt() if gentle and distributed.count() == 1 else nullcontext():
+    with deadline.brought_forward_by_interrupt() if gentle and distributed.world_size() == 1 else nullcontext():
         if not shared:
             ended = _alone(queue, store, device, deadline, line, speak, threads)
         else:
@@ -107,7 +107,7 @@ def _check(jobs: int, threads: int | None, nice: int | None, recompute: bool, sc
         raise InputError(f"jobs: expected one process with recompute, got {jobs}.")
     if scheduler is None:
         return
-    if jobs > 1 or recompute or distributed.count() > 1:
+    if jobs > 1 or recompute or distributed.world_size() > 1:
         got = f"jobs {jobs}" if jobs > 1 else "recompute" if recompute else "torchrun"
         raise InputError(f"scheduler: expected it without jobs, recompute or torchrun, got {got} too; leave one of them out.")
     if not _has_cluster():
@@ -121,7 +121,7 @@ def _alone(queue: Queue, store: Store, device: str, deadline: Deadline, line: Pr
     if threads is not None:
         torch.set_num_threads(threads)
     diverged = 0
-    until = deadline if distributed.count() == 1 or deadline.ends else None
+    until = deadline if distributed.world_size() == 1 or deadline.ends else None
     while queue.waiting:
         run = queue.take()
         if run is None:

@@ -33,7 +33,7 @@ class Batches:
     def draw(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images float [B, C, H, W] and labels [B] of one iteration."""
         index = self._sample(iteration)
-        index = index[distributed.rank()::distributed.count()]
+        index = index[distributed.rank()::distributed.world_size()]
         # Each process has a stream of its own; process 0 of one has the stream that it has without torchrun.
         stream = _stream(self.seed, iteration) + distributed.rank() * 2**40
         generator = torch.Generator(self.device).manual_seed(stream)

@@ -28,23 +28,23 @@ def start(device: str) -> str:
 
 def stop() -> None:
     """Leave the processes; nothing where there is one."""
-    if count() > 1:
+    if world_size() > 1:
         dist.destroy_process_group()
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes share the work."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """The number of this process; process 0 evaluates and writes."""
-    return dist.get_rank() if count() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def agreed(value: object) -> object:
     """What process 0 passes here, in all processes."""
-    if count() == 1:
+    if world_size() == 1:
         return value
     shared = [value]
     dist.broadcast_object_list(shared, src=0)
@@ -53,6 +53,6 @@ def agreed(value: object) -> object:
 
 def wrapped(model: nn.Module) -> nn.Module:
     """`model` such that its gradients are averaged over the processes; `model` itself where there is one."""
-    if count() == 1:
+    if world_size() == 1:
         return model
     return nn.parallel.DistributedDataParallel(model)

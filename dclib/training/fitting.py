@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dclib.correction import uncorrected
-from dclib.datasets import Rows, Split
+from dclib.datasets import Split, Subset
 from dclib.distortions import Distort, name_of
 from dclib.errors import InputError, check_labels, check_pixel_range
 from dclib.models import evaluation_mode, images_at_once
@@ -130,7 +130,7 @@ def _read(loader: Iterable, labels: torch.Tensor | None) -> tuple[torch.Tensor, 
     return torch.cat([images for images, _ in batches]), torch.cat([found for _, found in batches])
 
 
-def answers(network: nn.Module, images: torch.Tensor | Rows) -> torch.Tensor:
+def answers(network: nn.Module, images: torch.Tensor | Subset) -> torch.Tensor:
     """Class probabilities [N, K] of the network without its units on clean images uint8 [N, C, H, W], on the CPU."""
     teacher, found = uncorrected(network), []
     parameter = next(network.parameters())

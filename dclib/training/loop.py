@@ -21,7 +21,7 @@ from dclib.training import distributed
 from dclib.training.batches import Batches
 from dclib.training.checkpoint import Progress, resume, save_checkpoint
 from dclib.training.schedule import Schedule
-from dclib.training.step import Engine, optimiser_for
+from dclib.training.step import TrainStep, optimiser_for
 
 #: A later network replaces the best one only if its validation accuracy is higher by this much (released code).
 TOLERANCE = 0.001
@@ -68,8 +68,8 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
     device = next(model.parameters()).device
     batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes)
     optimiser = optimiser_for(model, schedule)
-    step = Engine(model, optimiser, schedule, precision)  # first: velocities take on its memory format
-    look = _looks(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None
+    step = TrainStep(model, optimiser, schedule, precision)  # first: velocities take on its memory format
+    validation_hits = _validator(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None
     progress, best, losses = resume(checkpoint, model, optimiser, call)
     if progress.iteration:
         step.rate = schedule.rate(progress.iteration - 1)
@@ -81,9 +81,9 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         if report and progress.iteration % 10 == 0:
             report(progress.iteration, losses[-1].item())
         evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
-        if evaluated and look is not None:  # the first of all processes
+        if evaluated and validation_hits is not None:  # the first of all processes
             _check_finite(losses, progress.iteration, schedule)
-            best = _look(model, look, precision, progress, losses, best)
+            best = _validate(model, validation_hits, precision, progress, losses, best)
         late = deadline is not None and progress.iteration < schedule.iterations and distributed.agreed(
             time.monotonic() > deadline)
         if checkpoint and distributed.rank() == 0 and (evaluated or late) and progress.iteration < schedule.iterations:
@@ -108,8 +108,8 @@ def keep_freed_memory() -> None:
             mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 2**28)
 
 
-def _looks(validation: Split, distortion: str | Distort | None, sigmas: tuple[float, ...], device: torch.device,
-           blur_of_bytes: bool) -> Callable[[nn.Module], torch.Tensor]:
+def _validator(validation: Split, distortion: str | Distort | None, sigmas: tuple[float, ...], device: torch.device,
+               blur_of_bytes: bool) -> Callable[[nn.Module], torch.Tensor]:
     """How to look at the validation images: with all levels kept on the device where they fit, else made anew."""
     if can_be_kept(validation, sigmas):
         levels = all_levels(validation, distortion, sigmas, device=device, blur_of_bytes=blur_of_bytes)
@@ -117,13 +117,13 @@ def _looks(validation: Split, distortion: str | Distort | None, sigmas: tuple[fl
     return lambda model: correct_predictions(model, validation, distortion, sigmas, blur_of_bytes=blur_of_bytes)
 
 
-def _look(model: nn.Module, look: Callable[[nn.Module], torch.Tensor], precision: str, progress: Progress,
-          losses: list[torch.Tensor], best: dict) -> dict:
+def _validate(model: nn.Module, hits: Callable[[nn.Module], torch.Tensor], precision: str, progress: Progress,
+              losses: list[torch.Tensor], best: dict) -> dict:
     """Evaluate, extend the curve, and return the best state so far."""
     device = next(model.parameters()).device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        correct = look(model)
-    accuracy = correct.double().mean(1)
+        right = hits(model)
+    accuracy = right.double().mean(1)
     progress.curve.append({"iteration": progress.iteration, "loss": torch.stack(losses).mean().item(),
                            "validation": accuracy.tolist()})
     losses.clear()

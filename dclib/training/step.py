@@ -49,7 +49,7 @@ def unit_weights(model: nn.Module) -> list[torch.Tensor]:
             for m in unit.modules() if isinstance(m, nn.Conv2d)]
 
 
-class Engine:
+class TrainStep:
     """Iterations of one training. Call with images float [B, C, H, W], labels [B] and the learning rate.
 
     Under torchrun the images are this process's share of the mini-batch, and gradients are averaged over all.
@@ -69,7 +69,7 @@ class Engine:
         self.graph: torch.cuda.CUDAGraph | None = None
         model.to(memory_format=torch.channels_last)
         self.forward = distributed.wrapped(model)
-        self.captures = self.device.type == "cuda" and distributed.count() == 1
+        self.captures = self.device.type == "cuda" and distributed.world_size() == 1
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
         self._keep_velocity(rate)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from dclib.datasets import Rows
+from dclib.datasets import Subset
 from dclib.distortions import distort
 from dclib.errors import InputError
 from dclib.models import evaluation_mode, unwrapped
@@ -15,7 +15,7 @@ from dclib.models import evaluation_mode, unwrapped
 LAYERS = {"caltech101": "fc6", "caltech256": "fc6", "sun397": "fc7"}
 
 
-def dense_features(model: nn.Module, images: torch.Tensor | Rows, layer: str, *,
+def dense_features(model: nn.Module, images: torch.Tensor | Subset, layer: str, *,
                    prepare: Callable[[torch.Tensor], torch.Tensor] | None = None, batch_size: int = 100) -> torch.Tensor:
     """Outputs of a layer after ReLU, one row per image: float32 [N, D] on the CPU.
 
@@ -47,7 +47,7 @@ def dense_features(model: nn.Module, images: torch.Tensor | Rows, layer: str, *,
     return torch.cat(rows)
 
 
-def features_per_level(model: nn.Module, images: torch.Tensor | Rows, layer: str, distortion: str,
+def features_per_level(model: nn.Module, images: torch.Tensor | Subset, layer: str, distortion: str,
                        sigmas: Sequence[float], *, crop: int | None = None, seed: int = 0,
                        blur_of_bytes: bool = False) -> torch.Tensor:
     """`dense_features` of clean images and of every level: float32 [1 + levels, N, D].
@@ -59,7 +59,7 @@ def features_per_level(model: nn.Module, images: torch.Tensor | Rows, layer: str
                                           blur_of_bytes=blur_of_bytes) for level, sigma in enumerate([0.0, *sigmas])])
 
 
-def features_at_level(model: nn.Module, images: torch.Tensor | Rows, layer: str, distortion: str, sigma: float, level: int,
+def features_at_level(model: nn.Module, images: torch.Tensor | Subset, layer: str, distortion: str, sigma: float, level: int,
                       *, crop: int | None = None, seed: int = 0, blur_of_bytes: bool = False) -> torch.Tensor:
     """One level of `features_per_level`, of the physical `sigma`: float32 [N, D]; level 0 is clean."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed * 1000 + level)
