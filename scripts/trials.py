@@ -39,7 +39,8 @@ def faults(content: dict | None) -> str:
             continue
         made_on = parts[part]["environment"]
         for entry in parts[part]["entries"]:
-            counts = [(WORDS.get(key, key.replace("_", " ")), value) for key, value in entry.items() if key != "name"]
+            counts = [(WORDS.get(key, key.replace("_", " ")), value) for key, value in entry.items()
+                      if key not in ("name", "fault")]  # faults are listed, and counted by their list
             lines += [f"**{entry['name']}**", "", "| | |", "|---|---:|"]
             lines += [f"| {word} | {_shown(value)} |" for word, value in counts]
             lines += [""]
