@@ -18,7 +18,7 @@ from dclib.execution import BusyError, filters_of, network, obtain, obtaining
 from dclib.execution.runner import Swept, parse_duration, sweep
 from dclib.experiments import baseline, deepcorrect, first_layer, global_deepcorrect, profile, queue, ranking
 from dclib.models import count_parameters
-from dclib.results import Record, Store
+from dclib.results import Record, Store, pack_bits
 
 KILLS = 10
 METHODS = ("Baseline", "Finetune-1", "Algorithm 1", "Deepcorr-1")
@@ -159,6 +159,17 @@ def test_a_baseline_without_its_network_is_made_again(calm, store):
     sweep([base], store, progress=False, say=lambda _: None)
     assert store.weights(base).exists()
     check_same(store, calm[0])
+
+
+def test_a_baseline_that_is_made_again_as_another_network_is_told_of(calm, store):
+    """As on a processor that rounds otherwise."""
+    run = baseline(profile("smoke"))
+    record = calm[0].get(run)
+    correct = np.zeros_like(record.correct)
+    store.put(dataclasses.replace(record, outcome=record.outcome | {"correct": pack_bits(correct)}))
+    with pytest.warns(UserWarning, match="another network, with accuracy .* instead of 0.000.*--recompute"):
+        obtain(run, store)
+    obtain(run, store, recompute=True)  # the same network: no word
 
 
 def test_a_run_that_another_process_makes_is_left_to_it(calm, store):

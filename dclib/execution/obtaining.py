@@ -1,5 +1,6 @@
 """Making runs: each is found in the records, or made from what it needs, and recorded."""
 
+import warnings
 from contextlib import AbstractContextManager
 
 import torch
@@ -51,10 +52,21 @@ def _made(run: Run, store: Store, device: str, deadline: float | None, report: R
     outcome, cost = make(run, store, device, deadline, report)
     if (peak := peak_bytes(device)) is not None:
         cost["peak_bytes"] = peak
-    record = Record(run.description, outcome, cost, environment(device))
+    record, earlier = Record(run.description, outcome, cost, environment(device)), store.get(run)
     store.put(record)
+    if earlier is not None and run.base is None and run.kind == "train":
+        _say_whether_it_is_another(run, earlier, record)
     store.checkpoint(run).unlink(missing_ok=True)
     return record
+
+
+def _say_whether_it_is_another(run: Run, earlier: Record, record: Record) -> None:
+    """Warn where a baseline that was made again answers otherwise: comparisons by image are between runs of one network."""
+    if earlier.outcome["correct"] == record.outcome["correct"]:
+        return
+    warnings.warn(f"{run}: made again it is another network, with accuracy {record.accuracy[0]:.3f} instead of "
+                  f"{earlier.accuracy[0]:.3f}; records that start from the one before do not belong beside new ones: make them "
+                  "again with --recompute.", stacklevel=2)
 
 
 def make(run: Run, store: Store, device: str = "cpu", deadline: float | None = None, report: Report | None = None
