@@ -68,6 +68,7 @@ test: .venv/installed
 # Files that git tracks: what lies beside them is nobody's to correct. mypy is asked where pyproject.toml configures it.
 lint: .venv/installed
 	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check --quiet . || { echo "Some files are not formatted: $(BIN)/python -m ruff format" >&2; exit 1; }
 	@$(BIN)/python -m codespell_lib $$(git ls-files)
 	@if grep -q '^\[tool\.mypy\]' pyproject.toml; then $(BIN)/python -m mypy; fi
 

@@ -49,9 +49,12 @@ def work(way: str, options: argparse.Namespace, sender) -> None:
                 found[layer] = naive(model, layer, few, kept, distorted, labels, options.images)
 
         times[layer] = [t * count / few for t in seconds(rank, options.device, options.repeats, warm_up=way == "naive")]
-    peak = (torch.cuda.max_memory_allocated(options.device) if options.device.startswith("cuda")
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-    sender.send((times, peak, {layer: values[:options.naive_filters].tolist() for layer, values in found.items()}))
+    peak = (
+        torch.cuda.max_memory_allocated(options.device)
+        if options.device.startswith("cuda")
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    sender.send((times, peak, {layer: values[: options.naive_filters].tolist() for layer, values in found.items()}))
 
 
 def main() -> None:
@@ -74,9 +77,15 @@ def main() -> None:
             entries.append(entry(f"{layer}: {way}", results[way][0][layer], 1, "s", **more))
     ratio = sum(middle["naive"].values()) / sum(middle["shortcut"].values())
     print(f"All filters: {ratio:.2f} times as fast; peak bytes {results['shortcut'][1]:,} and {results['naive'][1]:,}")
-    write("alexnet-ranking", entries, options.device, images=options.images, ratio=ratio,
-          peak_bytes={way: results[way][1] for way in results},
-          accuracies_differ=results["shortcut"][2] != results["naive"][2])
+    write(
+        "alexnet-ranking",
+        entries,
+        options.device,
+        images=options.images,
+        ratio=ratio,
+        peak_bytes={way: results[way][1] for way in results},
+        accuracies_differ=results["shortcut"][2] != results["naive"][2],
+    )
 
 
 if __name__ == "__main__":

@@ -24,10 +24,12 @@ def blur_entries(size: int, sigma: float, count: int, device: str) -> list[dict]
     window = int(4 * sigma + 1)
     ways = {
         "dclib": lambda: gaussian_blur(there, sigma),
-        "OpenCV, loop": lambda: [cv2.GaussianBlur(a, (window, window), sigma, borderType=cv2.BORDER_CONSTANT)
-                                 for a in arrays],
-        "scikit-image, loop": lambda: [skimage.filters.gaussian(a, sigma, mode="constant", truncate=2.0, channel_axis=2)
-                                       for a in arrays],
+        "OpenCV, loop": lambda: [
+            cv2.GaussianBlur(a, (window, window), sigma, borderType=cv2.BORDER_CONSTANT) for a in arrays
+        ],
+        "scikit-image, loop": lambda: [
+            skimage.filters.gaussian(a, sigma, mode="constant", truncate=2.0, channel_axis=2) for a in arrays
+        ],
         "kornia, batched": lambda: kornia.filters.gaussian_blur2d(there, (window, window), (sigma, sigma), "constant"),
     }
     return _entries(f"blur {size} px, sigma {sigma:g}", ways, count, device)
@@ -42,8 +44,9 @@ def noise_entries(size: int, sigma: float, count: int, device: str) -> list[dict
     ways = {
         "dclib": lambda: additive_white_gaussian_noise(there, sigma),
         "OpenCV, loop": lambda: [cv2.add(a, cv2.randn(np.empty_like(a), 0, sigma)) for a in arrays],
-        "scikit-image, loop": lambda: [skimage.util.random_noise(a / 255, var=(sigma / 255) ** 2, clip=False, rng=random)
-                                       for a in arrays],
+        "scikit-image, loop": lambda: [
+            skimage.util.random_noise(a / 255, var=(sigma / 255) ** 2, clip=False, rng=random) for a in arrays
+        ],
         "kornia, batched": lambda: kornia_noise(there),
     }
     return _entries(f"noise {size} px, sigma {sigma:g}", ways, count, device)
@@ -52,8 +55,16 @@ def noise_entries(size: int, sigma: float, count: int, device: str) -> list[dict
 def _entries(title: str, ways: dict, count: int, device: str) -> list[dict]:
     times = {name: seconds(way, device) for name, way in ways.items()}
     ours = sorted(times["dclib"])[len(times["dclib"]) // 2]
-    return [entry(f"{title}: {name}", [1e6 * t for t in ts], count, "us/image",
-                  **({} if name == "dclib" else {"ratio": sorted(ts)[len(ts) // 2] / ours})) for name, ts in times.items()]
+    return [
+        entry(
+            f"{title}: {name}",
+            [1e6 * t for t in ts],
+            count,
+            "us/image",
+            **({} if name == "dclib" else {"ratio": sorted(ts)[len(ts) // 2] / ours}),
+        )
+        for name, ts in times.items()
+    ]
 
 
 def main() -> None:
@@ -63,9 +74,12 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()  # as training does; else every second call pays for page faults
     few = max(1, options.images // 50)
-    entries = [*blur_entries(32, 3.0, options.images, options.device), *blur_entries(256, 6.0, few, options.device),
-               *noise_entries(32, 30.0, options.images, options.device),
-               *noise_entries(256, 100.0, few, options.device)]
+    entries = [
+        *blur_entries(32, 3.0, options.images, options.device),
+        *blur_entries(256, 6.0, few, options.device),
+        *noise_entries(32, 30.0, options.images, options.device),
+        *noise_entries(256, 100.0, few, options.device),
+    ]
     write("distortions", entries, options.device, ("opencv-python-headless", "scikit-image", "kornia"))
 
 

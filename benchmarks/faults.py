@@ -76,8 +76,9 @@ class Watch:
             self.damaged += 1
             return self.seen
         self.lost += len(self.seen.keys() - found.keys())
-        self.different += sum(self.expected.get(key, outcome) != outcome for key, outcome in found.items()
-                              if key not in self.seen)
+        self.different += sum(
+            self.expected.get(key, outcome) != outcome for key, outcome in found.items() if key not in self.seen
+        )
         self.seen = found
         return found
 
@@ -112,8 +113,14 @@ def kills(count: int, folder: Path) -> dict:
     last = started(store)
     last.join()
     complete = watch.look(store) == expected
-    return {"name": "SIGKILL at random moments of a sweep", "kills": done, "sweeps_ended_meanwhile": finished,
-            "seconds_of_a_calm_sweep": round(length, 1), "complete_afterwards": complete, **watch.counts()}
+    return {
+        "name": "SIGKILL at random moments of a sweep",
+        "kills": done,
+        "sweeps_ended_meanwhile": finished,
+        "seconds_of_a_calm_sweep": round(length, 1),
+        "complete_afterwards": complete,
+        **watch.counts(),
+    }
 
 
 def full_disks(count: int, folder: Path) -> dict:
@@ -154,9 +161,16 @@ def _full_disks(count: int, folder: Path, disk: Path) -> dict:
             watch.seen = {}
     process = started(store, folder / "said")
     process.join()
-    return {"name": "disk full at random moments of a sweep", "full_disks": filled, "ended_in_one_sentence": sentences,
-            "ended_without_needing_room": unnoticed, "ended_otherwise": others, "partial_files_left": left_behind,
-            "complete_afterwards": watch.look(store) == expected, **watch.counts()}
+    return {
+        "name": "disk full at random moments of a sweep",
+        "full_disks": filled,
+        "ended_in_one_sentence": sentences,
+        "ended_without_needing_room": unnoticed,
+        "ended_otherwise": others,
+        "partial_files_left": left_behind,
+        "complete_afterwards": watch.look(store) == expected,
+        **watch.counts(),
+    }
 
 
 def _fill(filler: Path) -> None:
@@ -173,13 +187,36 @@ def power(folder: Path) -> dict:
     if shutil.which("strace") is None:
         return {"name": "power cut", "not_run": "strace is not installed"}
     log = folder / "calls"
-    calls = "openat,creat,write,pwrite64,writev,ftruncate,mmap,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,close"
-    subprocess.run(["strace", "-f", "-y", "-s", "0", "-e", f"trace={calls}", "-o", str(log), sys.executable, "-m",
-                    "benchmarks.power_cuts", str(folder / "kept")], check=True)
+    calls = (
+        "openat,creat,write,pwrite64,writev,ftruncate,mmap,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,close"
+    )
+    subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-y",
+            "-s",
+            "0",
+            "-e",
+            f"trace={calls}",
+            "-o",
+            str(log),
+            sys.executable,
+            "-m",
+            "benchmarks.power_cuts",
+            str(folder / "kept"),
+        ],
+        check=True,
+    )
     seen = calls_in(log, folder / "kept")
     replaced = [call for call in seen if call.name == "rename"]
-    return {"name": "power cut between any two calls", "calls": len(seen), "files_written_whole": len(replaced),
-            "kinds": sorted({Path(call.path).suffix for call in replaced}), "violations": violations(seen)}
+    return {
+        "name": "power cut between any two calls",
+        "calls": len(seen),
+        "files_written_whole": len(replaced),
+        "kinds": sorted({Path(call.path).suffix for call in replaced}),
+        "violations": violations(seen),
+    }
 
 
 def mutations(count: int, folder: Path) -> list[dict]:
@@ -209,17 +246,31 @@ def writers(folder: Path, count: int = 8, each: int = 200) -> list[dict]:
         watch.look(folder / "put")
         looks += 1
     found = watch.look(folder / "put")
-    together = {"name": "records put into one store at once", "writers": count, "records": count * each + 1,
-                "records_found": len(found), "looks_meanwhile": looks,
-                "failed": sum(process.exitcode != 0 for process in processes), **watch.counts()}
+    together = {
+        "name": "records put into one store at once",
+        "writers": count,
+        "records": count * each + 1,
+        "records_found": len(found),
+        "looks_meanwhile": looks,
+        "failed": sum(process.exitcode != 0 for process in processes),
+        **watch.counts(),
+    }
     expected, _ = calm(folder / "calm")
     sweeps = [started(folder / "shared") for _ in range(count)]
     for process in sweeps:
         process.join()
     watch = Watch(expected)
     same = watch.look(folder / "shared") == expected
-    return [together, {"name": "sweeps of one store at once", "sweeps": count, "complete_afterwards": same,
-                       "failed": sum(process.exitcode != 0 for process in sweeps), **watch.counts()}]
+    return [
+        together,
+        {
+            "name": "sweeps of one store at once",
+            "sweeps": count,
+            "complete_afterwards": same,
+            "failed": sum(process.exitcode != 0 for process in sweeps),
+            **watch.counts(),
+        },
+    ]
 
 
 def keep(part: str, entries: list[dict]) -> Path:
@@ -241,8 +292,13 @@ def main() -> None:
     parser.add_argument("--mutations", type=int, default=10_000)
     options = parser.parse_args()
     CONTEXT.set_forkserver_preload(["dclib.execution.runner", "torch._dynamo", "benchmarks.mutated_files"])
-    parts = {"kills": lambda f: [kills(options.kills, f)], "disk": lambda f: [full_disks(options.full_disks, f)],
-             "power": lambda f: [power(f)], "mutations": lambda f: mutations(options.mutations, f), "writers": writers}
+    parts = {
+        "kills": lambda f: [kills(options.kills, f)],
+        "disk": lambda f: [full_disks(options.full_disks, f)],
+        "power": lambda f: [power(f)],
+        "mutations": lambda f: mutations(options.mutations, f),
+        "writers": writers,
+    }
     for part in options.parts:
         with tempfile.TemporaryDirectory() as folder:
             keep(part, parts[part](Path(folder)))

@@ -39,8 +39,15 @@ def taking_turns(work: dict[str, Callable[[], object]], device: str = "cpu", rep
 def entry(name: str, times: list[float], count: int, unit: str, **more) -> dict:
     """Median and spread of `times`, per item where `count` items were worked on in each."""
     per_item = sorted(t / count for t in times)
-    return {"name": name, "unit": unit, "median": statistics.median(per_item), "lowest": per_item[0],
-            "highest": per_item[-1], "repeats": len(times), **more}
+    return {
+        "name": name,
+        "unit": unit,
+        "median": statistics.median(per_item),
+        "lowest": per_item[0],
+        "highest": per_item[-1],
+        "repeats": len(times),
+        **more,
+    }
 
 
 def file_name(suite: str, made_on: dict) -> str:
@@ -54,8 +61,14 @@ def write(suite: str, entries: list[dict], device: str, packages: tuple[str, ...
     FOLDER.mkdir(exist_ok=True)
     made_on = environment(device)
     path = FOLDER / file_name(suite, made_on)
-    content = {"suite": suite, "environment": made_on, "cores": os.cpu_count(),
-               "versions": {p: version(p) for p in ("torch", "numpy", *packages)}, "entries": entries, **more}
+    content = {
+        "suite": suite,
+        "environment": made_on,
+        "cores": os.cpu_count(),
+        "versions": {p: version(p) for p in ("torch", "numpy", *packages)},
+        "entries": entries,
+        **more,
+    }
     path.write_text(json.dumps(content, indent=1) + "\n")
     for e in entries:
         extra = "".join(f"  {k} {v:.2f}" for k, v in e.items() if k.startswith("ratio"))

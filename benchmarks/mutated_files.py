@@ -67,8 +67,10 @@ def net() -> AllConvNet:
 
 
 def digest(tensors: dict[str, torch.Tensor]) -> bytes:
-    return b"".join(name.encode() + hashlib.sha256(t.detach().contiguous().numpy().tobytes()).digest()
-                    for name, t in sorted(tensors.items()))
+    return b"".join(
+        name.encode() + hashlib.sha256(t.detach().contiguous().numpy().tobytes()).digest()
+        for name, t in sorted(tensors.items())
+    )
 
 
 def records(folder: Path) -> Subject:
@@ -78,8 +80,18 @@ def records(folder: Path) -> Subject:
     def read(content: bytes) -> bytes:
         (folder / "a.json").write_bytes(content)
         [record] = Store(folder).records()
-        return repr((record.description, record.outcome, record.cost, record.environment, record.seed,
-                     record.accuracy.sum(), record.correct is not None and record.correct.sum())).encode()
+        return repr(
+            (
+                record.description,
+                record.outcome,
+                record.cost,
+                record.environment,
+                record.seed,
+                record.accuracy.sum(),
+                record.correct is not None and record.correct.sum(),
+            )
+        ).encode()
+
     return Subject("records", folder, originals, forged_record, read)
 
 
@@ -108,6 +120,7 @@ def archives(folder: Path) -> Subject:
         kept = sorted(p for p in store.folder.rglob("*") if p.is_file())
         store.records()
         return b"".join(p.name.encode() + p.read_bytes() for p in kept)
+
     return Subject("archives", folder, [original], forged_archive, read)
 
 
@@ -135,6 +148,7 @@ def checkpoints(folder: Path) -> Subject:
         found, best, losses = resume(path, fresh, again)
         step = found.iteration + 1, found.best_iteration + 1, found.best_accuracy + 1.0, found.seconds + 1.0
         return digest(fresh.state_dict()) + digest(best) + repr((step, found.curve, [float(x) for x in losses])).encode()
+
     return Subject("checkpoints", folder, [training, (folder / "p.safetensors").read_bytes()], forged_safetensors, read)
 
 
@@ -155,6 +169,7 @@ def networks(folder: Path) -> Subject:
             return digest(correction.load(base, path).state_dict())
         store.own_weights(RUN).write_bytes(content)
         return digest(network(RUN, store).state_dict())
+
     return Subject("networks", folder, [path.read_bytes(), store.own_weights(RUN).read_bytes()], forged_safetensors, read)
 
 
@@ -178,6 +193,7 @@ def settings(folder: Path) -> Subject:
         if not torch.equal(decoded("d", images, ["a.png"]).images, expected.images):
             raise RuntimeError("other images")
         return b"images"
+
     return Subject("settings", folder, [table, header.read_bytes()], forged_json, read)
 
 
@@ -199,8 +215,13 @@ def run(name: str, folder: Path, count: int, seed: int = 0) -> dict:
         forged = bool(number % 2)
         content = (subject.forge if forged else blind)(subject.originals[which], rng)
         _try(subject, content, expected[which], forged, number)
-    return {"name": name, "files": count, "seconds_of_the_slowest": round(subject.longest, 3), **subject.found,
-            "faults": subject.faults[:50]}
+    return {
+        "name": name,
+        "files": count,
+        "seconds_of_the_slowest": round(subject.longest, 3),
+        **subject.found,
+        "faults": subject.faults[:50],
+    }
 
 
 def _try(subject: Subject, content: bytes, expected: bytes, forged: bool, number: int) -> None:

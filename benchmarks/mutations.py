@@ -14,8 +14,29 @@ from io import BytesIO
 from dclib.results import Record
 
 #: What a value of a JSON file is replaced by.
-NASTY = (None, True, -1, 0, 0.5, 1e308, 10**30, 2**63, -2**63, float("nan"), float("inf"), "", "\ud800", "x" * 5000, "../../x",
-         [], {}, [[]], [None], {"shape": [10**12, 10**12], "zlib_base64": ""}, {"shape": [-1], "zlib_base64": "eJwDAAAAAAE="})
+NASTY = (
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    1e308,
+    10**30,
+    2**63,
+    -(2**63),
+    float("nan"),
+    float("inf"),
+    "",
+    "\ud800",
+    "x" * 5000,
+    "../../x",
+    [],
+    {},
+    [[]],
+    [None],
+    {"shape": [10**12, 10**12], "zlib_base64": ""},
+    {"shape": [-1], "zlib_base64": "eJwDAAAAAAE="},
+)
 
 
 def blind(content: bytes, rng: random.Random) -> bytes:
@@ -90,7 +111,7 @@ def forged_json(content: bytes, rng: random.Random) -> bytes:
 def forged_safetensors(content: bytes, rng: random.Random) -> bytes:
     """A safetensors file whose header is another one: shapes, types and offsets, or the JSON inside its metadata."""
     length = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8:8 + length])
+    header = json.loads(content[8 : 8 + length])
     metadata = header.get("__metadata__", {})
     plans = [name for name, value in metadata.items() if value.startswith(("[", "{"))]
     if plans and rng.random() < 0.7:
@@ -101,7 +122,7 @@ def forged_safetensors(content: bytes, rng: random.Random) -> bytes:
         header = forged_value(header, rng)
     text = json.dumps(header).encode()
     size = rng.choice((len(text),) * 8 + (2**63 - 1, 2**40, 0))
-    return struct.pack("<Q", size) + text + content[8 + length:]
+    return struct.pack("<Q", size) + text + content[8 + length :]
 
 
 def forged_archive(content: bytes, rng: random.Random) -> bytes:
@@ -109,8 +130,20 @@ def forged_archive(content: bytes, rng: random.Random) -> bytes:
     with zipfile.ZipFile(BytesIO(content)) as file:
         members = {name: file.read(name) for name in file.namelist()}
     record = next(name for name in members if name.endswith(".json"))
-    name = rng.choice(("../out.json", "/tmp/out.safetensors", "..\\out.json", "weights/../../out.safetensors", "x" * 300 + ".json",
-                       "weights/.safetensors", "C:out.json", record, f"deep/{record}", "weights/con.safetensors"))
+    name = rng.choice(
+        (
+            "../out.json",
+            "/tmp/out.safetensors",
+            "..\\out.json",
+            "weights/../../out.safetensors",
+            "x" * 300 + ".json",
+            "weights/.safetensors",
+            "C:out.json",
+            record,
+            f"deep/{record}",
+            "weights/con.safetensors",
+        )
+    )
     how, out = rng.randrange(5), BytesIO()
     with zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))) as file:
         for member, data in members.items():

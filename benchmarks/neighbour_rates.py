@@ -52,8 +52,18 @@ def main() -> None:
             name = f"peak {rate:g}"
             if name not in found.setdefault(family, {}):
                 found[family][name] = tried(run, rate, options.share, store)
-                path.write_text(json.dumps({"suite": "neighbour-rates", "families": found, "environment": environment(),
-                                            "share_of_iterations": options.share}, indent=1) + "\n")
+                path.write_text(
+                    json.dumps(
+                        {
+                            "suite": "neighbour-rates",
+                            "families": found,
+                            "environment": environment(),
+                            "share_of_iterations": options.share,
+                        },
+                        indent=1,
+                    )
+                    + "\n"
+                )
             print(f"{family}, {name}: {found[family][name]}", flush=True)
 
 

@@ -29,8 +29,11 @@ from dclib.training import Diverged, train
 CANDIDATES = {
     "miniature": {"Finetune": (0.001, 0.003, 0.01, 0.03), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
     "cifar100": {"Finetune": (0.003, 0.01, 0.03, 0.1), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
-    "imagenet": {"Finetune-8": (0.00003, 0.0001, 0.0003, 0.001, 0.003), "Deepcorr-5": (0.03, 0.1, 0.3, 1.0, 3.0),
-                 "Deepcorr-5-no-bn": (0.0001, 0.0003, 0.001, 0.003, 0.01)},
+    "imagenet": {
+        "Finetune-8": (0.00003, 0.0001, 0.0003, 0.001, 0.003),
+        "Deepcorr-5": (0.03, 0.1, 0.3, 1.0, 3.0),
+        "Deepcorr-5-no-bn": (0.0001, 0.0003, 0.001, 0.003, 0.01),
+    },
 }
 #: The networks of a family of CIFAR-100's half that try a rate: few and many layers.
 DEPTHS = (1, 6)
@@ -44,7 +47,7 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
         for rate in rates:
             if half == "imagenet":
                 s = experiments.profile(profile).imagenet
-                run = (imagenet.finetune(s, "blur") if family == "Finetune-8" else imagenet.deepcorrect(s, family, "blur"))
+                run = imagenet.finetune(s, "blur") if family == "Finetune-8" else imagenet.deepcorrect(s, family, "blur")
                 runs = [run]
             else:
                 runs = [experiments.method_run(experiments.profile(profile), f"{family}-{k}", "blur") for k in DEPTHS]
@@ -63,8 +66,16 @@ def held_out(run: Run, store: Store) -> float | None:
     """The best validation accuracy of a training, mean over levels; None where it diverged."""
     data = data_for(run)
     try:
-        progress = train(untrained(run, store), data.train, validation_images(run, data), run.schedule, seed=run.seed,
-                         distortion=run.distortion, sigmas=run.sigmas, blur_of_bytes=run.blur_of_bytes)
+        progress = train(
+            untrained(run, store),
+            data.train,
+            validation_images(run, data),
+            run.schedule,
+            seed=run.seed,
+            distortion=run.distortion,
+            sigmas=run.sigmas,
+            blur_of_bytes=run.blur_of_bytes,
+        )
     except Diverged:
         return None
     return progress.best_accuracy
@@ -72,8 +83,9 @@ def held_out(run: Run, store: Store) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("profile", choices=[name for name, p in experiments.PROFILES.items()
-                                            if p().finetune.shape == "one-cycle"])
+    parser.add_argument(
+        "profile", choices=[name for name, p in experiments.PROFILES.items() if p().finetune.shape == "one-cycle"]
+    )
     parser.add_argument("--half", choices=("cifar100", "imagenet"), default="cifar100")
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--family", help="try this family alone, and keep what is written of the others")
@@ -104,8 +116,20 @@ def _tried(path, share: float) -> dict[str, dict[str, float | None]]:
 
 
 def _keep(path, options: argparse.Namespace, tried: dict[str, dict[str, float | None]]) -> None:
-    path.write_text(json.dumps({"suite": "peak-rates", "families": tried, "profile": options.profile, "half": options.half,
-                                "share_of_iterations": options.share, "environment": environment()}, indent=1) + "\n")
+    path.write_text(
+        json.dumps(
+            {
+                "suite": "peak-rates",
+                "families": tried,
+                "profile": options.profile,
+                "half": options.half,
+                "share_of_iterations": options.share,
+                "environment": environment(),
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def write_everything(folder: Path) -> None:
     from dclib.experiments import baseline, profile
     from dclib.figures.files import write
     from dclib.results import Store
+
     torch.set_num_threads(1)
     store, run = Store(folder / "results"), baseline(profile("smoke"))
     parts = Parts(run, store.checkpoint(run))

@@ -25,8 +25,12 @@ def accuracies(name: str, precision: str, seeds: list[int], device: str) -> dict
     p = replace(profile(name), precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        return {method: [float(obtain(method_run(p, method, "blur", seed), store, device=device).accuracy.mean())
-                         for seed in seeds] for method in METHODS}
+        return {
+            method: [
+                float(obtain(method_run(p, method, "blur", seed), store, device=device).accuracy.mean()) for seed in seeds
+            ]
+            for method in METHODS
+        }
 
 
 def main() -> None:
@@ -35,15 +39,25 @@ def main() -> None:
     parser.add_argument("--profile", default="miniature")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
-    full, half = (accuracies(options.profile, precision, options.seeds, options.device)
-                  for precision in ("float32", "bfloat16"))
+    full, half = (
+        accuracies(options.profile, precision, options.seeds, options.device) for precision in ("float32", "bfloat16")
+    )
     entries = []
     for method in METHODS:
         differences = np.subtract(half[method], full[method])
-        entries.append({"name": f"{method}, bfloat16 minus float32", "unit": "accuracy",
-                        "median": float(np.median(differences)), "lowest": float(differences.min()),
-                        "highest": float(differences.max()), "repeats": len(options.seeds), "float32": full[method],
-                        "bfloat16": half[method], "between_seeds": float(np.std(full[method], ddof=1))})
+        entries.append(
+            {
+                "name": f"{method}, bfloat16 minus float32",
+                "unit": "accuracy",
+                "median": float(np.median(differences)),
+                "lowest": float(differences.min()),
+                "highest": float(differences.max()),
+                "repeats": len(options.seeds),
+                "float32": full[method],
+                "bfloat16": half[method],
+                "between_seeds": float(np.std(full[method], ddof=1)),
+            }
+        )
     write("precision", entries, options.device, profile=options.profile, seeds=options.seeds)
     for e in entries:
         print(f"{e['name']}: standard deviation between seeds {e['between_seeds']:.4f}")

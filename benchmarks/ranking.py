@@ -106,11 +106,20 @@ def main() -> None:
     for name, ratios in (("ratio_conv1_to_conv3", sum(loop[:3]) / fast[0]), ("ratio_conv1_to_conv6", sum(loop) / sum(fast))):
         summary[name] = {"median": float(np.median(ratios)), "lowest": ratios.min(), "highest": ratios.max()}
         print(f"{name} {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})")
-    differing = sum(int((found[layer][:few[layer]] != found[f"naive {layer}"]).sum()) for layer in layers)
+    differing = sum(int((found[layer][: few[layer]] != found[f"naive {layer}"]).sum()) for layer in layers)
     print(f"{differing} accuracies differ")
-    write("ranking", [entry(name, ts, 1, "s") for name, ts in times.items()], options.device, width=options.width,
-          images=options.images, levels=len(distorted), naive_filters=options.naive_filters, filters=counts,
-          accuracies_that_differ=differing, **summary)
+    write(
+        "ranking",
+        [entry(name, ts, 1, "s") for name, ts in times.items()],
+        options.device,
+        width=options.width,
+        images=options.images,
+        levels=len(distorted),
+        naive_filters=options.naive_filters,
+        filters=counts,
+        accuracies_that_differ=differing,
+        **summary,
+    )
 
 
 if __name__ == "__main__":

@@ -33,23 +33,32 @@ def main() -> None:
     keep_freed_memory()
     folder = Path(skimage.__file__).parent / "data"
     arrays = [np.asarray(Image.open(folder / name).convert("RGB").resize((227, 227))) for name in PHOTOGRAPHS]
-    images = torch.from_numpy(np.stack(arrays[:options.images])).permute(0, 3, 1, 2).float()
+    images = torch.from_numpy(np.stack(arrays[: options.images])).permute(0, 3, 1, 2).float()
     blurred = gaussian_blur(images, 4.0)
     noisy = additive_white_gaussian_noise(images, 40.0, torch.Generator().manual_seed(0))
     baseline = AlexNet().eval()
     filters = {layer: list(range(count)) for layer, count in ALEXNET_FILTERS.items()}
     corrected = correct(baseline, filters, ALEXNET_UNITS["Deepcorr-5"]).to(options.device)
     baseline, there = baseline.to(options.device), noisy.to(options.device)
-    ways = {"Deepcorr-5, forward pass": (lambda: corrected(there), options.device, 5),
-            "AlexNet, forward pass": (lambda: baseline(there), options.device, 5),
-            "BM3D": (lambda: denoise_bm3d(noisy, 40.0), "cpu", 1),
-            "Wiener deconvolution": (lambda: deconvolve(blurred, 4.0), "cpu", 3)}
+    ways = {
+        "Deepcorr-5, forward pass": (lambda: corrected(there), options.device, 5),
+        "AlexNet, forward pass": (lambda: baseline(there), options.device, 5),
+        "BM3D": (lambda: denoise_bm3d(noisy, 40.0), "cpu", 1),
+        "Wiener deconvolution": (lambda: deconvolve(blurred, 4.0), "cpu", 3),
+    }
     with torch.inference_mode():
         times = {name: seconds(work, device, repeats) for name, (work, device, repeats) in ways.items()}
     ours = sorted(times["Deepcorr-5, forward pass"])[2]
-    entries = [entry(name, ts, len(images), "s/image",
-                     **({} if name.startswith("Deepcorr") else {"ratio": sorted(ts)[len(ts) // 2] / ours}))
-               for name, ts in times.items()]
+    entries = [
+        entry(
+            name,
+            ts,
+            len(images),
+            "s/image",
+            **({} if name.startswith("Deepcorr") else {"ratio": sorted(ts)[len(ts) // 2] / ours}),
+        )
+        for name, ts in times.items()
+    ]
     write("restoration", entries, options.device, ("bm3d", "bm4d", "scikit-image"), images=len(images))
 
 

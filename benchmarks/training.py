@@ -41,11 +41,14 @@ def networks(kind: str) -> dict[str, nn.Module]:
     base, conv = AllConvNet(width=p.width), [f"conv{i}" for i in range(1, 10)]
     filters = {layer: list(range(p.narrow if i < 3 else p.wide)) for i, layer in enumerate(conv[:6])}
     follow = {"batch_statistics": True}
-    return {"Baseline": base, "Finetune-1": trainable_copy(base, conv[:1], **follow),
-            "Finetune-9": trainable_copy(base, conv, **follow),
-            "Deepcorr-1": correct(base, {"conv1": filters["conv1"]}, p.design, **follow),
-            "Deepcorr-6": correct(base, filters, p.design, **follow),
-            "Deepcorr-6c": correct(base, filters, p.design, also_train=conv[6:], **follow)}
+    return {
+        "Baseline": base,
+        "Finetune-1": trainable_copy(base, conv[:1], **follow),
+        "Finetune-9": trainable_copy(base, conv, **follow),
+        "Deepcorr-1": correct(base, {"conv1": filters["conv1"]}, p.design, **follow),
+        "Deepcorr-6": correct(base, filters, p.design, **follow),
+        "Deepcorr-6c": correct(base, filters, p.design, also_train=conv[6:], **follow),
+    }
 
 
 def operations(model: nn.Module, side: int, count: int = 2) -> float:
@@ -104,12 +107,22 @@ def measure(options: argparse.Namespace) -> None:
         for name, rate in rates.items():
             share = rate * work[name] / (rates[first] * work[first])
             label = f"{'AlexNet' if kind == 'alexnet' else f'width {kind}'}: {name}"
-            entries.append(entry(label, times[name], images, "s/image", images_per_second=rate,
-                                 operations_per_image=work[name], of_operations=share,
-                                 of_matrix_rate=rate * work[name] / limit))
+            entries.append(
+                entry(
+                    label,
+                    times[name],
+                    images,
+                    "s/image",
+                    images_per_second=rate,
+                    operations_per_image=work[name],
+                    of_operations=share,
+                    of_matrix_rate=rate * work[name] / limit,
+                )
+            )
             print(f"{label}: {rate:.1f} images/s, {share:.2f} of what its operations allow", flush=True)
-    write(f"training-{options.precision}-{options.threads}thread", entries, options.device,
-          matrix_operations_per_second=limit)
+    write(
+        f"training-{options.precision}-{options.threads}thread", entries, options.device, matrix_operations_per_second=limit
+    )
 
 
 def _train_for(kind: str, name: str, threads: int, seconds_each: float, start, found) -> None:
@@ -129,8 +142,9 @@ def together(kind: str, name: str, processes: int, threads: int, seconds_each: f
     """Images per second of so many processes that train at the same time."""
     context = multiprocessing.get_context("spawn")
     start, found = context.Barrier(processes), context.SimpleQueue()
-    workers = [context.Process(target=_train_for, args=(kind, name, threads, seconds_each, start, found))
-               for _ in range(processes)]
+    workers = [
+        context.Process(target=_train_for, args=(kind, name, threads, seconds_each, start, found)) for _ in range(processes)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -142,14 +156,26 @@ def measure_jobs(options: argparse.Namespace) -> None:
     entries = []
     for kind in (k for k in options.networks if k != "alexnet"):
         for name in ("Baseline", "Deepcorr-1", "Deepcorr-6"):
-            rates = [[together(kind, name, n, t, options.seconds) for n, t in ((options.jobs, 1), (1, options.jobs))]
-                     for _ in range(options.repeats)]
+            rates = [
+                [together(kind, name, n, t, options.seconds) for n, t in ((options.jobs, 1), (1, options.jobs))]
+                for _ in range(options.repeats)
+            ]
             many, one = (statistics.median(column) for column in zip(*rates))
-            entries.append(entry(f"width {kind}: {name}, {options.jobs} processes of one thread",
-                                 [1 / jobs for jobs, _ in rates], 1, "s/image", images_per_second=many,
-                                 ratio_to_one_process_of_all_threads=many / one))
-            print(f"width {kind}: {name}: {many:.0f} images/s with {options.jobs} processes, {one:.0f} with one of "
-                  f"{options.jobs} threads: {many / one:.2f}", flush=True)
+            entries.append(
+                entry(
+                    f"width {kind}: {name}, {options.jobs} processes of one thread",
+                    [1 / jobs for jobs, _ in rates],
+                    1,
+                    "s/image",
+                    images_per_second=many,
+                    ratio_to_one_process_of_all_threads=many / one,
+                )
+            )
+            print(
+                f"width {kind}: {name}: {many:.0f} images/s with {options.jobs} processes, {one:.0f} with one of "
+                f"{options.jobs} threads: {many / one:.2f}",
+                flush=True,
+            )
     write("training-jobs", entries, "cpu")
 
 

@@ -57,16 +57,33 @@ def main() -> None:
         theirs()  # once: it takes minutes, and nothing of it is compiled or kept
         once = time.perf_counter() - start
         times = {"dclib": seconds(ours, options.device, options.repeats), "LinearSVC": [once]}
-        predicted = {"dclib": results["dclib"].predict(others.to(options.device)).cpu(),
-                     "LinearSVC": torch.from_numpy(results["LinearSVC"].predict(others.double().numpy()))}
+        predicted = {
+            "dclib": results["dclib"].predict(others.to(options.device)).cpu(),
+            "LinearSVC": torch.from_numpy(results["LinearSVC"].predict(others.double().numpy())),
+        }
         middle = sorted(times["dclib"])[len(times["dclib"]) // 2]
         for name, ts in times.items():
             same = (predicted[name] == predicted["dclib"]).double().mean().item()
             compared = {} if name == "dclib" else {"ratio": once / middle, "equal_predictions": same}
-            entries.append(entry(f"cost {cost:g}: {name}", ts, 1, "s",
-                                 accuracy=(predicted[name] == truth).double().mean().item(), **compared))
-    write("transfer", entries, options.device, ("scikit-learn",), rows=len(labels), columns=options.features,
-          classes=options.classes)
+            entries.append(
+                entry(
+                    f"cost {cost:g}: {name}",
+                    ts,
+                    1,
+                    "s",
+                    accuracy=(predicted[name] == truth).double().mean().item(),
+                    **compared,
+                )
+            )
+    write(
+        "transfer",
+        entries,
+        options.device,
+        ("scikit-learn",),
+        rows=len(labels),
+        columns=options.features,
+        classes=options.classes,
+    )
 
 
 if __name__ == "__main__":

@@ -48,8 +48,10 @@ TOLERANCE = 1e-3
 def names(library: str) -> list[str]:
     if library == "torchvision":
         import torchvision
+
         return torchvision.models.list_models(module=torchvision.models)
     import timm
+
     families: dict[str, str] = {}
     for name in timm.list_models():  # one, the first, of each of its families
         families.setdefault(timm.models.model_entrypoint(name).__module__, name)
@@ -61,6 +63,7 @@ def build(library: str, name: str) -> tuple[nn.Module, int]:
     torch.manual_seed(0)
     if library == "torchvision":
         import torchvision
+
         side, options = SIDES.get(name, SIDE), {}
         if name in ("inception_v3", "googlenet"):
             options = {"aux_logits": False, "init_weights": False}
@@ -69,6 +72,7 @@ def build(library: str, name: str) -> tuple[nn.Module, int]:
             options = {"image_size": side}
         return torchvision.models.get_model(name, weights=None, num_classes=CLASSES, **options), side
     import timm
+
     model = timm.create_model(name, pretrained=False, num_classes=CLASSES)
     given = model.default_cfg.get("input_size", (3, 224, 224))[-1]
     return model, given if model.default_cfg.get("fixed_input_size") else min(96, given)
@@ -90,8 +94,10 @@ def layer_of(model: nn.Module) -> str:
     """A convolution to rank: the one with the fewest filters, which are four or more; the first of several."""
     sizes = {name: module.out_channels for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
     if not sizes:
-        raise InputError(f"{type(model).__name__}: expected a network with convolutions, got one without any; there is nothing "
-                         "to correct.")
+        raise InputError(
+            f"{type(model).__name__}: expected a network with convolutions, got one without any; there is nothing "
+            "to correct."
+        )
     return min((name for name in sizes), key=lambda name: (sizes[name] < 4, sizes[name]))
 
 
@@ -164,6 +170,7 @@ def reload(network: nn.Module, model: nn.Module, images: torch.Tensor, folder: P
 
 def export(network: nn.Module, images: torch.Tensor, folder: Path) -> dict:
     import onnxruntime
+
     path = folder / "network.onnx"
     torch.onnx.export(network, (images,), path, dynamo=True, verbose=False)
     options = onnxruntime.SessionOptions()
@@ -211,8 +218,11 @@ def tried(library: str, name: str, folder: Path) -> dict:
         found |= {"state": "not run", "step": step, "why": f"more than {BYTES / 2**30:.0f} GiB of memory"}
     except Exception as error:  # whatever torch, ONNX or the network raises
         memory = "allocate memory" in str(error) or "out of memory" in str(error)
-        state, why = ("not run", f"more than {BYTES / 2**30:.0f} GiB of memory") if memory else (
-            "fails", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        state, why = (
+            ("not run", f"more than {BYTES / 2**30:.0f} GiB of memory")
+            if memory
+            else ("fails", f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        )
         found |= {"state": state, "step": step, "why": why}
     found["peak_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return found
@@ -228,12 +238,21 @@ def in_a_process(library: str, name: str) -> dict:
 
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        done = subprocess.run([sys.executable, "-m", "benchmarks.zoo", "--library", library, "--one", name, str(result)],
-                              preexec_fn=limited, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.zoo", "--library", library, "--one", name, str(result)],
+            preexec_fn=limited,
+            capture_output=True,
+            text=True,
+        )
         if result.exists():
             return json.loads(result.read_text())
-    why = f"more than {CPU_SECONDS} s" if done.returncode == -24 else (
-        f"ended with code {done.returncode}: {done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else ''}")
+    why = (
+        f"more than {CPU_SECONDS} s"
+        if done.returncode == -24
+        else (
+            f"ended with code {done.returncode}: {done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else ''}"
+        )
+    )
     return {"name": name, "library": library, "state": "not run", "why": why}
 
 

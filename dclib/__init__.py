@@ -13,9 +13,20 @@ correct them (`correct`, `UnitDesign`, `fit`, `save`, `load`), and the networks 
 from importlib import import_module
 
 __version__ = "0.1.0"
-_ROOMS = {"gaussian_blur": "distortions", "additive_white_gaussian_noise": "distortions", "accuracy_per_level": "ranking",
-          "rank_filters": "ranking", "select_local": "ranking", "select_global": "ranking", "correct": "correction",
-          "UnitDesign": "correction", "fit": "training", "save": "correction", "load": "correction", "load_model": "zoo"}
+_ROOMS = {
+    "gaussian_blur": "distortions",
+    "additive_white_gaussian_noise": "distortions",
+    "accuracy_per_level": "ranking",
+    "rank_filters": "ranking",
+    "select_local": "ranking",
+    "select_global": "ranking",
+    "correct": "correction",
+    "UnitDesign": "correction",
+    "fit": "training",
+    "save": "correction",
+    "load": "correction",
+    "load_model": "zoo",
+}
 __all__ = list(_ROOMS)
 
 
@@ -27,6 +38,7 @@ def __getattr__(name: str) -> object:
         return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     except ModuleNotFoundError as error:
         from dclib.errors import without_extra
+
         raise without_extra(name, error) from error
 
 

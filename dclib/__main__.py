@@ -9,6 +9,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command as `dclib.cli.main` does, or say what it needs to be installed."""
     try:
         from dclib import cli
+
         return cli.main(arguments)
     except ModuleNotFoundError as error:
         try:

@@ -33,8 +33,10 @@ from dclib.models.norms import normalised
 from dclib.tensors import UNREADABLE, read, reason, sealed
 
 #: How fresh weights of a unit are drawn: normal with variance 2 / fan-in, or uniform with variance 2 / (fan-in + fan-out).
-INITIALISATIONS: dict[str, Callable] = {"he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
-                   "glorot_uniform": nn.init.xavier_uniform_}
+INITIALISATIONS: dict[str, Callable] = {
+    "he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "glorot_uniform": nn.init.xavier_uniform_,
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,7 @@ class UnitDesign:
         if len(self.kernels) < 2 or any(k < 1 or k % 2 == 0 for k in self.kernels):
             raise InputError(f"kernels: expected two or more odd sizes, got {self.kernels}.")
         if self.dilations and len(self.dilations) != len(self.kernels):
-            raise InputError(f"dilations: expected {len(self.kernels)} numbers, one per kernel, "
-                             f"got {self.dilations}.")
+            raise InputError(f"dilations: expected {len(self.kernels)} numbers, one per kernel, got {self.dilations}.")
         if any(d < 1 for d in self.dilations):
             raise InputError(f"dilations: expected positive numbers, got {self.dilations}.")
         if not 0 < self.batchnorm_momentum <= 1:
@@ -210,9 +211,16 @@ class PartialBatchNorm2d(nn.Module):
         return frozen.index_copy(0, self.index, trained)
 
 
-def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign | dict[str, UnitDesign] | None = None,
-            *, train_batchnorm: bool = True, also_train: list[str] | tuple[str, ...] = (),
-            batch_statistics: bool = False, seed: int = 0) -> nn.Module:
+def correct(
+    model: nn.Module,
+    filters: dict[str, list[int]],
+    design: UnitDesign | dict[str, UnitDesign] | None = None,
+    *,
+    train_batchnorm: bool = True,
+    also_train: list[str] | tuple[str, ...] = (),
+    batch_statistics: bool = False,
+    seed: int = 0,
+) -> nn.Module:
     """A new network with a `CorrectionUnit` behind each named layer; `model` is not changed (Section 4.2).
 
     Args:
@@ -246,7 +254,9 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
         raise InputError(f"filters: expected {{layer: indices}}, got {type(filters).__name__}.")
     model = unwrapped(model)
     _check_names(model, filters)
-    indices = {layer: filter_index(layer, chosen, named_conv(model, layer).out_channels) for layer, chosen in filters.items()}
+    indices = {
+        layer: filter_index(layer, chosen, named_conv(model, layer).out_channels) for layer, chosen in filters.items()
+    }
     indices = {layer: index for layer, index in indices.items() if len(index)}
     if not indices:
         raise InputError("filters: expected at least one filter to correct, got none.")
@@ -267,10 +277,17 @@ def correct(model: nn.Module, filters: dict[str, list[int]], design: UnitDesign 
             replace_module(corrected, layer, new.to(conv.weight.device, conv.weight.dtype))
             whole = model.get_submodule(behind[layer]) if layer in behind and behind[layer] not in trained_whole else None
             if type(whole) in (nn.BatchNorm2d, KerasBatchNorm2d) and whole.running_mean is not None:
-                partial = PartialBatchNorm2d(copy.deepcopy(cast(nn.BatchNorm2d, whole)), index, batch_statistics=batch_statistics)
+                partial = PartialBatchNorm2d(
+                    copy.deepcopy(cast(nn.BatchNorm2d, whole)), index, batch_statistics=batch_statistics
+                )
                 replace_module(corrected, behind[layer], partial)
-    plan = {"filters": {k: v.tolist() for k, v in indices.items()}, "design": {k: asdict(designs[k]) for k in indices},
-            "train_batchnorm": train_batchnorm, "also_train": list(also_train), "batch_statistics": batch_statistics}
+    plan = {
+        "filters": {k: v.tolist() for k, v in indices.items()},
+        "design": {k: asdict(designs[k]) for k in indices},
+        "train_batchnorm": train_batchnorm,
+        "also_train": list(also_train),
+        "batch_statistics": batch_statistics,
+    }
     setattr(corrected, "correction", plan)
     return corrected.train(model.training)
 
@@ -303,10 +320,13 @@ def unit_shares(network: nn.Module, images: torch.Tensor) -> dict[str, float]:
     handles = []
     for name, layer in network.named_modules():
         if isinstance(layer, CorrectedConv2d):
-            def note(conv: nn.Module, inputs: tuple, output: torch.Tensor, name: str = name,
-                     layer: CorrectedConv2d = layer) -> None:
+
+            def note(
+                conv: nn.Module, inputs: tuple, output: torch.Tensor, name: str = name, layer: CorrectedConv2d = layer
+            ) -> None:
                 outputs = output[:, layer.index]
                 shares[name] = (layer.unit.residual(outputs).square().mean() / outputs.square().mean()).sqrt().item()
+
             handles.append(layer.conv.register_forward_hook(note))
     try:
         with evaluation_mode(network), torch.inference_mode():
@@ -334,8 +354,11 @@ def save(network: nn.Module, path: str | Path) -> Path:
         raise InputError(f"save: expected a network made by correct(), got {type(network).__name__}.")
     path, state = Path(path), network.state_dict()
     own, shared = _own_tensors(state)
-    metadata = {"correction": json.dumps(plan), "shared": json.dumps(shared),
-                "versions": json.dumps(getattr(state, "_metadata", {}))}
+    metadata = {
+        "correction": json.dumps(plan),
+        "shared": json.dumps(shared),
+        "versions": json.dumps(getattr(state, "_metadata", {})),
+    }
     try:
         with whole(path) as temporary:
             save_file(own, temporary, metadata=sealed(own, metadata))
@@ -377,13 +400,16 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
     """
     try:
         state, metadata = read(path)
-        plan, shared, versions = (json.loads(metadata.get(key, default)) for key, default in
-                                  (("correction", "null"), ("shared", "{}"), ("versions", "{}")))
+        plan, shared, versions = (
+            json.loads(metadata.get(key, default))
+            for key, default in (("correction", "null"), ("shared", "{}"), ("versions", "{}"))
+        )
         state |= {name: state[first] for name, first in shared.items()}
         setattr(state, "_metadata", versions)  # some networks of torchvision read their own version out of it
     except UNREADABLE as error:
-        raise InputError(f"load: expected a safetensors file at {path}, got {reason(error)}; save the network again."
-                         ) from error
+        raise InputError(
+            f"load: expected a safetensors file at {path}, got {reason(error)}; save the network again."
+        ) from error
     if plan is None:
         raise InputError(f"load: expected a file written by correction.save, got {path} without its description.")
     try:
@@ -394,8 +420,10 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
         options = {name: plan[name] for name in ("filters", "train_batchnorm", "also_train")}
         options["batch_statistics"] = plan.get("batch_statistics", False)
     except UNREADABLE as error:
-        raise InputError(f"load: expected a file written by correction.save, got {path} with a description that lacks "
-                         f"something ({reason(error)}).") from error
+        raise InputError(
+            f"load: expected a file written by correction.save, got {path} with a description that lacks "
+            f"something ({reason(error)})."
+        ) from error
     try:
         _check_units(designs, plan["filters"], state)
         network = correct(model, design=designs, **options)
@@ -403,8 +431,9 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
     except InputError:
         raise
     except UNREADABLE as error:
-        raise InputError(f"load: expected weights for {type(model).__name__}, got others in {path} ({reason(error)})."
-                         ) from error
+        raise InputError(
+            f"load: expected weights for {type(model).__name__}, got others in {path} ({reason(error)})."
+        ) from error
     return network
 
 
@@ -428,5 +457,7 @@ def _check_names(model: nn.Module, filters: dict) -> None:
     for layer in filters:
         other = seen.setdefault(id(modules.get(layer, layer)), layer)
         if other != layer:
-            raise InputError(f"filters: expected every convolution once, got {other!r} and {layer!r}, which are one module; "
-                             "leave one of the names out.")
+            raise InputError(
+                f"filters: expected every convolution once, got {other!r} and {layer!r}, which are one module; "
+                "leave one of the names out."
+            )

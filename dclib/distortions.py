@@ -71,8 +71,9 @@ def gaussian_blur(images: torch.Tensor, sigma: float | torch.Tensor) -> torch.Te
     return blur_with(images, rows[index, None], columns[index, None])
 
 
-def additive_white_gaussian_noise(images: torch.Tensor, sigma: float | torch.Tensor,
-                                  generator: torch.Generator | None = None) -> torch.Tensor:
+def additive_white_gaussian_noise(
+    images: torch.Tensor, sigma: float | torch.Tensor, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """Add independent normal noise to every pixel and channel, not clipped.
 
     Args:
@@ -196,8 +197,9 @@ class AdditiveWhiteGaussianNoise(nn.Module):
         return f"sigma={self.sigma}"
 
 
-def distort(images: torch.Tensor, distortion: str, sigma: float | torch.Tensor,
-            generator: torch.Generator | None = None) -> torch.Tensor:
+def distort(
+    images: torch.Tensor, distortion: str, sigma: float | torch.Tensor, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """`gaussian_blur` ("blur") or `additive_white_gaussian_noise` ("awgn") by name."""
     if distortion == "blur":
         return gaussian_blur(images, sigma)
@@ -207,7 +209,7 @@ def distort(images: torch.Tensor, distortion: str, sigma: float | torch.Tensor,
 
 
 def name_of(distort: str | Distort) -> str | Distort:
-    """"blur" or "awgn" for the functions of this module that are these; another function stays as it is.
+    """ "blur" or "awgn" for the functions of this module that are these; another function stays as it is.
 
     Raises `InputError` for what is neither the name of a distortion nor a function.
     """
@@ -218,7 +220,9 @@ def name_of(distort: str | Distort) -> str | Distort:
     return named
 
 
-def distorted_levels(images: torch.Tensor, distort: str | Distort, sigmas: Sequence[float], *, seed: int = 0) -> torch.Tensor:
+def distorted_levels(
+    images: torch.Tensor, distort: str | Distort, sigmas: Sequence[float], *, seed: int = 0
+) -> torch.Tensor:
     """Copies [len(sigmas), N, C, H, W] of images [N, C, H, W] in 0..255, one level after the other; `seed` is the noise's."""
     change = name_of(distort)
     if change == "awgn":
@@ -285,9 +289,12 @@ def _check_sigma(sigma: float | torch.Tensor, count: int) -> torch.Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"sigma: expected one number or a tensor of {count} (one per image), got {sigma!r}.") from error
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):
-        raise InputError(f"sigma: expected one number or a tensor of {count} (one per image), "
-                         f"got shape {list(values.shape)}.")
+        raise InputError(
+            f"sigma: expected one number or a tensor of {count} (one per image), got shape {list(values.shape)}."
+        )
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
-        raise InputError(f"sigma: expected finite numbers >= 0, got {sigma!r}; sigma is in pixels for blur and "
-                         "in 0..255 grey values for noise.")
+        raise InputError(
+            f"sigma: expected finite numbers >= 0, got {sigma!r}; sigma is in pixels for blur and "
+            "in 0..255 grey values for noise."
+        )
     return values.view(-1)

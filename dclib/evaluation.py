@@ -18,9 +18,17 @@ _BATCH, _SMALL_BATCH, _LARGE = 1000, 250, 128
 _KEPT_BYTES = 4 * 2**30
 
 
-def correct_predictions(model: nn.Module, split: Split, distortion: str | Distort | None, sigmas: tuple[float, ...] = (),
-                        *, seed: int = 0, batch_size: int | None = None, blur_of_bytes: bool = False,
-                        restore: Callable[[torch.Tensor, float], torch.Tensor] | None = None) -> torch.Tensor:
+def correct_predictions(
+    model: nn.Module,
+    split: Split,
+    distortion: str | Distort | None,
+    sigmas: tuple[float, ...] = (),
+    *,
+    seed: int = 0,
+    batch_size: int | None = None,
+    blur_of_bytes: bool = False,
+    restore: Callable[[torch.Tensor, float], torch.Tensor] | None = None,
+) -> torch.Tensor:
     """Which images `model` classifies correctly: bool [1 + len(sigmas), N] on the CPU, level 0 clean.
 
     Args:
@@ -78,15 +86,18 @@ def can_be_kept(split: Split, sigmas: tuple[float, ...]) -> bool:
     return 4 * split.images.shape.numel() * (1 + len(sigmas)) <= _KEPT_BYTES
 
 
-def correct_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *,
-               batch_size: int | None = None) -> torch.Tensor:
+def correct_on(
+    model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None
+) -> torch.Tensor:
     """Which images of `levels` [L, N, C, H, W] the model classifies correctly: bool [L, N] on the CPU.
 
     Raises `InputError` where labels [N] or the network's logits do not fit.
     """
     if not isinstance(levels, torch.Tensor) or levels.ndim != 5 or 0 in levels.shape:
-        raise InputError(f"levels: expected a non-empty tensor [L, N, C, H, W], got {list(getattr(levels, 'shape', []))}; "
-                         "stack one copy of the images per level.")
+        raise InputError(
+            f"levels: expected a non-empty tensor [L, N, C, H, W], got {list(getattr(levels, 'shape', []))}; "
+            "stack one copy of the images per level."
+        )
     check_labels(labels, levels.shape[1])
     batch_size = batch_size or _batch_size(levels, levels.device)
     labels = labels.to(levels.device)
@@ -115,8 +126,15 @@ def _places(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, at_onc
     return torch.cat(found).cpu()
 
 
-def all_levels(split: Split, distortion: str | Distort | None, sigmas: tuple[float, ...], *, seed: int = 0,
-               device: torch.device | str = "cpu", blur_of_bytes: bool = False) -> torch.Tensor:
+def all_levels(
+    split: Split,
+    distortion: str | Distort | None,
+    sigmas: tuple[float, ...],
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    blur_of_bytes: bool = False,
+) -> torch.Tensor:
     """Float images [1 + len(sigmas), N, C, H, W]: the clean ones, then `distorted_copies`. For repeated looks."""
     clean = split.images.to(device, torch.float32).unsqueeze(0)
     if not distortion:
@@ -125,8 +143,16 @@ def all_levels(split: Split, distortion: str | Distort | None, sigmas: tuple[flo
     return torch.cat([clean, copies])
 
 
-def distorted_copies(split: Split, distortion: str | Distort, sigmas: tuple[float, ...], *, seed: int = 0,
-                     device: torch.device | str = "cpu", first: int = 0, blur_of_bytes: bool = False) -> torch.Tensor:
+def distorted_copies(
+    split: Split,
+    distortion: str | Distort,
+    sigmas: tuple[float, ...],
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    first: int = 0,
+    blur_of_bytes: bool = False,
+) -> torch.Tensor:
     """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, as `correct_predictions` has them.
 
     Where `split` is a part of a larger one, `first` is the place there of its first image, a multiple of 250: then it
@@ -141,8 +167,9 @@ def distorted_copies(split: Split, distortion: str | Distort, sigmas: tuple[floa
     return copies
 
 
-def _levels(images: torch.Tensor, distortion: str | Distort | None, sigmas: list[float], seed: int,
-            start: int, blur_of_bytes: bool) -> Iterator[torch.Tensor]:
+def _levels(
+    images: torch.Tensor, distortion: str | Distort | None, sigmas: list[float], seed: int, start: int, blur_of_bytes: bool
+) -> Iterator[torch.Tensor]:
     for sigma in sigmas:
         if sigma == 0:
             yield images
@@ -165,5 +192,5 @@ def _noise(images: torch.Tensor, seed: int, sigma: float, start: int) -> torch.T
         shape = (_NOISE_CHUNK, *images.shape[1:])
         # In single precision, whatever torch's default is: in double precision the generator gives other noise.
         chunk = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(stream), dtype=torch.float32, device="cpu")
-        chunks.append(chunk[:len(images) - offset])
+        chunks.append(chunk[: len(images) - offset])
     return torch.cat(chunks).to(images.device, images.dtype)

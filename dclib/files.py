@@ -51,7 +51,9 @@ def write_whole(path: Path, content: bytes, advice: str = "choose another with D
         with whole(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; {advice}.") from error
+        raise InputError(
+            f"{path.parent}: expected a folder with room that can be written, got {error}; {advice}."
+        ) from error
 
 
 def named_folder(name: str) -> Path | None:
@@ -61,8 +63,9 @@ def named_folder(name: str) -> Path | None:
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{name}: expected a folder, got {value!r}, and no home folder for its ~; name it in full."
-                         ) from error
+        raise InputError(
+            f"{name}: expected a folder, got {value!r}, and no home folder for its ~; name it in full."
+        ) from error
 
 
 def default_folder(name: str) -> Path:
@@ -70,5 +73,6 @@ def default_folder(name: str) -> Path:
     try:
         return Path.home() / ".cache" / "dclib"
     except RuntimeError as error:
-        raise InputError(f"{name}: expected a folder, got none, and no home folder that could hold it; set {name}."
-                         ) from error
+        raise InputError(
+            f"{name}: expected a folder, got none, and no home folder that could hold it; set {name}."
+        ) from error

@@ -30,8 +30,9 @@ def named(name: str) -> torch.Tensor:
         if kind not in KINDS or len(rest) != (kind in ("motion", "shake")):
             raise ValueError
     except ValueError as error:
-        raise InputError(f"kernel: expected a name such as gaussian 2, defocus 2, motion 2 45 or shake 2 7, got {name!r}."
-                         ) from error
+        raise InputError(
+            f"kernel: expected a name such as gaussian 2, defocus 2, motion 2 45 or shake 2 7, got {name!r}."
+        ) from error
     if not 0 < sigma < math.inf:
         raise InputError(f"kernel: expected a sigma above 0, got {name!r}.")
     if kind == "gaussian":
@@ -59,8 +60,9 @@ def disc(radius: float) -> torch.Tensor:
 def segment(length: float, angle: float = 0.0) -> torch.Tensor:
     """A camera that moves along a line of `length` pixels, 1 or more, at `angle` degrees, counterclockwise from the rows."""
     if not (1 <= length < math.inf and math.isfinite(angle)):
-        raise InputError(f"motion: expected a length of 1 pixel or more and an angle in degrees, got {length!r} and "
-                         f"{angle!r}.")
+        raise InputError(
+            f"motion: expected a length of 1 pixel or more and an angle in degrees, got {length!r} and {angle!r}."
+        )
     reach = math.ceil((length - 1) / 2)
     points = 2 * 16 * max(1, reach)  # 16 a pixel, each in the middle of its own piece of the segment
     steps = ((torch.arange(points, dtype=torch.float64) + 0.5) / points - 0.5) * (length - 1)
@@ -95,8 +97,11 @@ def smooth_path(points: np.ndarray, steps: int) -> np.ndarray:
     first = np.minimum(times.astype(int), count - 2)
     after = (times - first)[:, None]
     before = 1 - after
-    return (before * points[first] + after * points[first + 1]
-            + ((before**3 - before) * second[first] + (after**3 - after) * second[first + 1]) / 6)
+    return (
+        before * points[first]
+        + after * points[first + 1]
+        + ((before**3 - before) * second[first] + (after**3 - after) * second[first + 1]) / 6
+    )
 
 
 def scaled(kernel: torch.Tensor) -> torch.Tensor:

@@ -96,8 +96,10 @@ def _truth(name: str, value: bool | str) -> bool:
 def _seed(value: int) -> int:
     """A seed as NumPy's generators take it."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
-        raise InputError(f"seed: expected a whole number from 0 to {2**32 - 1}, got {value!r}; give it as -p seed 3 (-r would "
-                         "make text of it).")
+        raise InputError(
+            f"seed: expected a whole number from 0 to {2**32 - 1}, got {value!r}; give it as -p seed 3 (-r would "
+            "make text of it)."
+        )
     return value
 
 
@@ -124,8 +126,10 @@ def show(*figures: Figure, caption: str = ""):
     if len(figures) > 1 and len(figures) % 2:  # else the last of an odd number would grow into the room beside it
         images += f'<span style="{FLEXIBLE}"></span>'
     below = f'<figcaption style="{CAPTION}">{caption}</figcaption>' if caption else ""
-    return HTML(f'<figure class="dclib-figure" style="margin:0.5rem 0"><div style="display:flex;flex-wrap:wrap;'
-                f'gap:0.75rem;justify-content:center">{images}</div>{below}</figure>')
+    return HTML(
+        f'<figure class="dclib-figure" style="margin:0.5rem 0"><div style="display:flex;flex-wrap:wrap;'
+        f'gap:0.75rem;justify-content:center">{images}</div>{below}</figure>'
+    )
 
 
 def _image(figure: Figure) -> str:
@@ -137,9 +141,11 @@ def _image(figure: Figure) -> str:
         content, kind = _saved(figure, "png", dpi=192), "png"
     width = round(figure.get_figwidth() * 96)
     data = base64.b64encode(content).decode()
-    return (f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" '
-            f'style="{FLEXIBLE};max-width:{round(1.35 * width)}px;height:auto;background:white;'
-            'border-radius:4px">')
+    return (
+        f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alt)}" '
+        f'style="{FLEXIBLE};max-width:{round(1.35 * width)}px;height:auto;background:white;'
+        'border-radius:4px">'
+    )
 
 
 def _saved(figure: Figure, kind: str, **options) -> bytes:
@@ -168,8 +174,11 @@ def verdict(sections: Sequence[str], store: Store):
     from IPython.display import HTML
 
     judged, waiting = styled_verdicts(sections, store)
-    parts = [_table(judged)] if judged is not None else [f'<p style="{CAPTION}">No claim of Section '
-                                                         f'{" and ".join(sections)} is judged yet.</p>']
+    parts = (
+        [_table(judged)]
+        if judged is not None
+        else [f'<p style="{CAPTION}">No claim of Section {" and ".join(sections)} is judged yet.</p>']
+    )
     if waiting is not None:
         parts.append(f"<details><summary>{html.escape(waiting.caption)}</summary>{_table(waiting)}</details>")
     return HTML("\n".join(parts))
@@ -185,8 +194,10 @@ def claims_in_miniature(claims: Sequence[tuple], label: str, tiles: np.ndarray |
     lines = [f"| claim | difference (95 % interval over {unit}) | asked for | verdict |", "|---|---|---|---|"]
     for words, better, worse, margin in claims:
         outcome, found = judge_in_miniature(better, worse, margin, None if tiles is None else np.asarray(tiles))
-        lines.append(f"| {words} | {found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | more than {margin:+.3f} "
-                     f"| {signed(outcome)} |")
+        lines.append(
+            f"| {words} | {found.estimate:+.3f} ({found.low:+.3f} to {found.high:+.3f}) | more than {margin:+.3f} "
+            f"| {signed(outcome)} |"
+        )
     return text("\n".join([f"Claims judged by live runs, {label}:", "", *lines]))
 
 

@@ -43,8 +43,10 @@ def denoise_bm3d(images: torch.Tensor, sigma: float) -> torch.Tensor:
     try:
         from bm3d import bm3d_rgb
     except ImportError as error:
-        raise InputError("BM3D: expected the package bm3d, which is free for non-commercial use, got none; install it "
-                         "with pip install 'dclib[restoration]'.") from error
+        raise InputError(
+            "BM3D: expected the package bm3d, which is free for non-commercial use, got none; install it "
+            "with pip install 'dclib[restoration]'."
+        ) from error
     if sigma == 0:
         return images.clone()
     with _ONE_AT_A_TIME:
@@ -75,13 +77,18 @@ def deconvolve(images: torch.Tensor, sigma: float) -> torch.Tensor:
         return images.clone()
     reach = 2 * len(window)
     if min(images.shape[2:]) <= reach:
-        raise InputError(f"images: expected more than {reach} pixels a side to undo a blur of sigma {sigma:g}, got "
-                         f"{list(images.shape[2:])}.")
+        raise InputError(
+            f"images: expected more than {reach} pixels a side to undo a blur of sigma {sigma:g}, got "
+            f"{list(images.shape[2:])}."
+        )
     kernel, inside = np.outer(window, window), torch.full_like(images[:1, :1], 255)
     whole = F.pad(images * 255 / gaussian_blur(inside, sigma), (reach,) * 4, mode="reflect")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # SciPy's transforms run outside of the interpreter
-        restored = _each(pool.map, whole, lambda image: 255 * np.stack(
-            [wiener(channel / 255, kernel, BALANCE, clip=False) for channel in image]))
+        restored = _each(
+            pool.map,
+            whole,
+            lambda image: 255 * np.stack([wiener(channel / 255, kernel, BALANCE, clip=False) for channel in image]),
+        )
     return restored[..., reach:-reach, reach:-reach].contiguous()
 
 

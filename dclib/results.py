@@ -62,8 +62,9 @@ class Record:
             return self.correct.mean(axis=1)
         found = self.outcome.get("accuracy")
         if not isinstance(found, list) or not all(type(value) in (int, float) and 0 <= value <= 1 for value in found):
-            raise InputError(f"record {self.id}: expected an accuracy in 0..1 for each level, got {str(found)[:60]}; run it "
-                             "again.")
+            raise InputError(
+                f"record {self.id}: expected an accuracy in 0..1 for each level, got {str(found)[:60]}; run it again."
+            )
         return np.array(found)
 
     @cached_property
@@ -73,13 +74,20 @@ class Record:
             return None
         bits = unpack_bits(self.outcome["correct"])
         if bits.ndim != 2 or not bits.size:
-            raise InputError(f"record {self.id}: expected which images are right [levels, images], got {list(bits.shape)}; "
-                             "run it again.")
+            raise InputError(
+                f"record {self.id}: expected which images are right [levels, images], got {list(bits.shape)}; run it again."
+            )
         return bits
 
     def to_json(self) -> str:
-        body = {"schema": SCHEMA, "id": self.id, "description": self.description, "outcome": self.outcome,
-                "cost": self.cost, "environment": self.environment}
+        body = {
+            "schema": SCHEMA,
+            "id": self.id,
+            "description": self.description,
+            "outcome": self.outcome,
+            "cost": self.cost,
+            "environment": self.environment,
+        }
         return json.dumps(body | {"checksum": _checksum(body)}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
@@ -91,17 +99,23 @@ class Record:
             raise InputError(f"{name}: expected a whole JSON record, got {error}; delete it and run it again.") from error
         if not isinstance(body, dict) or body.get("schema") != SCHEMA or set(body) != _KEYS:
             got = f"schema {body.get('schema')!r}" if isinstance(body, dict) else type(body).__name__
-            raise InputError(f"{name}: expected a record of schema {SCHEMA} with {', '.join(sorted(_KEYS))}, got {got}; "
-                             "update dclib or run it again.")
+            raise InputError(
+                f"{name}: expected a record of schema {SCHEMA} with {', '.join(sorted(_KEYS))}, got {got}; "
+                "update dclib or run it again."
+            )
         parts = [body[key] for key in ("description", "outcome", "cost", "environment")]
         if not all(isinstance(part, dict) for part in parts) or type(parts[0].get("seed")) is not int:
-            raise InputError(f"{name}: expected a description with its seed, an outcome, a cost and an environment, got "
-                             "others; delete it and run it again.")
+            raise InputError(
+                f"{name}: expected a description with its seed, an outcome, a cost and an environment, got "
+                "others; delete it and run it again."
+            )
         checksum = str(body.pop("checksum"))
         record = cls(*parts)
         if checksum != _checksum(body) or record.id != body["id"]:
-            raise InputError(f"{name}: expected checksum {checksum[:12]}.., got {_checksum(body)[:12]}..: the record was "
-                             "altered; delete it and run it again.")
+            raise InputError(
+                f"{name}: expected checksum {checksum[:12]}.., got {_checksum(body)[:12]}..: the record was "
+                "altered; delete it and run it again."
+            )
         return record
 
 
@@ -135,8 +149,9 @@ class Store:
         except FileNotFoundError:
             return None
         if record.id != run.id:
-            raise InputError(f"{path}: expected the record of {run}, got that of run {record.id}; delete it and run it "
-                             "again.")
+            raise InputError(
+                f"{path}: expected the record of {run}, got that of run {record.id}; delete it and run it again."
+            )
         return record
 
     def put(self, record: Record) -> Path:
@@ -173,8 +188,12 @@ class Store:
         archive = Path(archive)
         records = self.records()
         baselines = {record.id for record in records if "base" not in record.description}
-        chosen = [p for folder in ("weights", "checkpoints") for p in sorted((self.folder / folder).glob("*.safetensors"))
-                  if weights == "all" or (weights == "baselines" and (folder == "checkpoints" or p.stem in baselines))]
+        chosen = [
+            p
+            for folder in ("weights", "checkpoints")
+            for p in sorted((self.folder / folder).glob("*.safetensors"))
+            if weights == "all" or (weights == "baselines" and (folder == "checkpoints" or p.stem in baselines))
+        ]
         try:
             with whole(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
                 for record in records:
@@ -204,8 +223,9 @@ class Store:
         except InputError:
             raise
         except Exception as error:  # a damaged archive makes zipfile raise almost anything
-            raise InputError(f"{archive}: expected an archive made by dclib results export, got {str(error)[:200]}."
-                             ) from error
+            raise InputError(
+                f"{archive}: expected an archive made by dclib results export, got {str(error)[:200]}."
+            ) from error
         for record in records:
             self.put(record)
         return len(records)
@@ -219,8 +239,10 @@ class Store:
         room = shutil.disk_usage(next(p for p in self.folder.absolute().parents if p.exists())).free
         total = sum(m.file_size for m in members)
         if grown or unusual or max(records, default=0) > _RECORD or sum(records) > _RECORDS or total > room:
-            raise InputError(f"{archive}: expected records and weights that fit on this disk, got {total / 1e6:.0f} MB in "
-                             f"{len(members)} files, packed as dclib packs none or too large to unpack.")
+            raise InputError(
+                f"{archive}: expected records and weights that fit on this disk, got {total / 1e6:.0f} MB in "
+                f"{len(members)} files, packed as dclib packs none or too large to unpack."
+            )
 
 
 def results_folder() -> Path:
@@ -285,7 +307,9 @@ def _unpacked(packed: dict, bits: int) -> tuple[tuple[int, ...], bytes]:
         if len(raw) != size or not (unpacker.eof or unpacker.decompress(unpacker.unconsumed_tail, 1) == b""):
             raise ValueError("more or fewer bytes")
     except (LookupError, TypeError, ValueError, zlib.error) as error:
-        raise InputError(f"record: expected an array packed with its shape, got {str(error)[:100]}; run it again.") from error
+        raise InputError(
+            f"record: expected an array packed with its shape, got {str(error)[:100]}; run it again."
+        ) from error
     return shape, raw
 
 

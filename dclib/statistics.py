@@ -163,8 +163,10 @@ def resample_groups(values, groups, resamples: int = RESAMPLES, seed: int = 0) -
     """
     values, member = np.asarray(values, dtype=float), _members(groups)
     if values.ndim != 2 or values.shape[1] != len(member) or not np.isfinite(values).all() or resamples < 1:
-        raise ValueError(f"Expected finite values [rows, {len(member)}] and at least 1 resample, got shape "
-                         f"{list(values.shape)} and {resamples}; give the group of each image.")
+        raise ValueError(
+            f"Expected finite values [rows, {len(member)}] and at least 1 resample, got shape "
+            f"{list(values.shape)} and {resamples}; give the group of each image."
+        )
     sizes = np.bincount(member)
     sums = np.stack([np.bincount(member, weights=row) for row in values])
     drawn = np.random.default_rng(seed).multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=resamples)
@@ -191,8 +193,7 @@ def flip_test(correct, other, groups=None, *, resamples: int = RESAMPLES, seed: 
     return float(((np.abs(signs @ moved) >= abs(moved.sum())).sum() + 1) / (resamples + 1))
 
 
-def bootstrap_interval(correct, other=None, *, groups=None, confidence=CONFIDENCE, resamples=RESAMPLES,
-                       seed=0) -> Interval:
+def bootstrap_interval(correct, other=None, *, groups=None, confidence=CONFIDENCE, resamples=RESAMPLES, seed=0) -> Interval:
     """Interval of a mean accuracy, or of the paired difference correct - other, over images or over groups of them.
 
     correct, other: bits [images] or [levels, images]. An image is drawn with all its levels, because they
@@ -235,8 +236,10 @@ def bootstrap_pvalue(differences) -> float:
     """
     differences = np.asarray(differences, dtype=float)
     if differences.ndim != 1 or not differences.size or not np.isfinite(differences).all():
-        raise ValueError(f"Expected finite differences [resamples], got shape {list(differences.shape)}"
-                         f"{'' if np.isfinite(differences).all() else ' with NaN or infinity'}; give one each.")
+        raise ValueError(
+            f"Expected finite differences [resamples], got shape {list(differences.shape)}"
+            f"{'' if np.isfinite(differences).all() else ' with NaN or infinity'}; give one each."
+        )
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
 
@@ -248,9 +251,7 @@ def seed_interval(values, confidence: float = CONFIDENCE) -> SeedInterval:
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(
-            f"Expected finite values [seeds], got {values.tolist()}; give one number per seed, at least one."
-        )
+        raise ValueError(f"Expected finite values [seeds], got {values.tolist()}; give one number per seed, at least one.")
     mean, seeds = float(values.mean()), len(values)
     if seeds == 1:
         return SeedInterval(mean, None, None, None, 1, "one seed: neither spread nor interval")
@@ -267,8 +268,10 @@ def draws_interval(values, test_to_train: float, confidence: float = CONFIDENCE)
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or test_to_train <= 0:
-        raise ValueError(f"Expected two draws or more and a positive ratio, got {values.tolist()} and {test_to_train}; "
-                         "give one number per split.")
+        raise ValueError(
+            f"Expected two draws or more and a positive ratio, got {values.tolist()} and {test_to_train}; "
+            "give one number per split."
+        )
     deviation = values.std(ddof=1) * np.sqrt(1 / len(values) + test_to_train)
     half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * deviation)
     return float(values.mean()) - half, float(values.mean()) + half
@@ -284,10 +287,18 @@ def draw_test(chosen, draws) -> TTest:
     Raises ValueError for NaN, other shapes, or a single draw.
     """
     chosen, draws = np.asarray(chosen, dtype=float), np.asarray(draws, dtype=float)
-    if chosen.ndim != 1 or not chosen.size or draws.ndim != 2 or draws.shape[0] != len(chosen) or draws.shape[1] < 2 \
-            or not (np.isfinite(chosen).all() and np.isfinite(draws).all()):
-        raise ValueError(f"Expected finite values [conditions] and [conditions, draws] with at least 2 draws, got shapes "
-                         f"{list(chosen.shape)} and {list(draws.shape)}; give one row of draws per condition.")
+    if (
+        chosen.ndim != 1
+        or not chosen.size
+        or draws.ndim != 2
+        or draws.shape[0] != len(chosen)
+        or draws.shape[1] < 2
+        or not (np.isfinite(chosen).all() and np.isfinite(draws).all())
+    ):
+        raise ValueError(
+            f"Expected finite values [conditions] and [conditions, draws] with at least 2 draws, got shapes "
+            f"{list(chosen.shape)} and {list(draws.shape)}; give one row of draws per condition."
+        )
     conditions, count = draws.shape
     differences = chosen - draws.mean(axis=1)
     mean, freedom = float(differences.mean()), conditions * count - 1
@@ -352,17 +363,25 @@ def _same_shape(a, b) -> None:
 def _members(groups) -> np.ndarray:
     """The groups [images], numbered from 0 without gaps."""
     groups = np.asarray(groups)
-    if groups.ndim != 1 or groups.dtype.kind not in "iu" or len(found := np.unique(groups, return_inverse=True)[1]) == 0 \
-            or found.max() == 0:
-        raise ValueError(f"Expected whole numbers [images] of at least 2 groups, got {groups.dtype} {list(groups.shape)}; "
-                         "give the number of the group of each image.")
+    if (
+        groups.ndim != 1
+        or groups.dtype.kind not in "iu"
+        or len(found := np.unique(groups, return_inverse=True)[1]) == 0
+        or found.max() == 0
+    ):
+        raise ValueError(
+            f"Expected whole numbers [images] of at least 2 groups, got {groups.dtype} {list(groups.shape)}; "
+            "give the number of the group of each image."
+        )
     return found
 
 
 def _fits(groups, per_image) -> None:
     if np.shape(groups) != per_image.shape:
-        raise ValueError(f"Expected the group of each of {len(per_image)} images, got groups of shape "
-                         f"{list(np.shape(groups))}; give one number per image.")
+        raise ValueError(
+            f"Expected the group of each of {len(per_image)} images, got groups of shape "
+            f"{list(np.shape(groups))}; give one number per image."
+        )
 
 
 def _level_counts(bits) -> np.ndarray:

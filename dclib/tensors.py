@@ -10,8 +10,17 @@ from safetensors import SafetensorError, safe_open
 
 _SEAL = "seal"
 #: What reading a file that is damaged, forged or none raises.
-UNREADABLE = (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError,
-              MemoryError)
+UNREADABLE = (
+    OSError,
+    SafetensorError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 def checksum(tensors: Mapping[str, torch.Tensor], texts: Mapping[str, str] | None = None) -> str:

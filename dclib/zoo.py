@@ -35,6 +35,8 @@ def load_model(name: str, *, distortion: str = "blur", profile: str | None = Non
             network = execution.network(run, store)
             network.profile = name
             return network
-    raise InputError(f"load_model: expected a published network, got {method} for {distortion}, which is not in "
-                     f"{store.folder}; make it with `dclib run table{3 if distortion == 'blur' else 4} --profile "
-                     f"{profile or 'small'}`, or let DCLIB_RESULTS name the data/results of a checkout.")
+    raise InputError(
+        f"load_model: expected a published network, got {method} for {distortion}, which is not in "
+        f"{store.folder}; make it with `dclib run table{3 if distortion == 'blur' else 4} --profile "
+        f"{profile or 'small'}`, or let DCLIB_RESULTS name the data/results of a checkout."
+    )

@@ -30,7 +30,9 @@ try:
     from rocrate.rocrate import ROCrate
     from rocrate_validator import models, services
 except ImportError:
-    sys.exit("make archive: expected the packages rocrate and roc-validator, got none; .venv/bin/pip install -e '.[archive]'")
+    sys.exit(
+        "make archive: expected the packages rocrate and roc-validator, got none; .venv/bin/pip install -e '.[archive]'"
+    )
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build/html"
@@ -39,10 +41,19 @@ OUTPUT = ROOT / "_build/deepcorrect.crate.zip"
 PROFILE, ADDRESS = "process-run-crate-0.5", "https://w3id.org/ro/wfrun/process/0.5"
 PROFILE_NAME = "Process Run Crate"
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
-TEXTS = {"README.md": "text/markdown", "LICENSE": "text/plain", "LICENSES.md": "text/markdown", "CITATION.cff": "text/yaml",
-         "CHANGELOG.md": "text/markdown", "constraints.txt": "text/plain", "requirements.lock": "text/plain"}
-ABOUT = {"constraints.txt": "The exact version of every package behind the book.",
-         "requirements.lock": "The same with the SHA-256 of every file, for pip install --require-hashes."}
+TEXTS = {
+    "README.md": "text/markdown",
+    "LICENSE": "text/plain",
+    "LICENSES.md": "text/markdown",
+    "CITATION.cff": "text/yaml",
+    "CHANGELOG.md": "text/markdown",
+    "constraints.txt": "text/plain",
+    "requirements.lock": "text/plain",
+}
+ABOUT = {
+    "constraints.txt": "The exact version of every package behind the book.",
+    "requirements.lock": "The same with the SHA-256 of every file, for pip install --require-hashes.",
+}
 #: Seconds since 1970 that a file of the zip has, for equal contents to be equal files: the zip format begins with 1980.
 _DATE = 315_619_200
 
@@ -66,6 +77,7 @@ def citation() -> dict:
 
 def sources(folder: Path) -> str:
     """The sources at HEAD as a zip file in `folder`; returns the commit. What is packed beside them was made from them."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -75,7 +87,9 @@ def sources(folder: Path) -> str:
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(f"make archive: expected a git checkout, got none in {ROOT}; clone the project.") from error
     if changed:
-        raise InputError(f"make archive: expected sources as they are committed, got changes:\n{changed}\nCommit them first.")
+        raise InputError(
+            f"make archive: expected sources as they are committed, got changes:\n{changed}\nCommit them first."
+        )
     return commit
 
 
@@ -84,27 +98,47 @@ def begun(release: str, commit: str) -> tuple[ROCrate, SoftwareApplication]:
     cited, crate = citation(), ROCrate(version="1.1")
     crate.metadata.extra_terms["sha256"] = "https://w3id.org/ro/terms/workflow-run#sha256"
     crate.name, crate.description = cited["title"], " ".join(cited["abstract"].split())
-    crate.license = crate.add(ContextEntity(crate, "https://spdx.org/licenses/MIT", {
-        "@type": "CreativeWork", "name": "MIT License", "url": "https://spdx.org/licenses/MIT"}))
+    crate.license = crate.add(
+        ContextEntity(
+            crate,
+            "https://spdx.org/licenses/MIT",
+            {"@type": "CreativeWork", "name": "MIT License", "url": "https://spdx.org/licenses/MIT"},
+        )
+    )
     crate.keywords = ", ".join(cited["keywords"])
     makers = crate.add(ContextEntity(crate, "#developers", {"@type": "Organization", "name": cited["authors"][0]["name"]}))
     crate.root_dataset["author"] = makers
     crate.publisher = makers
     paper = cited["preferred-citation"]
-    crate.root_dataset["citation"] = crate.add(ContextEntity(crate, f"https://doi.org/{paper['doi']}", {
-        "@type": "ScholarlyArticle", "name": paper["title"], "identifier": paper["identifiers"][0]["value"]}))
-    crate.root_dataset["conformsTo"] = crate.add(ContextEntity(crate, ADDRESS, {
-        "@type": "CreativeWork", "name": PROFILE_NAME, "version": "0.5"}))
-    software = crate.add(SoftwareApplication(crate, "#dclib", {
-        "name": "dclib", "softwareVersion": f"{release} (commit {commit})"}))
+    crate.root_dataset["citation"] = crate.add(
+        ContextEntity(
+            crate,
+            f"https://doi.org/{paper['doi']}",
+            {"@type": "ScholarlyArticle", "name": paper["title"], "identifier": paper["identifiers"][0]["value"]},
+        )
+    )
+    crate.root_dataset["conformsTo"] = crate.add(
+        ContextEntity(crate, ADDRESS, {"@type": "CreativeWork", "name": PROFILE_NAME, "version": "0.5"})
+    )
+    software = crate.add(
+        SoftwareApplication(crate, "#dclib", {"name": "dclib", "softwareVersion": f"{release} (commit {commit})"})
+    )
     return crate, software
 
 
 def add_file(crate: ROCrate, source: Path, place: str, kind: str, name: str, **more):
     """A file at `place` with its size and SHA-256."""
-    return crate.add_file(source, place, properties={
-        "name": name, "encodingFormat": kind, "contentSize": str(source.stat().st_size),
-        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(), **more})
+    return crate.add_file(
+        source,
+        place,
+        properties={
+            "name": name,
+            "encodingFormat": kind,
+            "contentSize": str(source.stat().st_size),
+            "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+            **more,
+        },
+    )
 
 
 def add_run(crate: ROCrate, software: SoftwareApplication, record: Record, source: Path, weights: Path | None) -> None:
@@ -113,17 +147,41 @@ def add_run(crate: ROCrate, software: SoftwareApplication, record: Record, sourc
     place = f"records/{record.id}.json"
     result = [add_file(crate, source, place, "application/json", f"Record {record.id}: {described['method']}")]
     if weights is not None:
-        result.append(add_file(crate, weights, f"weights/{weights.name}", "application/octet-stream",
-                               f"Weights of record {record.id}: {described['method']}"))
-    data = crate.add(ContextEntity(crate, f"#{described['dataset']}-{described['fingerprint'][:16]}", {
-        "@type": "Dataset", "name": described["dataset"], "identifier": f"fingerprint {described['fingerprint']}",
-        "description": "Not in this archive: read where a reader has it, and known by its fingerprint."}))
+        result.append(
+            add_file(
+                crate,
+                weights,
+                f"weights/{weights.name}",
+                "application/octet-stream",
+                f"Weights of record {record.id}: {described['method']}",
+            )
+        )
+    data = crate.add(
+        ContextEntity(
+            crate,
+            f"#{described['dataset']}-{described['fingerprint'][:16]}",
+            {
+                "@type": "Dataset",
+                "name": described["dataset"],
+                "identifier": f"fingerprint {described['fingerprint']}",
+                "description": "Not in this archive: read where a reader has it, and known by its fingerprint.",
+            },
+        )
+    )
     machine = f"{made['device']}, {made['threads']} threads, torch {made['torch']}, Python {made['python']}"
-    action = crate.add_action(software, f"#run-{record.id}", object=[data], result=result, properties={
-        "name": f"{described['method']}, {described['dataset']}, seed {described['seed']}", "endTime": made["date"],
-        "description": f"{commands().get(record.id, 'a run of an earlier plan')}; dclib {made['dclib']} at commit "
-                       f"{made['commit']}; {machine}; {record.cost['seconds']:.0f} s, "
-                       f"{record.cost['peak_bytes'] / 1e9:.1f} GB."})
+    action = crate.add_action(
+        software,
+        f"#run-{record.id}",
+        object=[data],
+        result=result,
+        properties={
+            "name": f"{described['method']}, {described['dataset']}, seed {described['seed']}",
+            "endTime": made["date"],
+            "description": f"{commands().get(record.id, 'a run of an earlier plan')}; dclib {made['dclib']} at commit "
+            f"{made['commit']}; {machine}; {record.cost['seconds']:.0f} s, "
+            f"{record.cost['peak_bytes'] / 1e9:.1f} GB.",
+        },
+    )
     crate.root_dataset.append_to("mentions", action)
 
 
@@ -135,8 +193,15 @@ def filled(folder: Path) -> ROCrate:
         raise InputError(f"make archive: expected the book in {HTML}, got none; make book first.")
     crate, software = begun(version("dclib"), sources(folder))
     software["softwareHelp"] = add_file(crate, HTML / "index.html", "book/index.html", "text/html", "The book's first page")
-    crate.add_directory(HTML, "book", properties={"name": "The book", "encodingFormat": "text/html",
-                                                  "description": "Opens without a network: book/index.html."})
+    crate.add_directory(
+        HTML,
+        "book",
+        properties={
+            "name": "The book",
+            "encodingFormat": "text/html",
+            "description": "Opens without a network: book/index.html.",
+        },
+    )
     add_file(crate, folder / "sources.zip", "sources.zip", "application/zip", "The sources, as of the commit named at dclib")
     for name, kind in TEXTS.items():
         add_file(crate, ROOT / name, name, kind, name, description=ABOUT.get(name, name))
@@ -151,13 +216,20 @@ def filled(folder: Path) -> ROCrate:
 def faults_of(crate: Path) -> list[str]:
     """What is wrong with an unpacked crate, by the rules that must hold. Their vocabulary is fetched once, and then kept."""
     logging.disable(logging.WARNING)
-    found = services.validate(models.ValidationSettings(
-        rocrate_uri=models.URI(str(crate)), profile_identifier=PROFILE, requirement_severity=models.Severity.REQUIRED,
-        skip_availability_check=True))
+    found = services.validate(
+        models.ValidationSettings(
+            rocrate_uri=models.URI(str(crate)),
+            profile_identifier=PROFILE,
+            requirement_severity=models.Severity.REQUIRED,
+            skip_availability_check=True,
+        )
+    )
     wrong = [f"{issue.check.identifier}: {issue.message}" for issue in found.get_issues()]
     if any("Unable to retrieve the JSON-LD context" in message for message in wrong):
-        raise InputError(f"make archive: expected {CONTEXT}, by which the archive is checked, got no answer; connect this "
-                         "machine once, and it is kept (rocrate-validator cache warm).")
+        raise InputError(
+            f"make archive: expected {CONTEXT}, by which the archive is checked, got no answer; connect this "
+            "machine once, and it is kept (rocrate-validator cache warm)."
+        )
     return wrong
 
 

@@ -45,8 +45,9 @@ def page_names():
     names = [name for name in names if name not in WRITTEN]
     for name in names:
         if not (ROOT / f"notebooks/{name}.md").is_file():
-            raise Failed(f"_toc.yml lists executed/{name}, but there is no notebooks/{name}.md: "
-                         "add the notebook or remove the entry.")
+            raise Failed(
+                f"_toc.yml lists executed/{name}, but there is no notebooks/{name}.md: add the notebook or remove the entry."
+            )
     return names
 
 
@@ -78,8 +79,10 @@ def read_source(name):
 
     notebook = jupytext.read(ROOT / f"notebooks/{name}.md")
     if sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) != 1:
-        raise Failed(f"notebooks/{name}.md: expected one code cell tagged `parameters`, which sets profile, "
-                     "device, recompute and seed.")
+        raise Failed(
+            f"notebooks/{name}.md: expected one code cell tagged `parameters`, which sets profile, "
+            "device, recompute and seed."
+        )
     notebook.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     return notebook
 
@@ -107,8 +110,10 @@ def execute(name, inputs, output, threads, environment):
         write_whole(page, nbformat.writes(notebook).encode() + b"\n", "choose another with --output")
     except papermill.PapermillExecutionError as error:
         print(error, file=sys.stderr)
-        raise Failed(f"notebooks/{name}.md failed in the cell that begins with "
-                     f"{first_line(error.source)!r}: {error.ename}: {error.evalue}") from None
+        raise Failed(
+            f"notebooks/{name}.md failed in the cell that begins with "
+            f"{first_line(error.source)!r}: {error.ename}: {error.evalue}"
+        ) from None
     except Failed:
         raise
     except Exception as error:
@@ -155,9 +160,13 @@ def describe_run(notebook, inputs, environment):
     """What a page says about its own making; peak memory is that of the kernel, the only child of this process."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, kilobytes on Linux
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    return {"inputs": inputs, "environment": environment, "peak_memory_mb": round(peak / 2**20),
-            "seconds": round(notebook.metadata.papermill["duration"], 1),
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M")}
+    return {
+        "inputs": inputs,
+        "environment": environment,
+        "peak_memory_mb": round(peak / 2**20),
+        "seconds": round(notebook.metadata.papermill["duration"], 1),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+    }
 
 
 def made_on(device):
@@ -165,8 +174,10 @@ def made_on(device):
     from dclib.execution.environment import environment
 
     found = environment(device)
-    return (f"{found['device']}, Python {found['python']}, torch {found['torch']}, dclib {found['dclib']}, "
-            f"commit {found['commit']}")
+    return (
+        f"{found['device']}, Python {found['python']}, torch {found['torch']}, dclib {found['dclib']}, "
+        f"commit {found['commit']}"
+    )
 
 
 def execute_all(names, inputs, output, jobs, environment):
@@ -176,8 +187,9 @@ def execute_all(names, inputs, output, jobs, environment):
     context = multiprocessing.get_context("spawn")
     failures = []
     pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
-    running = {pool.submit(execute, name, inputs[name], output, threads, environment): name
-               for name in from_both_ends(names)}
+    running = {
+        pool.submit(execute, name, inputs[name], output, threads, environment): name for name in from_both_ends(names)
+    }
     for future in as_completed(running):
         try:
             run = future.result()
@@ -192,19 +204,29 @@ def execute_all(names, inputs, output, jobs, environment):
 
 def from_both_ends(names):
     """First, last, second, last but one, ..: neighbours need the same runs, and would wait for each other."""
-    return [name for pair in zip(names, reversed(names)) for name in pair][:len(names)]
+    return [name for pair in zip(names, reversed(names)) for name in pair][: len(names)]
 
 
 def write_status(names, inputs, output):
     """Write `status.md`: how each page was made, and whether it is older than what it was made from."""
     runs = {name: read_run(output / f"{name}.ipynb") for name in names}
-    text = "\n".join([
-        "# Status of the pages", "",
-        "Each page of results was executed by papermill. A page is *current* when its source, dclib and the records",
-        "are still those that it was made from. Times are UTC.", "",
-        "| page | state | profile | seconds | memory | executed |", "|---|---|---|---:|---:|---|",
-        *(status_row(name, run, inputs[name]) for name, run in runs.items()), "",
-        "Made with", "", *environments(runs), ""])
+    text = "\n".join(
+        [
+            "# Status of the pages",
+            "",
+            "Each page of results was executed by papermill. A page is *current* when its source, dclib and the records",
+            "are still those that it was made from. Times are UTC.",
+            "",
+            "| page | state | profile | seconds | memory | executed |",
+            "|---|---|---|---:|---:|---|",
+            *(status_row(name, run, inputs[name]) for name, run in runs.items()),
+            "",
+            "Made with",
+            "",
+            *environments(runs),
+            "",
+        ]
+    )
     write_changed(output / "status.md", text)
 
 
@@ -230,8 +252,10 @@ def status_row(name, run, inputs):
         return f"| {name} | not executed yet | | | | |"
     changed = changed_inputs(run, inputs)
     state = f"older than its {' and '.join(changed)}" if changed else "current"
-    return (f"| {{doc}}`{name}` | {state} | {run['inputs']['parameters']['profile']} | {run['seconds']:.0f} "
-            f"| {run['peak_memory_mb']} MB | {run['date']} |")
+    return (
+        f"| {{doc}}`{name}` | {state} | {run['inputs']['parameters']['profile']} | {run['seconds']:.0f} "
+        f"| {run['peak_memory_mb']} MB | {run['date']} |"
+    )
 
 
 def environments(runs):
@@ -240,8 +264,7 @@ def environments(runs):
     for name, run in runs.items():
         if run is not None:
             pages.setdefault(run["environment"], []).append(f"{{doc}}`{name}`")
-    return [f"- {made_with}" + (f" ({', '.join(names)})" if len(pages) > 1 else "")
-            for made_with, names in pages.items()]
+    return [f"- {made_with}" + (f" ({', '.join(names)})" if len(pages) > 1 else "") for made_with, names in pages.items()]
 
 
 def parse_arguments(arguments):
@@ -253,8 +276,7 @@ def parse_arguments(arguments):
     parser.add_argument("--seed", type=int)
     parser.add_argument("--recompute", action="store_true", help="make the runs again, even where records exist")
     parser.add_argument("--output", type=Path, default=Path("executed"), help="folder of the executed notebooks")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
-                        help="notebooks executed at the same time")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="notebooks executed at the same time")
     parser.add_argument("--status-only", action="store_true", help="execute nothing, only write status.md")
     return parser.parse_args(arguments)
 
@@ -262,8 +284,12 @@ def parse_arguments(arguments):
 def main(arguments=None):
     """Execute what changed and write the status page; returns the exit code."""
     options = parse_arguments(arguments)
-    given = {"profile": options.profile, "device": options.device, "seed": options.seed,
-             "recompute": options.recompute or None}
+    given = {
+        "profile": options.profile,
+        "device": options.device,
+        "seed": options.seed,
+        "recompute": options.recompute or None,
+    }
     parameters = {key: value for key, value in given.items() if value is not None}
     output = ROOT / options.output
     for folder in (output, ROOT / "_build/logs"):
@@ -277,9 +303,15 @@ def main(arguments=None):
         return 1
     shared = {key: digest(patterns) for key, patterns in INPUTS.items()}
     inputs = {name: {"source": digest([f"notebooks/{name}.md"]), "parameters": parameters} | shared for name in pages}
-    due = [] if options.status_only else [
-        name for name in options.names or pages
-        if options.recompute or changed_inputs(read_run(output / f"{name}.ipynb"), inputs[name])]
+    due = (
+        []
+        if options.status_only
+        else [
+            name
+            for name in options.names or pages
+            if options.recompute or changed_inputs(read_run(output / f"{name}.ipynb"), inputs[name])
+        ]
+    )
     if due:
         others = " The others are unchanged." if len(due) < len(pages) else ""
         print(f"Executing {len(due)} of {len(pages)} notebooks with the profile {options.profile}.{others}", flush=True)

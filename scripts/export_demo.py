@@ -65,8 +65,14 @@ def published_networks():
 
 def onnx_file(network):
     """`network` as an ONNX file for one image [1, 3, 32, 32] in 0..255; equal networks give equal bytes."""
-    program = torch.onnx.export(network, (torch.full((1, 3, 32, 32), 128.0),), dynamo=True, verbose=False,
-                                input_names=["images"], output_names=["logits"])
+    program = torch.onnx.export(
+        network,
+        (torch.full((1, 3, 32, 32), 128.0),),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits"],
+    )
     model = program.model_proto
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")  # where in the source a node comes from, as paths of this machine
@@ -83,16 +89,19 @@ def example_image(name, square):
 
 def noise_fields():
     """Standard normal fields float32 [seeds, 3, 32, 32], as `additive_white_gaussian_noise` draws them for sigma 1."""
-    return np.stack([torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))[0].numpy()
-                     for seed in NOISE_SEEDS])
+    return np.stack(
+        [torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))[0].numpy() for seed in NOISE_SEEDS]
+    )
 
 
 def page_data(networks, profile_name):
     """What the page shows besides the networks, ready for JSON."""
     return {
         "classes": [name.replace("_", " ") for name in CLASSES],
-        "examples": [{"name": label, "class": name, "pixels": encoded(example_image(photograph, square).tobytes())}
-                     for label, (photograph, square, name) in EXAMPLES.items()],
+        "examples": [
+            {"name": label, "class": name, "pixels": encoded(example_image(photograph, square).tobytes())}
+            for label, (photograph, square, name) in EXAMPLES.items()
+        ],
         "noise": [encoded(field.tobytes()) for field in noise_fields()],
         "methods": METHODS,
         "scale": profile_name,
@@ -129,8 +138,9 @@ def checked_runtime():
     for name, content in files.items():
         found = hashlib.sha256(gzip.decompress(content) if name.endswith(".gz") else content).hexdigest()
         if found != expected[name]:
-            raise InputError(f"{RUNTIME / name}: expected SHA-256 {expected[name][:12]}.., got {found[:12]}..; "
-                             "restore the file with git.")
+            raise InputError(
+                f"{RUNTIME / name}: expected SHA-256 {expected[name][:12]}.., got {found[:12]}..; restore the file with git."
+            )
     return files
 
 
@@ -152,8 +162,11 @@ def export():
     try:
         runtime = checked_runtime()
         (OUTPUT / "ort.wasm.min.js").write_bytes(runtime["ort.wasm.min.js"])
-        write_script("runtime", glue=runtime["ort-wasm-simd-threaded.mjs"].decode(),
-                     wasm=encoded(runtime["ort-wasm-simd-threaded.wasm.gz"]))
+        write_script(
+            "runtime",
+            glue=runtime["ort-wasm-simd-threaded.mjs"].decode(),
+            wasm=encoded(runtime["ort-wasm-simd-threaded.wasm.gz"]),
+        )
         networks, profile_name = published_networks()
         write_script("data", data=page_data(networks, profile_name))
         for name, network in {file_name(*key): network for key, network in networks.items()}.items():

@@ -46,9 +46,13 @@ def gathered(store: Store, published: set[str] | None) -> dict[str, tuple[str, l
     for target in TARGETS:
         scale = tables.published_profile(target, store)
         rows = {row.method: row for row in tables.collect(target, scale, store)}
-        found[target] = scale, [
-            replace(row, records=tuple(r for r in row.records if published is None or r.id in published))
-            for row in (rows[method] for method in METHODS)]
+        found[target] = (
+            scale,
+            [
+                replace(row, records=tuple(r for r in row.records if published is None or r.id in published))
+                for row in (rows[method] for method in METHODS)
+            ],
+        )
     return found
 
 
@@ -73,10 +77,14 @@ def picture(found: dict[str, tuple[str, list[Row]]]) -> Figure:
             if missing:
                 axes.text(0, 1.02, unmade.removeprefix("; "), transform=axes.transAxes, fontsize=9, color="0.3")
         looks = [look_of(method, i) for i, method in enumerate(METHODS)]
-        handles = [mpl.lines.Line2D([], [], color=own["color"], marker=own["marker"], label=method)
-                   for own, method in zip(looks, METHODS, strict=True)]
-        handles += [mpl.lines.Line2D([], [], color="0.3", linestyle=style, linewidth=width, label=label)
-                    for style, width, label in (((0, (4, 2)), 1.1, "the paper"), ("-", 1.6, "here"))]
+        handles = [
+            mpl.lines.Line2D([], [], color=own["color"], marker=own["marker"], label=method)
+            for own, method in zip(looks, METHODS, strict=True)
+        ]
+        handles += [
+            mpl.lines.Line2D([], [], color="0.3", linestyle=style, linewidth=width, label=label)
+            for style, width, label in (((0, (4, 2)), 1.1, "the paper"), ("-", 1.6, "here"))
+        ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -103,9 +111,17 @@ def block(found: dict[str, tuple[str, list[Row]]]) -> str:
             said.append(f"{row.method} {row.paper_accuracy[-1]:.3f} in the paper, {own}")
         said[-len(rows)] = f"{TITLES[distortion]} at its strongest: {said[-len(rows)]}"
     alt = f"Accuracy over sigma, the paper's curves beside ours. {'; '.join(said)}."
-    return "\n".join([f"![{alt}](book/_static/front.svg)", "", *lines, "",
-                      "Means over clean images and six levels. The profile *small* is a stand-in: a third of the paper's width and a",
-                      "short training, so its numbers are not the paper's; see the profiles on the book's first page.", ""])
+    return "\n".join(
+        [
+            f"![{alt}](book/_static/front.svg)",
+            "",
+            *lines,
+            "",
+            "Means over clean images and six levels. The profile *small* is a stand-in: a third of the paper's width and a",
+            "short training, so its numbers are not the paper's; see the profiles on the book's first page.",
+            "",
+        ]
+    )
 
 
 def made() -> tuple[str, bytes]:

@@ -13,8 +13,10 @@ from dclib.files import whole
 
 WHOLE = ROOT / "_build/singlehtml"
 MARGIN = {"top": "16mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
-FOOTER = ('<div style="width:100%;text-align:center;font-size:8px;color:#555"><span class="pageNumber"></span> / '
-          '<span class="totalPages"></span></div>')
+FOOTER = (
+    '<div style="width:100%;text-align:center;font-size:8px;color:#555"><span class="pageNumber"></span> / '
+    '<span class="totalPages"></span></div>'
+)
 #: What readers would open on a page; code and solutions stay folded.
 UNFOLD = "document.querySelectorAll('details:not(.hide)').forEach(details => { details.open = true; })"
 
@@ -31,8 +33,18 @@ def print_pdf(browser, folder, target):
     page.evaluate(UNFOLD)
     try:
         with whole(target) as temporary:
-            page.pdf(path=temporary, format="A4", margin=MARGIN, print_background=True, outline=True, tagged=True,
-                     scale=0.75, display_header_footer=True, header_template="<span></span>", footer_template=FOOTER)
+            page.pdf(
+                path=temporary,
+                format="A4",
+                margin=MARGIN,
+                print_background=True,
+                outline=True,
+                tagged=True,
+                scale=0.75,
+                display_header_footer=True,
+                header_template="<span></span>",
+                footer_template=FOOTER,
+            )
     finally:
         page.close()
 

@@ -45,8 +45,12 @@ def environment() -> Iterator[dict[str, str]]:
         for target, methods in RECORDED.items():
             for method in methods:
                 shutil.copy(published.path(rows(target, profile("small"))[method][0]), results)
-        yield {"DCLIB_RESULTS": str(results), "DCLIB_MINIATURE": f"{folder}/live", "DCLIB_DATA": f"{folder}/data",
-               "TQDM_DISABLE": "1"}
+        yield {
+            "DCLIB_RESULTS": str(results),
+            "DCLIB_MINIATURE": f"{folder}/live",
+            "DCLIB_DATA": f"{folder}/data",
+            "TQDM_DISABLE": "1",
+        }
 
 
 def reference(executions: list[nbformat.NotebookNode], patterns: list[tuple[str, str]]) -> nbformat.NotebookNode:
@@ -58,8 +62,14 @@ def reference(executions: list[nbformat.NotebookNode], patterns: list[tuple[str,
     """
     made = nbformat.v4.new_notebook(metadata={"kernelspec": executions[0].metadata.kernelspec})
     for number, cells in enumerate(zip(*(notebook.cells for notebook in executions), strict=True), start=1):
-        cell = nbformat.from_dict({"id": f"cell-{number}", "cell_type": cells[0].cell_type, "source": cells[0].source,
-                                   "metadata": {"tags": cells[0].metadata.get("tags", [])}})
+        cell = nbformat.from_dict(
+            {
+                "id": f"cell-{number}",
+                "cell_type": cells[0].cell_type,
+                "source": cells[0].source,
+                "metadata": {"tags": cells[0].metadata.get("tags", [])},
+            }
+        )
         if cell.cell_type == "code":
             outputs = [comparable(c.outputs, patterns) for c in cells]
             alike = IGNORE not in cell.metadata.tags and all(found == outputs[0] for found in outputs)

@@ -39,8 +39,11 @@ def faults(content: dict | None) -> str:
             continue
         made_on = parts[part]["environment"]
         for entry in parts[part]["entries"]:
-            counts = [(WORDS.get(key, key.replace("_", " ")), value) for key, value in entry.items()
-                      if key not in ("name", "fault")]  # faults are listed, and counted by their list
+            counts = [
+                (WORDS.get(key, key.replace("_", " ")), value)
+                for key, value in entry.items()
+                if key not in ("name", "fault")
+            ]  # faults are listed, and counted by their list
             lines += [f"**{entry['name']}**", "", "| | |", "|---|---:|"]
             lines += [f"| {word} | {_shown(value)} |" for word, value in counts]
             lines += [""]
@@ -60,15 +63,24 @@ def zoo(content: dict | None) -> str:
         return "*Not run yet*; `make zoo` makes it.\n"
     networks = list(content["networks"].values())
     states = {state: sum(n["state"] == state for n in networks) for state in ("works", "refused", "fails", "not run")}
-    lines = [", ".join(f"{count} {state}" for state, count in states.items() if count) + f", of {len(networks)} tried.", "",
-             "| network | result | layer | filters | seconds | peak memory, MB |", "|---|---|---|---:|---:|---:|"]
+    lines = [
+        ", ".join(f"{count} {state}" for state, count in states.items() if count) + f", of {len(networks)} tried.",
+        "",
+        "| network | result | layer | filters | seconds | peak memory, MB |",
+        "|---|---|---|---:|---:|---:|",
+    ]
     for n in sorted(networks, key=lambda n: (n["library"] != "torchvision", n["name"])):
-        why = f"{n['state']} at *{n['step']}*: {_cell(n['why'])}" if "step" in n else (
-            f"{n['state']}: {_cell(n['why'])}" if "why" in n else n["state"])
+        why = (
+            f"{n['state']} at *{n['step']}*: {_cell(n['why'])}"
+            if "step" in n
+            else (f"{n['state']}: {_cell(n['why'])}" if "why" in n else n["state"])
+        )
         seconds = sum(n.get("seconds", {}).values())
         layer = f"`{n['layer']}`" if "layer" in n else "–"
-        lines.append(f"| {n['library']} `{n['name']}` | {why} | {layer} | "
-                     f"{n.get('filters', '–')} | {f'{seconds:.0f}' if seconds else '–'} | {n.get('peak_megabytes', '–')} |")
+        lines.append(
+            f"| {n['library']} `{n['name']}` | {why} | {layer} | "
+            f"{n.get('filters', '–')} | {f'{seconds:.0f}' if seconds else '–'} | {n.get('peak_megabytes', '–')} |"
+        )
     versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
     return "\n".join([*lines, "", f"{versions}; {content['environment']['device']}, one thread.", ""])
 

@@ -24,8 +24,10 @@ def worksheet(notebook: nbformat.NotebookNode, repository: str | None = None) ->
     made = nbformat.from_dict(notebook)
     made.cells = [blank(cell) for cell in made.cells]
     if repository:
-        fetch = (f"!git clone --quiet --depth 1 https://github.com/{repository} project\n%cd project\n"
-                 "%pip install --quiet -e .[repro]")
+        fetch = (
+            f"!git clone --quiet --depth 1 https://github.com/{repository} project\n%cd project\n"
+            "%pip install --quiet -e .[repro]"
+        )
         made.cells.insert(0, nbformat.v4.new_code_cell(fetch))
     for number, cell in enumerate(made.cells, start=1):
         cell.id = f"cell-{number}"

@@ -16,7 +16,9 @@ from dclib.models import AllConvNet
 from dclib.results import Store
 
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # of processes that are started too: with two on each of two cores they wait for each other
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # of processes that are started too: with two on each of two cores they wait for each other
+)
 _VARIABLES = pytest.StashKey[dict[str, str]]()
 
 

@@ -15,7 +15,7 @@ SIZES = {"conv1": 55, "conv2": 27, "conv3": 13, "conv4": 13, "conv5": 13}
 def response_norm(x, alpha, k):
     """Normalisation over five neighbouring channels, `alpha` not divided by five."""
     squares = F.pad(x.pow(2), (0, 0, 0, 0, 2, 2))
-    total = sum(squares[:, i:i + x.shape[1]] for i in range(5))
+    total = sum(squares[:, i : i + x.shape[1]] for i in range(5))
     return x / (k + alpha * total).pow(0.75)
 
 
@@ -40,8 +40,11 @@ def test_layouts_against_the_first_layers_by_hand(network, layout):
     model = AlexNet(10, layout).eval()
     model.load_state_dict(network.state_dict())
     images = torch.rand(2, 3, 227, 227) * 255
-    x = F.relu(F.conv2d(images - torch.tensor([123.68, 116.779, 103.939]).view(3, 1, 1), model.conv1.weight,
-                        model.conv1.bias, stride=4))
+    x = F.relu(
+        F.conv2d(
+            images - torch.tensor([123.68, 116.779, 103.939]).view(3, 1, 1), model.conv1.weight, model.conv1.bias, stride=4
+        )
+    )
     if layout == "paper":  # pool, then x / (2 + 1e-4 * sum)^0.75
         x = response_norm(F.max_pool2d(x, 3, 2), 1e-4, 2)
     else:  # Caffe: alpha divided by the window's size, then pool
@@ -62,8 +65,10 @@ def test_table_10(row):
         unit = CorrectionUnit(filters, ALEXNET_UNITS[row["method"]][layer])
         assert filters == printed["filters"]
         assert count_parameters(unit) == printed["parameters"]
-        assert multiply_adds(unit, filters, SIZES[layer], SIZES[layer]) // third_digit(printed) * third_digit(
-            printed) == printed["flops"]
+        assert (
+            multiply_adds(unit, filters, SIZES[layer], SIZES[layer]) // third_digit(printed) * third_digit(printed)
+            == printed["flops"]
+        )
         total += count_parameters(unit)
     assert abs(total - row["parameters"]) < 10_000
 

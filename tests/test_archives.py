@@ -43,8 +43,11 @@ def test_archives_without_weights(filled, store, tmp_path):
 
 
 def test_archives_carry_what_other_runs_start_from(filled, store, tmp_path):
-    later = next(Record.from_json(p.read_text()) for p in filled.folder.glob("*.json")
-                 if "base" in json.loads(p.read_text())["description"])
+    later = next(
+        Record.from_json(p.read_text())
+        for p in filled.folder.glob("*.json")
+        if "base" in json.loads(p.read_text())["description"]
+    )
     for folder, name in (("weights", later.id), ("checkpoints", "0123456789abcdef")):
         write_whole(filled.folder / folder / f"{name}.safetensors", b"bytes")
     filled.export(tmp_path / "some.zip")
@@ -72,7 +75,7 @@ def test_damaged_archives_bring_in_nothing(filled, store, tmp_path):
     expected = filled.records()
     damaged = [whole[:length] for length in range(0, len(whole), len(whole) // 23)]
     step = len(whole) // 200
-    damaged += [whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1:] for i in range(0, len(whole), step)]
+    damaged += [whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1 :] for i in range(0, len(whole), step)]
     for content in [b"", b"PK", b"hello", *damaged]:
         archive.write_bytes(content)
         try:

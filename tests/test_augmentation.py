@@ -26,7 +26,7 @@ def test_pad_crop_flip_equals_a_loop(height, width):
     for i, (flip, down, right, _) in enumerate(zip(*drawn(4, 40))):
         padded = np.pad(images[i].numpy(), ((0, 0), (4, 4), (4, 4)))
         row, column = math.floor(down * 9), math.floor(right * 9)
-        crop = padded[:, row:row + height, column:column + width]
+        crop = padded[:, row : row + height, column : column + width]
         assert np.array_equal(result[i].numpy(), crop[:, :, ::-1] if flip < 0.5 else crop)
 
 

@@ -35,7 +35,8 @@ GENUINE = base64.b64decode(
     "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIAqAAmNudW1weS5jb3JlLm11bHRpYXJyYXkKX3JlY29uc3RydWN0"
     "CnEBY251bXB5Cm5kYXJyYXkKcQJLAIVVAWKHUnEDKEsBSwKFY251bXB5CmR0eXBlCnEEVQJPOEsASwGHUnEFKEsDVQF8Tk5OSv////9K/////0"
     "s/dGKJXXEGKGgBaAJLAIVVAWKHUnEHKEsBSwJLAoZoBFUCZjRLAEsBh1JxCChLA1UBPE5OTkr/////Sv////9LAHRiiVUQAAAAAAAAgD8AAABA"
-    "AABAQHRiaAFoAksAhVUBYodScQkoSwFLAYVoCIlVBAAAAD90YmV0Yi4=")
+    "AABAQHRiaAFoAksAhVUBYodScQkoSwFLAYVoCIlVBAAAAD90YmV0Yi4="
+)
 
 
 def network(name, width=96, narrow=50):
@@ -83,7 +84,9 @@ def test_the_whole_oracle_where_it_is_at_hand():
     if path is None:
         pytest.skip("the outputs of Keras for all images are not at hand")
     for name, whole in json.loads(path.read_text())["networks"].items():
-        assert [line.split()[1:] for line in ORDER[name]["arrays"]] == [[str(n) for n in row[3]] for row in whole["get_weights"]]
+        assert [line.split()[1:] for line in ORDER[name]["arrays"]] == [
+            [str(n) for n in row[3]] for row in whole["get_weights"]
+        ]
         converted = network(name)
         load_arrays(converted, arrays(ORDER[name]["arrays"]), name)
         with torch.inference_mode():
@@ -149,12 +152,21 @@ def _named_array(kind):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("content, words", [
-    (GENUINE[:-30], ("pickled list of arrays", "fetch")), (GENUINE[:60], ("pickled list",)), (b"", ("pickled list",)),
-    (b"no pickle", ("pickled list",)), (_named_array("f4"), ("one array of float32",)),
-    (pickle.dumps({}, 2), ("a dict",)), (pickle.dumps([1.5], 2), ("place 0", "float")),
-    (pickle.dumps([np.array("word")], 2), ("nothing else", "_codecs.encode")),
-    (b"\x80\x02cnumpy\ndtype\nU\x02M8\x85R.", ("nothing else", "elements 'M8'")), (b"\x93NUMPY\x03\x00", ("pickled list",))])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (GENUINE[:-30], ("pickled list of arrays", "fetch")),
+        (GENUINE[:60], ("pickled list",)),
+        (b"", ("pickled list",)),
+        (b"no pickle", ("pickled list",)),
+        (_named_array("f4"), ("one array of float32",)),
+        (pickle.dumps({}, 2), ("a dict",)),
+        (pickle.dumps([1.5], 2), ("place 0", "float")),
+        (pickle.dumps([np.array("word")], 2), ("nothing else", "_codecs.encode")),
+        (b"\x80\x02cnumpy\ndtype\nU\x02M8\x85R.", ("nothing else", "elements 'M8'")),
+        (b"\x93NUMPY\x03\x00", ("pickled list",)),
+    ],
+)
 def test_what_is_no_list_of_arrays(content, words):
     with refused("a.npy", *words):
         read_arrays(content, "a.npy")
@@ -162,9 +174,12 @@ def test_what_is_no_list_of_arrays(content, words):
 
 def test_no_file_of_others_is_opened_by_a_plain_pickle():
     plain = re.compile(r"\b(pickle\.loads?|joblib\.load|torch\.load)\((?!.*weights_only=True)|allow_pickle=True")
-    found = [path.name for folder in ("dclib", "scripts", "benchmarks")
-             for path in (Path(__file__).resolve().parents[1] / folder).rglob("*.py")
-             if plain.search(path.read_text(encoding="utf-8"))]
+    found = [
+        path.name
+        for folder in ("dclib", "scripts", "benchmarks")
+        for path in (Path(__file__).resolve().parents[1] / folder).rglob("*.py")
+        if plain.search(path.read_text(encoding="utf-8"))
+    ]
     assert found == ["cifar.py"]  # which opens what torchvision has checked by its hash
 
 
@@ -176,28 +191,48 @@ def plain():
 def _order(network):
     """The lines of the arrays of a network, as keras_order.json has them."""
     from dclib.published.conversion import _places
+
     kinds = {"the weights": "weight", "the bias": "bias"}
-    return [" ".join([kinds.get(" ".join(what.split()[:2]), what.split()[0]), *map(str, tensor.shape)])
-            for what, tensor in _places(network)]
+    return [
+        " ".join([kinds.get(" ".join(what.split()[:2]), what.split()[0]), *map(str, tensor.shape)])
+        for what, tensor in _places(network)
+    ]
 
 
-@pytest.mark.parametrize("change, words", [
-    (lambda a: a[:-1], ("54 arrays", "got 53")), (lambda a: [*a, a[0]], ("54 arrays", "got 55")),
-    (lambda a: [a[1], a[0], *a[2:]], ("the weights of conv1 as array 0", "[4, 3, 3, 3]", "[4]")),
-    (lambda a: [a[0], a[1], a[2], a[3], a[5], a[4] - 1, *a[6:]], ("variance of conv1's BatchNorm as array 5", "cannot have")),
-    (lambda a: [a[0].astype(np.float64), *a[1:]], ("float32 [4, 3, 3, 3]", "float64")),
-    (lambda a: [a[0].reshape(3, 4, 3, 3), *a[1:]], ("[4, 3, 3, 3]", "[3, 4, 3, 3]")),
-    (lambda a: [a[0] * np.float32("nan"), *a[1:]], ("array 0", "cannot have"))])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda a: a[:-1], ("54 arrays", "got 53")),
+        (lambda a: [*a, a[0]], ("54 arrays", "got 55")),
+        (lambda a: [a[1], a[0], *a[2:]], ("the weights of conv1 as array 0", "[4, 3, 3, 3]", "[4]")),
+        (
+            lambda a: [a[0], a[1], a[2], a[3], a[5], a[4] - 1, *a[6:]],
+            ("variance of conv1's BatchNorm as array 5", "cannot have"),
+        ),
+        (lambda a: [a[0].astype(np.float64), *a[1:]], ("float32 [4, 3, 3, 3]", "float64")),
+        (lambda a: [a[0].reshape(3, 4, 3, 3), *a[1:]], ("[4, 3, 3, 3]", "[3, 4, 3, 3]")),
+        (lambda a: [a[0] * np.float32("nan"), *a[1:]], ("array 0", "cannot have")),
+    ],
+)
 def test_arrays_that_are_not_those_of_the_network(plain, change, words):
     whole, values = plain
     with refused("a.npy", *words):
         load_arrays(whole, change(values), "a.npy")
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5571978\n", ("pointer of Git LFS", "git lfs pull")),
-    (b"\n<!DOCTYPE html><html></html>", ("web page", "raw file")), (b"<html>", ("web page",)),
-    (GENUINE[:-7], (git_blob(GENUINE)[:12], "truncated", f"{len(GENUINE) - 7} bytes")), (b"", ("0 bytes",))])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5571978\n",
+            ("pointer of Git LFS", "git lfs pull"),
+        ),
+        (b"\n<!DOCTYPE html><html></html>", ("web page", "raw file")),
+        (b"<html>", ("web page",)),
+        (GENUINE[:-7], (git_blob(GENUINE)[:12], "truncated", f"{len(GENUINE) - 7} bytes")),
+        (b"", ("0 bytes",)),
+    ],
+)
 def test_files_that_are_not_the_published_ones(tmp_path, content, words):
     path = tmp_path / "a.npy"
     path.write_bytes(content)
@@ -222,8 +257,9 @@ def test_hashes_are_those_of_git():
 def narrow(monkeypatch):
     """The profile at a width of 8, and 37 test images of which the baseline is right about as many as the paper says."""
     whole = PROFILES["authors"]()
-    p = dataclasses.replace(whole, width=8, narrow=4, wide=8, ranking_images=1,
-                            design=UnitDesign(width=5, input_batchnorm=True))
+    p = dataclasses.replace(
+        whole, width=8, narrow=4, wide=8, ranking_images=1, design=UnitDesign(width=5, input_batchnorm=True)
+    )
     monkeypatch.setitem(PROFILES, "authors", lambda: p)
     profiles.profile.cache_clear()
     yield p
@@ -273,7 +309,11 @@ def test_from_a_clone_to_the_tables(clone, capsys, store, tmp_path):
     there = {target: {label: store.get(runs[0]) for label, runs in rows(target, p).items()} for target in p.targets}
     assert [label for label, record in there["table3"].items() if not record] == ["Deepcorr-3"]
     assert all(there["table4"].values()) and all(there["figure4"].values())
-    assert set(there["table3"]) == {"Baseline", *(f"Finetune-{k}" for k in (1, 3, 6, 9)), *(f"Deepcorr-{k}" for k in (1, 3, 6))}
+    assert set(there["table3"]) == {
+        "Baseline",
+        *(f"Finetune-{k}" for k in (1, 3, 6, 9)),
+        *(f"Deepcorr-{k}" for k in (1, 3, 6)),
+    }
     assert there["table3"]["Baseline"].accuracy[0] == pytest.approx(26 / 37)
     assert there["table3"]["Deepcorr-1"].outcome["unit_share"].keys() == {"conv1"}
     assert rows("table5", p) == rows("audit", p) == rows("table7", p) == {}
@@ -311,12 +351,21 @@ def test_ours_alone_is_shown_as_before(store):
     assert list(tables.beside("table3", "small", store).loc["Finetune-1"].index) == ["paper", "here, small"]
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda folder: (folder / FILES["Finetune-1", "blur"][0]).write_bytes(b"\x93NUMPY"), ("finetune_layers_1", "git blob")),
-    (lambda folder: (folder / FILES["Baseline", None][0]).unlink(), ("fine_best_model.npy", "14 others")),
-    (lambda folder: [path.unlink() for path in folder.iterdir()], ("none of their files", "clone")),
-    (lambda folder: [path.unlink() for path in folder.iterdir()] and folder.rmdir() or folder.parent.rmdir(),
-     ("clone of the authors' repository", "got none"))])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (
+            lambda folder: (folder / FILES["Finetune-1", "blur"][0]).write_bytes(b"\x93NUMPY"),
+            ("finetune_layers_1", "git blob"),
+        ),
+        (lambda folder: (folder / FILES["Baseline", None][0]).unlink(), ("fine_best_model.npy", "14 others")),
+        (lambda folder: [path.unlink() for path in folder.iterdir()], ("none of their files", "clone")),
+        (
+            lambda folder: [path.unlink() for path in folder.iterdir()] and folder.rmdir() or folder.parent.rmdir(),
+            ("clone of the authors' repository", "got none"),
+        ),
+    ],
+)
 def test_a_clone_that_cannot_be_used(clone, capsys, tmp_path, spoil, words):
     spoil(clone / "cifar_models")
     assert _main("authors", clone) == 2
@@ -324,10 +373,14 @@ def test_a_clone_that_cannot_be_used(clone, capsys, tmp_path, spoil, words):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("key, change, words", [
-    (("Deepcorr-6", "awgn"), lambda a: a[:-4], ("awgn_dc_top50_l6.npy", "222 arrays", "218")),
-    (("Deepcorr-1", "blur"), lambda a: [a[0].transpose(1, 0, 2, 3), *a[1:]], ("weights of conv1", "[8, 3, 3, 3]")),
-    (("Baseline", None), lambda a: [*a[:2], a[2][::-1] + 1, *a[3:]], ("0.7028", "clean"))])
+@pytest.mark.parametrize(
+    "key, change, words",
+    [
+        (("Deepcorr-6", "awgn"), lambda a: a[:-4], ("awgn_dc_top50_l6.npy", "222 arrays", "218")),
+        (("Deepcorr-1", "blur"), lambda a: [a[0].transpose(1, 0, 2, 3), *a[1:]], ("weights of conv1", "[8, 3, 3, 3]")),
+        (("Baseline", None), lambda a: [*a[:2], a[2][::-1] + 1, *a[3:]], ("0.7028", "clean")),
+    ],
+)
 def test_a_network_that_is_another(clone, capsys, monkeypatch, tmp_path, key, change, words):
     """Right hashes, as if dclib had been told of these files, but not what stands in them."""
     path = clone / "cifar_models" / FILES[key][0]

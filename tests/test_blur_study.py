@@ -33,6 +33,7 @@ def photographs():
 
 # ---------------------------------------------------------------- deconvolution
 
+
 @pytest.mark.parametrize("way", STRENGTHS)
 @pytest.mark.parametrize("name", ["gaussian 1", "defocus 1", "motion 1.5 20", "shake 1.5 7"])
 def test_a_blur_is_undone_with_its_kernel_alone(way, name):
@@ -63,15 +64,18 @@ def test_inside_it_is_scikit_images_wiener():
 
 
 def test_bad_input():
-    for words, call in {"way": lambda: deblur(images(), kernels.named("gaussian 1"), "magic", 1),
-                        "kernel": lambda: deblur(images(), kernels.named("gaussian 20"), "wiener", 1),
-                        "one shape": lambda: mean_iou(torch.zeros(2, 3, 3).long(), torch.zeros(2, 3, 4).long(), 2),
-                        "mosaics": lambda: mosaics(data_of(4), 0)}.items():
+    for words, call in {
+        "way": lambda: deblur(images(), kernels.named("gaussian 1"), "magic", 1),
+        "kernel": lambda: deblur(images(), kernels.named("gaussian 20"), "wiener", 1),
+        "one shape": lambda: mean_iou(torch.zeros(2, 3, 3).long(), torch.zeros(2, 3, 4).long(), 2),
+        "mosaics": lambda: mosaics(data_of(4), 0),
+    }.items():
         with refused(words):
             call()
 
 
 # ---------------------------------------------------------------- segmentation
+
 
 def test_mosaics_are_patches_side_by_side():
     data = data_of(12)
@@ -79,7 +83,7 @@ def test_mosaics_are_patches_side_by_side():
     rows = np.random.default_rng(5).integers(12, size=12)
     assert seen.shape == (3, 3, 64, 64) and classes.shape == (3, 64, 64)
     for number, (mosaic, down, right) in enumerate(np.ndindex(3, 2, 2)):
-        here = np.s_[32 * down:32 * down + 32, 32 * right:32 * right + 32]
+        here = np.s_[32 * down : 32 * down + 32, 32 * right : 32 * right + 32]
         assert torch.equal(seen[mosaic][(slice(None), *here)], data.images[rows[number]])
         assert (classes[mosaic][here] == data.labels[rows[number]]).all()
 
@@ -101,6 +105,7 @@ def test_a_head_learns_where_colours_are():
 
 
 # ---------------------------------------------------------------- runs
+
 
 def inputs(network, data):
     return Inputs(Dataset("d", data, data, data, tuple("abcdefghij"), "cifar100", "f" * 64), network, {}, None)
@@ -151,8 +156,17 @@ def test_restored_images_are_tried_with_the_strength_that_was_chosen(store):
 def test_half_of_a_trainings_images_are_blurred_by_its_kernels(store, monkeypatch):
     seen = []
     monkeypatch.setattr(makers, "train", lambda *args, distortion, sigmas, **more: seen.append((distortion, sigmas)))
-    run = Run("train", "Tuned", "d", "f" * 64, 10, 4, 0, conditions=CONDITIONS[1:],
-              schedule=Schedule(2, 4, 0.1, (), 1, augmentation="none"))
+    run = Run(
+        "train",
+        "Tuned",
+        "d",
+        "f" * 64,
+        10,
+        4,
+        0,
+        conditions=CONDITIONS[1:],
+        schedule=Schedule(2, 4, 0.1, (), 1, augmentation="none"),
+    )
     with pytest.raises(AttributeError), Parts(run, store.checkpoint(run)) as parts:  # nothing is trained
         makers.train_network(run, inputs(small_net(), data_of(8)), torch.device("cpu"), parts)
     ((distort, levels),) = seen

@@ -32,7 +32,8 @@ def test_reference_has_every_public_module():
         inside = package in listed and hasattr(importlib.import_module(package), "__all__")
         bare = module.ispkg and not hasattr(importlib.import_module(module.name), "__all__")
         assert module.name in listed or inside or bare or module.name.rpartition(".")[2].startswith("_"), (
-            f"book/api.md or book/api_internals.md: {module.name} is missing")
+            f"book/api.md or book/api_internals.md: {module.name} is missing"
+        )
 
 
 def test_reference_names_what_is_there():
@@ -58,8 +59,11 @@ def test_modules_import_only_from_those_above_them():
         folder = ROOT / name.replace(".", "/")
         for path in folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
             for imported in imported_modules(path):
-                below = [m for m in listed[number + 1:] if f"{imported}.".startswith(f"{m}.") and m != "dclib.errors"
-                         and not m.startswith(f"{name}.")]  # what a package holds stands below it
+                below = [
+                    m
+                    for m in listed[number + 1 :]
+                    if f"{imported}.".startswith(f"{m}.") and m != "dclib.errors" and not m.startswith(f"{name}.")
+                ]  # what a package holds stands below it
                 assert not below, f"{path.relative_to(ROOT)} imports {below[0]}, which stands below {name}"
 
 

@@ -21,12 +21,17 @@ from dclib.distortions import additive_white_gaussian_noise, gaussian_blur
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "_build/html"
 AXE = ROOT / "tests/vendor/axe-core/axe.min.js"
-PAGES = sorted(path.relative_to(BOOK).as_posix() for path in BOOK.glob("**/*.html")
-               if "_static" not in path.parts and path != BOOK / "index.html")  # which only leads to book/index.html
+PAGES = sorted(
+    path.relative_to(BOOK).as_posix()
+    for path in BOOK.glob("**/*.html")
+    if "_static" not in path.parts and path != BOOK / "index.html"
+)  # which only leads to book/index.html
 TELEPHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 
-pytestmark = [pytest.mark.pages,
-              pytest.mark.skipif(not PAGES, reason="there is no built book in _build/html; make book builds it")]
+pytestmark = [
+    pytest.mark.pages,
+    pytest.mark.skipif(not PAGES, reason="there is no built book in _build/html; make book builds it"),
+]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -88,8 +93,10 @@ def visit(browser, address, name):
     page = browser.new_page(viewport=TELEPHONE, color_scheme="light")
     page.on("console", lambda message: message.type == "error" and found.console.append(message.text))
     page.on("pageerror", lambda error: found.console.append(str(error)))
-    page.on("request", lambda request: not request.url.startswith((address, "data:", "blob:"))
-            and found.elsewhere.append(request.url))
+    page.on(
+        "request",
+        lambda request: not request.url.startswith((address, "data:", "blob:")) and found.elsewhere.append(request.url),
+    )
     page.on("response", lambda response: response.status >= 400 and found.failed.append(response.url))
     page.on("requestfailed", lambda request: found.failed.append(f"{request.url}: {request.failure}"))
     page.goto(address + name, wait_until="load")
@@ -153,8 +160,13 @@ def test_every_image_is_shown_and_has_an_alternative_text(visits):
 
 
 def test_no_page_scrolls_sideways_on_a_telephone(visits):
-    nothing({name: seen.too_wide or [f"{seen.width} pixels wide"] for name, seen in visits.items()
-             if seen.width > TELEPHONE["width"]})
+    nothing(
+        {
+            name: seen.too_wide or [f"{seen.width} pixels wide"]
+            for name, seen in visits.items()
+            if seen.width > TELEPHONE["width"]
+        }
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -181,8 +193,10 @@ def example(page, number):
 def networks(page, against):
     """{method: the PyTorch network behind one panel of the page}."""
     scale = page.evaluate("dclibDemo.data.scale")
-    return {method: zoo.load_model(method, distortion=against, profile=scale)
-            for method in page.evaluate("dclibDemo.data.methods")}
+    return {
+        method: zoo.load_model(method, distortion=against, profile=scale)
+        for method in page.evaluate("dclibDemo.data.methods")
+    }
 
 
 def settle(page, act):
@@ -223,9 +237,11 @@ def test_networks_in_the_browser_are_those_of_pytorch(demo, against):
     for number, sigma in ((0, 0.0), (1, 1.5), (2, 3.0)):
         image = gaussian_blur(example(demo, number), sigma)
         for method, network in networks(demo, against).items():
-            logits = demo.evaluate("""async ([name, image]) =>
+            logits = demo.evaluate(
+                """async ([name, image]) =>
               [...await dclibDemo.logits(dclibDemo.data.networks[name], Float32Array.from(image))]""",
-                                   [f"{method} {against}", image.flatten().tolist()])
+                [f"{method} {against}", image.flatten().tolist()],
+            )
             with torch.inference_mode():
                 expected = network(image)[0]
             found = torch.tensor(logits)

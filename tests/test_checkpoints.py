@@ -16,8 +16,10 @@ from dclib.training import OutOfTime, Schedule, loop, train
 KINDS = {
     "baseline": (small_net, None),
     "finetune": (lambda: trainable_copy(small_net(), ["conv1", "conv2"]), "awgn"),
-    "deepcorrect": (lambda: correct(small_net(), {"conv1": [0, 3]}, UnitDesign(2, input_batchnorm=True),
-                                    also_train=["conv8"]), "blur"),
+    "deepcorrect": (
+        lambda: correct(small_net(), {"conv1": [0, 3]}, UnitDesign(2, input_batchnorm=True), also_train=["conv8"]),
+        "blur",
+    ),
 }
 RESUMED = Schedule(8, 10, 0.05, (5,), 3, warm_up=2, warm_up_rate=0.01, decay=1e-3, l1=1e-3, l2=(("conv1", 1e-3),))
 
@@ -29,9 +31,17 @@ def run_until(model, kind, path, monkeypatch, stop=None):
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(count[0])))
     distortion = KINDS[kind][1]
     try:
-        return train(model, data_of(24), data_of(6, 1), RESUMED, seed=5, distortion=distortion,
-                     sigmas=(1.0, 3.0) if distortion else (), checkpoint=path,
-                     deadline=None if stop is None else stop - 0.5)
+        return train(
+            model,
+            data_of(24),
+            data_of(6, 1),
+            RESUMED,
+            seed=5,
+            distortion=distortion,
+            sigmas=(1.0, 3.0) if distortion else (),
+            checkpoint=path,
+            deadline=None if stop is None else stop - 0.5,
+        )
     finally:
         hook.remove()
 
@@ -53,7 +63,10 @@ def undisturbed():
 def check_same_end(model, progress, expected_model, expected):
     assert progress.curve == expected.curve
     assert (progress.iteration, progress.best_iteration, progress.best_accuracy) == (
-        expected.iteration, expected.best_iteration, expected.best_accuracy)
+        expected.iteration,
+        expected.best_iteration,
+        expected.best_accuracy,
+    )
     assert all(torch.equal(v, expected_model.state_dict()[k]) for k, v in model.state_dict().items())
     assert not model.training
 
@@ -85,11 +98,20 @@ def test_a_killed_run_goes_on_from_its_last_look(undisturbed, kind, tmp_path, mo
 
     model = KINDS[kind][0]()
     count = [0]
-    model.register_forward_pre_hook(lambda m, i: count.__setitem__(0, count[0] + m.training) or
-                                    (kill() if count[0] == 6 else None))
+    model.register_forward_pre_hook(
+        lambda m, i: count.__setitem__(0, count[0] + m.training) or (kill() if count[0] == 6 else None)
+    )
     with pytest.raises(Killed):
-        train(model, data_of(24), data_of(6, 1), RESUMED, seed=5, distortion=KINDS[kind][1],
-              sigmas=(1.0, 3.0) if KINDS[kind][1] else (), checkpoint=path)
+        train(
+            model,
+            data_of(24),
+            data_of(6, 1),
+            RESUMED,
+            seed=5,
+            distortion=KINDS[kind][1],
+            sigmas=(1.0, 3.0) if KINDS[kind][1] else (),
+            checkpoint=path,
+        )
     model = KINDS[kind][0]()
     check_same_end(model, run_until(model, kind, path, monkeypatch), *undisturbed(kind))
 
@@ -124,7 +146,7 @@ def without(prefix):
 DAMAGE = {
     "empty": lambda p: p.write_bytes(b""),
     "header": lambda p: p.write_bytes(p.read_bytes()[:50]),
-    "half": lambda p: p.write_bytes(p.read_bytes()[:p.stat().st_size // 2]),
+    "half": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
     "last byte": lambda p: p.write_bytes(p.read_bytes()[:-1]),
     "noise": lambda p: p.write_bytes(b"\x93\x07" * 500),
     "no progress": lambda p: rewritten(p, change_metadata=lambda m: {}),

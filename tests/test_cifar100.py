@@ -27,6 +27,7 @@ CIFAR100_FINGERPRINT = "0286071dbef2b6b77738798593c69dd22af50604fbda6196d0c8dc92
 
 # ---------------------------------------------------------------- CIFAR-100, two images a class
 
+
 @pytest.fixture
 def tiny(monkeypatch):
     """Arrays like CIFAR-100's, small, with dclib's published digests replaced by theirs."""
@@ -116,11 +117,11 @@ def test_truncated_and_damaged_npz(tiny, tmp_path, no_network, write):
     write(path, **tiny)
     whole = path.read_bytes()
     rng = np.random.RandomState(1)
-    damaged = [whole[:int(len(whole) * f)] for f in (0, 0.001, 0.3, 0.9, 0.9999)]
+    damaged = [whole[: int(len(whole) * f)] for f in (0, 0.001, 0.3, 0.9, 0.9999)]
     for position in rng.randint(len(whole), size=6):
-        damaged.append(whole[:position] + bytes(64) + whole[position + 64:])
+        damaged.append(whole[:position] + bytes(64) + whole[position + 64 :])
     for position in [*range(0, 60, 6), *range(len(whole) - 120, len(whole), 9)]:  # the zip's own headers
-        damaged.append(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1:])
+        damaged.append(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
     for content in damaged:
         path.write_bytes(content)
         try:
@@ -159,6 +160,7 @@ def empty_zip():
 
 # ---------------------------------------------------------------- CIFAR-100 through torchvision
 
+
 @pytest.fixture
 def pickles(tiny, monkeypatch):
     """CIFAR-100's own files {name: bytes} with the images of `tiny` in another order; torchvision expects them."""
@@ -169,8 +171,13 @@ def pickles(tiny, monkeypatch):
         # Names that sort like the canonical order inside a class, but not over classes.
         names = np.array([f"{'zyx'[label % 3]}_{i:05}.png" for i, label in enumerate(labels)])
         order = rng.permutation(len(labels))
-        files[split] = pickle.dumps({"data": images.transpose(0, 3, 1, 2).reshape(len(images), -1)[order],
-                                     "fine_labels": labels[order].tolist(), "filenames": names[order].tolist()})
+        files[split] = pickle.dumps(
+            {
+                "data": images.transpose(0, 3, 1, 2).reshape(len(images), -1)[order],
+                "fine_labels": labels[order].tolist(),
+                "filenames": names[order].tolist(),
+            }
+        )
     md5 = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
     source = torchvision.datasets.CIFAR100
     monkeypatch.setattr(source, "train_list", [["train", md5["train"]]])
@@ -240,8 +247,9 @@ def serve(monkeypatch):
         server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         servers.append(server)
-        monkeypatch.setattr(torchvision.datasets.CIFAR100, "url",
-                            f"http://127.0.0.1:{server.server_port}/cifar-100-python.tar.gz")
+        monkeypatch.setattr(
+            torchvision.datasets.CIFAR100, "url", f"http://127.0.0.1:{server.server_port}/cifar-100-python.tar.gz"
+        )
 
     yield start
     for server in servers:
@@ -274,9 +282,9 @@ def test_download(tiny, archive, serve, tmp_path, monkeypatch):
 @pytest.mark.parametrize("case", ["truncated", "cut off", "altered", "other"])
 def test_bad_downloads_leave_nothing(archive, serve, tmp_path, case):
     if case == "cut off":  # the connection ends before the length that was named
-        serve(archive[:len(archive) // 2], declared=len(archive))
+        serve(archive[: len(archive) // 2], declared=len(archive))
     else:
-        serve({"truncated": archive[:len(archive) // 2], "altered": archive[:-9] + bytes(9), "other": b"<html>"}[case])
+        serve({"truncated": archive[: len(archive) // 2], "altered": archive[:-9] + bytes(9), "other": b"<html>"}[case])
     with refused("CIFAR-100", "network"):
         datasets.cifar100(tmp_path)
     assert listing(tmp_path) == []
@@ -303,6 +311,7 @@ def test_a_data_folder_that_cannot_be_made(tiny, no_network, tmp_path):
 
 
 # ---------------------------------------------------------------- the real thing
+
 
 @pytest.fixture(scope="module")
 def real_folder(tmp_path_factory):

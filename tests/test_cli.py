@@ -57,6 +57,7 @@ def python(*arguments, **environment):
 
 # ---------------------------------------------------------------- what works
 
+
 def test_list_before_anything_was_run(capsys, folders):
     assert cli.main(["list", *SMOKE]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -103,8 +104,9 @@ def test_progress_goes_to_stderr(capsys, folders):
 
 def test_seeds(capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(runner, "sweep", lambda runs, *_, **options: asked.append((runs, options)) or
-                        runner.Swept(len(runs), 0, False))
+    monkeypatch.setattr(
+        runner, "sweep", lambda runs, *_, **options: asked.append((runs, options)) or runner.Swept(len(runs), 0, False)
+    )
     options = ["--seeds", "3", "5", "--time-budget", "2m", "--recompute", "--jobs", "3"]
     assert cli.main(["run", "table2", *SMOKE, *options]) == 0
     runs, options = asked[0]
@@ -125,8 +127,10 @@ def test_records_travel(capsys, folders, store):
     archive = folders / "all.zip"
     assert cli.main(["results", "export", str(archive)]) == 0
     assert cli.main(["results", "import", str(archive), "--results", str(folders / "there")]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"2 records exported to {archive}.",
-                                                    f"2 records imported into {folders / 'there'}."]
+    assert capsys.readouterr().out.splitlines() == [
+        f"2 records exported to {archive}.",
+        f"2 records imported into {folders / 'there'}.",
+    ]
     assert Store(folders / "there").records() == store.records()
     assert Store(folders / "there").weights(baseline(profile("smoke"))).exists()
 
@@ -148,6 +152,7 @@ def test_help(capsys):
 
 
 # ---------------------------------------------------------------- bad input
+
 
 def check_refused(capsys, arguments, *words):
     assert cli.main(arguments) == 2
@@ -197,9 +202,23 @@ def test_no_gpu(capsys, folders):
     assert listing(folders) == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["run", "table1", "--seeds", "one"], ["run", "--profile"],
-                                       ["run", "--jobs", "many"], ["run", "--fast"], ["results"], ["results", "move"],
-                                       ["results", "export"], ["show"], ["show", "table1", "table2"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["train"],
+        ["run", "table1", "--seeds", "one"],
+        ["run", "--profile"],
+        ["run", "--jobs", "many"],
+        ["run", "--fast"],
+        ["results"],
+        ["results", "move"],
+        ["results", "export"],
+        ["show"],
+        ["show", "table1", "table2"],
+    ],
+    ids=" ".join,
+)
 def test_bad_arguments(capsys, folders, arguments):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -209,8 +228,7 @@ def test_bad_arguments(capsys, folders, arguments):
 
 
 def test_no_data_and_no_network(capsys, folders):
-    check_refused(capsys, ["run", "table1", "--profile", "small", "--quiet", "--device", "cpu"], "CIFAR-100",
-                  "DCLIB_DATA")
+    check_refused(capsys, ["run", "table1", "--profile", "small", "--quiet", "--device", "cpu"], "CIFAR-100", "DCLIB_DATA")
     assert [name for name in listing(folders) if not name.endswith(".lock")] == []
 
 
@@ -221,8 +239,12 @@ def test_damaged_data(capsys, folders):
     assert [name for name in listing(folders) if not name.endswith(".lock")] == ["data/cifar100.npz"]
 
 
-COMMANDS = {"list": ["list", *SMOKE], "show": ["show", "table1", *SMOKE], "run": [*RUN, "--device", "cpu"],
-            "export": ["results", "export", "all.zip"]}
+COMMANDS = {
+    "list": ["list", *SMOKE],
+    "show": ["show", "table1", *SMOKE],
+    "run": [*RUN, "--device", "cpu"],
+    "export": ["results", "export", "all.zip"],
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -236,8 +258,11 @@ def test_damaged_records(capsys, store, folders, monkeypatch, command, damage):
         path.mkdir()
     else:
         other = store.path(baseline(profile("smoke"))).read_text()
-        path.write_text({"truncated": content[:300], "altered": content.replace('"seconds": 0', '"seconds": 9', 1),
-                         "another": other}[damage])
+        path.write_text(
+            {"truncated": content[:300], "altered": content.replace('"seconds": 0', '"seconds": 9', 1), "another": other}[
+                damage
+            ]
+        )
     if (damage, command) == ("another", "export"):
         return  # both files are whole records; which run they are of is seen when that run is asked for
     before = listing(folders)
@@ -272,8 +297,10 @@ def test_a_read_only_results_folder(capsys, folders, read_only):
     assert listing(folders) == []
 
 
-@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system"),
-                                   OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system"), OSError(28, "No space left on device")],
+)
 def test_results_that_cannot_be_written(capsys, folders, store, monkeypatch, error):
     store.path(baseline_under(profile("smoke"), "blur")).unlink()
     before = listing(folders)
@@ -298,6 +325,7 @@ def test_the_papers_numbers_are_missing_or_damaged(capsys, folders, monkeypatch,
 
 # ---------------------------------------------------------------- as a program
 
+
 @pytest.mark.slow
 def test_as_a_module(store):
     shown = python("show", "table1", *SMOKE)
@@ -320,15 +348,27 @@ def test_a_reader_that_leaves_early(folders, swept):
     read, write = os.pipe()
     os.close(read)
     settings = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "dclib", "results", "import", str(swept)], stdout=write,
-                          stderr=subprocess.PIPE, text=True, env=settings)
+    done = subprocess.run(
+        [sys.executable, "-m", "dclib", "results", "import", str(swept)],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=settings,
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "cp1252"}, {"PYTHONIOENCODING": "latin-1"},
-                                       {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=str)
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PYTHONIOENCODING": "cp1252"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=str,
+)
 def test_output_that_has_no_sign_for_all_letters(store, variables):
     """A pipe on Windows, an old terminal, the C locale: what can be printed is."""
     settings = os.environ | {"PYTHONPATH": str(ROOT)} | variables

@@ -44,8 +44,11 @@ def machines(tmp_path):
 
 def trace_of(store):
     """What a sweep leaves beside records and networks; locks stay as they do after one process."""
-    return [path for path in store.folder.rglob("*") if path.is_file() and path.suffix not in (".json", ".lock")
-            and path.parent.name != "weights"]
+    return [
+        path
+        for path in store.folder.rglob("*")
+        if path.is_file() and path.suffix not in (".json", ".lock") and path.parent.name != "weights"
+    ]
 
 
 @pytest.mark.slow
@@ -92,8 +95,15 @@ def pretended_sitting(order, kept, needs, *answers):
 def threads():
     """A cluster in this process, with two workers."""
     cluster._quiet()
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, memory_limit=0, dashboard_address="127.0.0.1:0",
-                      worker_dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL) as started:
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        memory_limit=0,
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    ) as started:
         yield started
 
 
@@ -106,8 +116,15 @@ def pretend(threads, store, monkeypatch):
     def pool(runs, script, deadline=None, bytes_of=lambda run: 0.0, terms=None):
         SCRIPT.update(script)
         line, said = Queue(runs, lambda run: store.get(run) is not None), []
-        made = Cluster(line, threads, terms or Terms(store.folder, "cpu"), deadline or Deadline(),
-                       Silent(line, Forecast([])), said.append, bytes_of)
+        made = Cluster(
+            line,
+            threads,
+            terms or Terms(store.folder, "cpu"),
+            deadline or Deadline(),
+            Silent(line, Forecast([])),
+            said.append,
+            bytes_of,
+        )
         return made, line, said
 
     return pool
@@ -163,8 +180,10 @@ def test_what_is_stopped_past_the_deadline_waits_in_the_folder(pretend, store):
 
 def test_a_refused_run_does_not_stop_the_others(pretend):
     runs = runs_of(1, 2, 3, 4)
-    pool, line, said = pretend(runs, {runs[0].id: [Answer("refused", sentence="A sentence.")],
-                                      runs[2].id: [Answer("diverged", sentence="Another.")]})
+    pool, line, said = pretend(
+        runs,
+        {runs[0].id: [Answer("refused", sentence="A sentence.")], runs[2].id: [Answer("diverged", sentence="Another.")]},
+    )
     pool.work()
     assert line.done == 2 and sorted(pool.problems) == ["A sentence.", "Another."] and pool.diverged == 1
     assert said.count("A sentence.") == 1
@@ -248,6 +267,7 @@ def test_a_deadline_that_passed_starts_nothing(store):
 
 # ---------------------------------------------------------------- a sitting
 
+
 def order_of(run=BASE, **changes):
     return dataclasses.replace(Order(run, "session", "cpu", 1, 60.0, sitting.code_versions()), **changes)
 
@@ -302,7 +322,10 @@ def test_what_is_kept_is_checked_and_comes_whole(store, tmp_path):
 
 # ---------------------------------------------------------------- what the command is told
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "http://127.0.0.1:1", "tcp://no.such.host.invalid:8786"])
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:1", "nonsense", "http://127.0.0.1:1", "tcp://no.such.host.invalid:8786"]
+)
 def test_no_scheduler_there(store, monkeypatch, address):
     monkeypatch.setattr(cluster, "_AT_FIRST", 1.0)
     with refused("scheduler", address, "tcp://host:8786"):

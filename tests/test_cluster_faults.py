@@ -61,8 +61,9 @@ def made(count):
 def make(machines, store, calm, address=None):
     """The sweep by the cluster, which is as the calm one's in the end; what waits in vain for a worker is over in a while."""
     said = []
-    assert sweep(some_runs(), store, scheduler=address or machines.address, progress=False, say=said.append,
-                 time_budget=600) == Swept(5, 0, False)
+    assert sweep(
+        some_runs(), store, scheduler=address or machines.address, progress=False, say=said.append, time_budget=600
+    ) == Swept(5, 0, False)
     check_same(store, calm)
     return said
 
@@ -180,8 +181,23 @@ def test_a_worker_cut_off_for_ten_seconds(machines, calm, store, monkeypatch):
 
 
 def command(machines, store, *options):
-    return [sys.executable, "-m", "dclib", "run", "table1", "table3", "--profile", "smoke", "--scheduler", machines.address,
-            "--device", "cpu", "--results", str(store.folder), *options]
+    return [
+        sys.executable,
+        "-m",
+        "dclib",
+        "run",
+        "table1",
+        "table3",
+        "--profile",
+        "smoke",
+        "--scheduler",
+        machines.address,
+        "--device",
+        "cpu",
+        "--results",
+        str(store.folder),
+        *options,
+    ]
 
 
 def variables():
@@ -192,8 +208,12 @@ def variables():
 def test_two_clients_share_a_folder_and_not_its_runs(machines, store):
     for _ in range(2):
         machines.start_worker()
-    clients = [subprocess.Popen(command(machines, store), env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                text=True) for _ in range(2)]
+    clients = [
+        subprocess.Popen(
+            command(machines, store), env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
     said = [client.communicate(timeout=900) for client in clients]
     assert [client.returncode for client in clients] == [0, 0], said
     lines = [line for out, _ in said for line in out.splitlines() if ", record " in line]
@@ -203,8 +223,14 @@ def test_two_clients_share_a_folder_and_not_its_runs(machines, store):
 def test_interrupted_from_the_keyboard(machines, store):
     """Ctrl-C brings the checkpoints home and leaves the workers to others."""
     machines.start_worker()
-    process = subprocess.Popen(command(machines, store), env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command(machines, store),
+        env=variables(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     while "accuracy" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
@@ -227,6 +253,7 @@ def test_another_version_on_the_worker(machines, store, tmp_path):
 
 
 # ---------------------------------------------------------------- network namespaces as hosts
+
 
 def ip(*arguments):
     subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True)

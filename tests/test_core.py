@@ -62,8 +62,13 @@ def python(*arguments, folders, cwd):
     """Python with the standard library and `folders` alone."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "DCLIB"))}
     code = f"import sys; sys.path += {[str(folder) for folder in folders]}; "
-    return subprocess.run([sys.executable, "-I", "-S", "-c", code + arguments[0], *arguments[1:]], cwd=cwd,
-                          capture_output=True, text=True, env=settings | {"OMP_NUM_THREADS": "1"})
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code + arguments[0], *arguments[1:]],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=settings | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def readmes_lines():
@@ -107,11 +112,28 @@ def wheel(tmp_path_factory):
     """The wheel, built by the backend of this environment and unpacked as pip does it, outside of the checkout."""
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir",
-                    folder, ROOT], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
     (built,) = folder.glob("dclib-*.whl")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target",
-                    folder / "installed", built], check=True, capture_output=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--target",
+            folder / "installed",
+            built,
+        ],
+        check=True,
+        capture_output=True,
+    )
     return folder / "installed"
 
 
@@ -148,4 +170,7 @@ def test_wheel_runs_the_readmes_lines_on_the_core(wheel, core, tmp_path):
 def test_wheel_says_where_networks_are(wheel, tmp_path):
     done = python("import dclib; dclib.load_model('finetune-1')", folders=[wheel, SITE], cwd=tmp_path)
     sentence = done.stderr.splitlines()[-1]
-    assert sentence.startswith("dclib.errors.InputError: load_model: expected a published network") and "DCLIB_RESULTS" in sentence
+    assert (
+        sentence.startswith("dclib.errors.InputError: load_model: expected a published network")
+        and "DCLIB_RESULTS" in sentence
+    )

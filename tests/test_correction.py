@@ -40,8 +40,18 @@ def first(k, narrow, wide):
 
 # ---------------------------------------------------------------- parameters
 
-@pytest.mark.parametrize("k, top, count", [(1, False, 80_954), (3, False, 242_862), (6, False, 505_674),
-                                           (1, True, 470_246), (3, True, 632_154), (6, True, 894_966)])
+
+@pytest.mark.parametrize(
+    "k, top, count",
+    [
+        (1, False, 80_954),
+        (3, False, 242_862),
+        (6, False, 505_674),
+        (1, True, 470_246),
+        (3, True, 632_154),
+        (6, True, 894_966),
+    ],
+)
 def test_deepcorrect_counts_of_table_3(full, k, top, count):
     network = correct(full, first(k, 50, 100), also_train=CONV[6:] if top else ())
     assert count_parameters(network) == count
@@ -63,10 +73,14 @@ def test_counts_of_the_papers_text(full):
 
 
 TABLE_10 = [
-    (72, UnitDesign(kernels=(1, 5, 5, 1)), 270_288), (192, UnitDesign(), 739_200), (128, UnitDesign(), 328_960),
-    (72, UnitDesign(128, dilations=(1, 1, 2, 1)), 314_568), (192, UnitDesign(128), 345_408),
+    (72, UnitDesign(kernels=(1, 5, 5, 1)), 270_288),
+    (192, UnitDesign(), 739_200),
+    (128, UnitDesign(), 328_960),
+    (72, UnitDesign(128, dilations=(1, 1, 2, 1)), 314_568),
+    (192, UnitDesign(128), 345_408),
     (128, UnitDesign(128), 328_960),
-    (72, UnitDesign(36, (1, 3, 3, 3, 1), (1, 1, 1, 2, 1)), 40_680), (192, UnitDesign(96, (1, 3, 3, 3, 1)), 287_040),
+    (72, UnitDesign(36, (1, 3, 3, 3, 1), (1, 1, 1, 2, 1)), 40_680),
+    (192, UnitDesign(96, (1, 3, 3, 3, 1)), 287_040),
     (128, UnitDesign(64, (1, 3, 3, 3, 1)), 127_872),
 ]
 
@@ -103,13 +117,26 @@ def test_initial_weights_are_he_normal():
         beyond = (weights.abs() > 2 * math.sqrt(2 / fan_in)).double().mean().item()
         assert beyond == pytest.approx(0.0455, rel=0.1) and weights.abs().max() > 3 * math.sqrt(2 / fan_in)
     assert [type(m).__name__ for m in unit.residual] == [
-        "KerasBatchNorm2d", "Conv2d", "KerasBatchNorm2d", "ReLU", "Conv2d", "KerasBatchNorm2d", "ReLU", "Conv2d",
-        "KerasBatchNorm2d", "ReLU", "Conv2d"]
+        "KerasBatchNorm2d",
+        "Conv2d",
+        "KerasBatchNorm2d",
+        "ReLU",
+        "Conv2d",
+        "KerasBatchNorm2d",
+        "ReLU",
+        "Conv2d",
+        "KerasBatchNorm2d",
+        "ReLU",
+        "Conv2d",
+    ]
 
 
 def test_the_momentum_of_the_units_is_a_field():
-    momenta = {m.momentum for m in CorrectionUnit(4, UnitDesign(input_batchnorm=True, batchnorm_momentum=0.2)).modules()
-               if isinstance(m, nn.BatchNorm2d)}
+    momenta = {
+        m.momentum
+        for m in CorrectionUnit(4, UnitDesign(input_batchnorm=True, batchnorm_momentum=0.2)).modules()
+        if isinstance(m, nn.BatchNorm2d)
+    }
     assert momenta == {0.2} and UnitDesign().batchnorm_momentum == 0.01
     with refused("batchnorm_momentum", "0"):
         UnitDesign(batchnorm_momentum=0.0)
@@ -117,9 +144,11 @@ def test_the_momentum_of_the_units_is_a_field():
 
 # ---------------------------------------------------------------- the corrected network
 
+
 def batchnorm(x, state, name, eps=1e-3):
-    mean, variance, weight, bias = (state[f"{name}.{part}"].view(-1, 1, 1)
-                                    for part in ("running_mean", "running_var", "weight", "bias"))
+    mean, variance, weight, bias = (
+        state[f"{name}.{part}"].view(-1, 1, 1) for part in ("running_mean", "running_var", "weight", "bias")
+    )
     return (x - mean) / (variance + eps).sqrt() * weight + bias
 
 
@@ -129,9 +158,12 @@ def conv(x, state, name, **options):
 
 def selected_batchnorm(state, i, chosen):
     """The statistics of the corrected channels, and the scale and shift that are trained for them."""
-    return {"bn.running_mean": state[f"bn{i}.batchnorm.running_mean"][chosen],
-            "bn.running_var": state[f"bn{i}.batchnorm.running_var"][chosen],
-            "bn.weight": state[f"bn{i}.weight"], "bn.bias": state[f"bn{i}.bias"]}
+    return {
+        "bn.running_mean": state[f"bn{i}.batchnorm.running_mean"][chosen],
+        "bn.running_var": state[f"bn{i}.batchnorm.running_var"][chosen],
+        "bn.weight": state[f"bn{i}.weight"],
+        "bn.bias": state[f"bn{i}.bias"],
+    }
 
 
 def assembled_by_hand(net, network, x):
@@ -168,8 +200,10 @@ def gathered(layer, partial, x):
     """What a corrected layer and the BatchNorm behind it compute in training, channel by channel and with no selection."""
     y = layer.conv(x)
     z = y.index_copy(1, layer.index, layer.unit(y[:, layer.index]))
-    weight, bias = (whole.index_copy(0, layer.index, own) for whole, own in
-                    ((partial.batchnorm.weight, partial.weight), (partial.batchnorm.bias, partial.bias)))
+    weight, bias = (
+        whole.index_copy(0, layer.index, own)
+        for whole, own in ((partial.batchnorm.weight, partial.weight), (partial.batchnorm.bias, partial.bias))
+    )
     mean, variance = z.mean((0, 2, 3), keepdim=True), z.var((0, 2, 3), unbiased=False, keepdim=True)
     if not partial.batch_statistics:
         others = torch.ones(z.shape[1], dtype=torch.bool).index_fill(0, layer.index, False)[:, None, None]
@@ -184,8 +218,11 @@ TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("batch_statistics", [False, True])
-@pytest.mark.parametrize("design", [SMALL, UnitDesign(5, (1, 3), batchnorm=False), UnitDesign(3, (3, 1, 3), (1, 1, 2))],
-                         ids=["released", "two", "last 3x3"])
+@pytest.mark.parametrize(
+    "design",
+    [SMALL, UnitDesign(5, (1, 3), batchnorm=False), UnitDesign(3, (3, 1, 3), (1, 1, 2))],
+    ids=["released", "two", "last 3x3"],
+)
 def test_training_equals_gathering(net, dtype, memory_format, batch_statistics, design):
     def trained_once(compute):
         network = correct(net, {"conv2": [6, 0, 3]}, design, batch_statistics=batch_statistics).to(dtype).train()
@@ -214,15 +251,20 @@ def test_no_gradient_is_gathered(net):
     network = correct(net, CHOSEN, SMALL, batch_statistics=True).train()
     with torch.profiler.profile(record_shapes=True) as profile:
         network(images()).sum().backward()
-    names = {event.key for event in profile.key_averages(group_by_input_shape=True)
-             if any(len(shape) == 4 for shape in event.input_shapes)}
+    names = {
+        event.key
+        for event in profile.key_averages(group_by_input_shape=True)
+        if any(len(shape) == 4 for shape in event.input_shapes)
+    }
     assert "aten::convolution_backward" in names
     assert not names & {"aten::index_add_", "aten::index_select", "aten::index_put_", "aten::cat"}
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
-@pytest.mark.parametrize("computed", [nn.utils.weight_norm, nn.utils.spectral_norm,
-                                      lambda conv: nn.utils.prune.l1_unstructured(conv, "weight", 0.5)])
+@pytest.mark.parametrize(
+    "computed",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, lambda conv: nn.utils.prune.l1_unstructured(conv, "weight", 0.5)],
+)
 def test_weights_that_a_hook_computes(computed):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), computed(nn.Conv2d(4, 5, 1)), nn.AvgPool2d(30), nn.Flatten()).eval()
     model(images())  # the hook leaves a tensor that cannot be copied
@@ -267,8 +309,15 @@ class Activated(nn.BatchNorm2d):
         return super().forward(x).relu()
 
 
-@pytest.mark.parametrize("norm", [lambda: Activated(6), lambda: nn.InstanceNorm2d(6, track_running_stats=True),
-                                  lambda: nn.Sequential(Activated(6)), lambda: nn.SyncBatchNorm(6)])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda: Activated(6),
+        lambda: nn.InstanceNorm2d(6, track_running_stats=True),
+        lambda: nn.Sequential(Activated(6)),
+        lambda: nn.SyncBatchNorm(6),
+    ],
+)
 def test_whatever_has_running_statistics_is_frozen(norm):
     model = nn.Sequential(nn.Conv2d(3, 6, 3), norm(), nn.Conv2d(6, 6, 1), nn.AvgPool2d(30), nn.Flatten()).eval()
     network = correct(model, {"2": [0, 1]}, UnitDesign(2)).train()
@@ -341,8 +390,12 @@ def test_only_what_should_train_does(net):
     before = copy.deepcopy(network.state_dict())
     train_some_steps(network)
     assert {name for name, p in network.named_parameters() if p.grad is not None} == trainable_names(network)
-    moving = {name for name in before if any(f".{part}" in name for part in ("running_", "num_batches"))
-              and (".unit." in name or ".batchnorm." in name or name.split(".")[0] in ("bn7", "bn8", "bn9"))}
+    moving = {
+        name
+        for name in before
+        if any(f".{part}" in name for part in ("running_", "num_batches"))
+        and (".unit." in name or ".batchnorm." in name or name.split(".")[0] in ("bn7", "bn8", "bn9"))
+    }
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == trainable_names(network) | moving
 
@@ -393,6 +446,7 @@ def test_takes_what_the_ranking_selects(net):
 
 # ---------------------------------------------------------------- other networks
 
+
 class Five(nn.Module):
     """No BatchNorm, groups, and a convolution used twice."""
 
@@ -407,10 +461,16 @@ class Five(nn.Module):
 
 OTHERS = {
     "resnet18": (lambda: resnet18(num_classes=10), {"conv1": [1, 60], "layer2.0.conv1": [3], "layer3.1.conv2": [0, 9]}),
-    "sequential": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3),
-                                         nn.Flatten(), nn.LazyLinear(10)), {"0": [5, 1], "3": [2]}),
-    "alexnet": (lambda: nn.Sequential(nn.Upsample(size=63), alexnet(num_classes=10)),
-                {"1.features.0": [0, 63], "1.features.10": [7]}),
+    "sequential": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.LazyLinear(10)
+        ),
+        {"0": [5, 1], "3": [2]},
+    ),
+    "alexnet": (
+        lambda: nn.Sequential(nn.Upsample(size=63), alexnet(num_classes=10)),
+        {"1.features.0": [0, 63], "1.features.10": [7]},
+    ),
     "squeezenet": (lambda: squeezenet1_0(num_classes=10), {"features.0": [1, 95], "features.3.squeeze": [2]}),
     "five": (Five, {"a": [0], "b": [7, 2], "c": [4]}),
 }
@@ -437,7 +497,9 @@ def test_other_networks(name):
         if owner is not None and value.ndim:  # the statistics of corrected channels follow
             others = [c for c in range(len(value)) if c not in owner.index.tolist()]
             value, frozen[key] = value[others], frozen[key][others]
-        assert (owner is not None and not value.ndim) or ".unit." in key or key in selected or torch.equal(value, frozen[key])
+        assert (
+            (owner is not None and not value.ndim) or ".unit." in key or key in selected or torch.equal(value, frozen[key])
+        )
     assert trainable_names(network) == {k for k, _ in network.named_parameters() if ".unit." in k} | selected
 
 
@@ -499,17 +561,25 @@ def test_a_design_per_layer_must_be_complete(net):
         correct(net, CHOSEN, {"conv1": SMALL})
 
 
-@pytest.mark.parametrize("options, word", [({"width": 0}, "width"), ({"width": -4}, "width"),
-                                           ({"kernels": (1,)}, "kernels"), ({"kernels": (1, 2, 1)}, "kernels"),
-                                           ({"kernels": (1, -3, 1)}, "kernels"),
-                                           ({"dilations": (1, 2)}, "dilations"),
-                                           ({"dilations": (1, 0, 1, 1)}, "dilations")])
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        ({"width": 0}, "width"),
+        ({"width": -4}, "width"),
+        ({"kernels": (1,)}, "kernels"),
+        ({"kernels": (1, 2, 1)}, "kernels"),
+        ({"kernels": (1, -3, 1)}, "kernels"),
+        ({"dilations": (1, 2)}, "dilations"),
+        ({"dilations": (1, 0, 1, 1)}, "dilations"),
+    ],
+)
 def test_bad_designs(options, word):
     with refused(word):
         UnitDesign(**options)
 
 
 # ---------------------------------------------------------------- how much units add
+
 
 def test_unit_shares_are_those_of_the_residual_written_out():
     model = AllConvNet(num_classes=5, width=8).eval()

@@ -55,10 +55,20 @@ def runs(fingerprint):
     base = Run("train", "Baseline", **common, schedule=Schedule(2, 4, 0.01, (), 1, augmentation="none"))
     among = {**common, **BLURRED, "layers": ("conv1",), "ranking_images": 2, "ranking_split": "train", "base": base}
     rank = Run("rank", "Algorithm 1", **among)
-    return {"train": base, "rank": rank, "evaluate": Run("evaluate", "Baseline", **common, **BLURRED, base=base),
-            "swap": Run("swap", "Figures 4 and 5", **among, fractions=(0.5,),
-                        selection=Selection("ranked", "local", "priority", ()), ranking=rank),
-            "embed": Run("embed", "Baseline", **common, **BLURRED, base=base, features="bn8", shown=(0, 2))}
+    return {
+        "train": base,
+        "rank": rank,
+        "evaluate": Run("evaluate", "Baseline", **common, **BLURRED, base=base),
+        "swap": Run(
+            "swap",
+            "Figures 4 and 5",
+            **among,
+            fractions=(0.5,),
+            selection=Selection("ranked", "local", "priority", ()),
+            ranking=rank,
+        ),
+        "embed": Run("embed", "Baseline", **common, **BLURRED, base=base, features="bn8", shown=(0, 2)),
+    }
 
 
 def test_every_kind_of_run_leaves_damaged_images_out_and_names_them(folder, store, monkeypatch):
@@ -67,7 +77,8 @@ def test_every_kind_of_run_leaves_damaged_images_out_and_names_them(folder, stor
         cut(folder / "imagenet20" / name)
     records = {kind: obtain(run, store) for kind, run in described.items()}
     assert {kind: record.outcome.get("skipped_images") for kind, record in records.items()} == dict.fromkeys(
-        described, list(DAMAGED))
+        described, list(DAMAGED)
+    )
     for kind, levels in (("train", 1), ("evaluate", 3)):
         assert records[kind].correct.shape == (levels, 3 * VAL - 1)
         assert records[kind].outcome["images_per_class"] == [VAL, VAL, VAL - 1]

@@ -16,6 +16,7 @@ COUNTS = (7, 3, 4)
 
 # ---------------------------------------------------------------- photographs
 
+
 @pytest.fixture(scope="module")
 def photographs():
     return datasets.photographs(*COUNTS)
@@ -64,8 +65,10 @@ def test_patches_of_one_tile_say_so(photographs):
             assert seen.setdefault(number, (name, label)) == (name, label)
         part = split.take(torch.arange(0, len(split), 3))
         assert torch.equal(part.tiles, split.tiles[::3]) and torch.equal(part.to("cpu").tiles, part.tiles)
-    assert datasets.photographs(*COUNTS, 0, 5).test.tiles.tolist() == photographs.test.tiles[
-        photographs.test.labels < 5].tolist()
+    assert (
+        datasets.photographs(*COUNTS, 0, 5).test.tiles.tolist()
+        == photographs.test.tiles[photographs.test.labels < 5].tolist()
+    )
 
 
 def test_patches_lie_inside_tiles_that_belong_to_one_split(monkeypatch):
@@ -124,6 +127,7 @@ def test_load_by_name(photographs):
 
 # ---------------------------------------------------------------- order and samples
 
+
 def test_canonical_order_is_by_label_then_by_file_name():
     labels = np.array([2, 0, 2, 1, 0])
     names = np.array(["b.png", "z.png", "a.png", "m.png", "y.png"])
@@ -168,15 +172,27 @@ def test_data_folder(monkeypatch, tmp_path):
 IMAGES = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("images, labels, word", [
-    (IMAGES, torch.arange(4).int(), "int32"), (IMAGES, torch.arange(4).byte(), "uint8"),
-    (IMAGES, torch.arange(4.0), "float32"),
-    (IMAGES, torch.eye(4).long(), "[4, 4]"), (IMAGES, torch.arange(3), "[3]"), (IMAGES, torch.tensor([0, 1, 2, -1]), "-1"),
-    (IMAGES, [0, 1, 2, 3], "list"), (IMAGES, torch.ones(4).bool(), "bool"), (IMAGES / 255, torch.arange(4), "0..255"),
-    (IMAGES.float(), torch.arange(4), "byte()"), (IMAGES.long(), torch.arange(4), "int64"),
-    (IMAGES[0], torch.arange(3), "[3, 8, 8]"),
-    (IMAGES[:, 0], torch.arange(4), "[4, 8, 8]"), (IMAGES.numpy(), torch.arange(4), "ndarray"),
-    (IMAGES[..., :0], torch.arange(4), "[4, 3, 8, 0]"), (IMAGES.half(), torch.arange(4), "float16")])
+@pytest.mark.parametrize(
+    "images, labels, word",
+    [
+        (IMAGES, torch.arange(4).int(), "int32"),
+        (IMAGES, torch.arange(4).byte(), "uint8"),
+        (IMAGES, torch.arange(4.0), "float32"),
+        (IMAGES, torch.eye(4).long(), "[4, 4]"),
+        (IMAGES, torch.arange(3), "[3]"),
+        (IMAGES, torch.tensor([0, 1, 2, -1]), "-1"),
+        (IMAGES, [0, 1, 2, 3], "list"),
+        (IMAGES, torch.ones(4).bool(), "bool"),
+        (IMAGES / 255, torch.arange(4), "0..255"),
+        (IMAGES.float(), torch.arange(4), "byte()"),
+        (IMAGES.long(), torch.arange(4), "int64"),
+        (IMAGES[0], torch.arange(3), "[3, 8, 8]"),
+        (IMAGES[:, 0], torch.arange(4), "[4, 8, 8]"),
+        (IMAGES.numpy(), torch.arange(4), "ndarray"),
+        (IMAGES[..., :0], torch.arange(4), "[4, 3, 8, 0]"),
+        (IMAGES.half(), torch.arange(4), "float16"),
+    ],
+)
 def test_what_is_no_split(images, labels, word):
     with refused(word):
         datasets.Split(images, labels)

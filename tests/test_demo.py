@@ -34,8 +34,9 @@ def image():
 # At 0.25, 0.75 and 1.25 the window's size lies halfway between two odd numbers; at 0.1 it has one tap.
 @pytest.mark.parametrize("sigma", [0, 0.1, 0.25, 0.3, 0.75, 1.25, 1.7, *LEVELS["cifar100"]["blur"]])
 def test_blur_in_javascript_is_that_of_dclib(page, sigma):
-    blurred = page.evaluate("([image, sigma]) => [...dclibDemo.blur(Float32Array.from(image), sigma)]",
-                            [image().flatten().tolist(), sigma])
+    blurred = page.evaluate(
+        "([image, sigma]) => [...dclibDemo.blur(Float32Array.from(image), sigma)]", [image().flatten().tolist(), sigma]
+    )
     assert np.allclose(blurred, gaussian_blur(image(), sigma).flatten().numpy(), rtol=0, atol=1e-3)
 
 
@@ -43,25 +44,31 @@ def test_blur_in_javascript_is_that_of_dclib(page, sigma):
 @pytest.mark.parametrize("sigma", [0, *LEVELS["cifar100"]["awgn"]])
 def test_noise_in_javascript_is_that_of_dclib(page, sigma, seed):
     field = exporter.noise_fields()[seed].flatten().tolist()
-    noisy = page.evaluate("([image, sigma, field]) => [...dclibDemo.addNoise(Float32Array.from(image), sigma, field)]",
-                          [image().flatten().tolist(), sigma, field])
+    noisy = page.evaluate(
+        "([image, sigma, field]) => [...dclibDemo.addNoise(Float32Array.from(image), sigma, field)]",
+        [image().flatten().tolist(), sigma, field],
+    )
     expected = additive_white_gaussian_noise(image(), sigma, torch.Generator().manual_seed(seed))
     assert np.allclose(noisy, expected.flatten().numpy(), rtol=0, atol=1e-3)
 
 
 def test_javascript_leaves_the_given_image_as_it_was(page):
-    untouched = page.evaluate("""image => {
+    untouched = page.evaluate(
+        """image => {
       const given = Float32Array.from(image);
       dclibDemo.blur(given, 2);
       dclibDemo.addNoise(given, 20, image);
       return given.every((value, i) => value === image[i]);
-    }""", image().flatten().tolist())
+    }""",
+        image().flatten().tolist(),
+    )
     assert untouched
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_export_equals_pytorch_and_itself():
     import onnxruntime
+
     filters = {"conv1": [0, 2], "conv4": [1, 5, 6]}
     network = settled(correction.correct(models.AllConvNet(10, width=4), filters, correction.UnitDesign(width=4)))
     content = exporter.onnx_file(network)
@@ -70,7 +77,7 @@ def test_export_equals_pytorch_and_itself():
     session = onnxruntime.InferenceSession(content)
     with torch.inference_mode():
         expected = network(image())
-    found, = session.run(["logits"], {"images": image().numpy()})
+    (found,) = session.run(["logits"], {"images": image().numpy()})
     assert np.abs(found - expected.numpy()).max() < 1e-3
 
 

@@ -24,8 +24,9 @@ from dclib.distortions import (
     motion_blur,
 )
 
-BLUR_LEVELS = [("cifar100", 32, s) for s in LEVELS["cifar100"]["blur"]] + \
-              [("imagenet", 256, s) for s in LEVELS["imagenet"]["blur"]]
+BLUR_LEVELS = [("cifar100", 32, s) for s in LEVELS["cifar100"]["blur"]] + [
+    ("imagenet", 256, s) for s in LEVELS["imagenet"]["blur"]
+]
 
 
 def noisy(*shape, dtype=torch.float32, seed=0):
@@ -35,15 +36,20 @@ def noisy(*shape, dtype=torch.float32, seed=0):
 
 def opencv_blur(images, sigma):
     window = int(4 * sigma + 1)
-    blurred = [cv2.GaussianBlur(image.permute(1, 2, 0).numpy(), (window, window), sigma, sigmaY=sigma,
-                                borderType=cv2.BORDER_CONSTANT) for image in images]
+    blurred = [
+        cv2.GaussianBlur(
+            image.permute(1, 2, 0).numpy(), (window, window), sigma, sigmaY=sigma, borderType=cv2.BORDER_CONSTANT
+        )
+        for image in images
+    ]
     return torch.stack([torch.from_numpy(b).reshape(*b.shape[:2], -1).permute(2, 0, 1) for b in blurred])
 
 
 def scipy_blur(images, sigma):
     """SciPy's Gaussian of the same window, with zeros outside of the image."""
-    return torch.from_numpy(ndimage.gaussian_filter(images.double().numpy(), (0, 0, sigma, sigma), mode="constant",
-                                                    radius=round(2 * sigma)))
+    return torch.from_numpy(
+        ndimage.gaussian_filter(images.double().numpy(), (0, 0, sigma, sigma), mode="constant", radius=round(2 * sigma))
+    )
 
 
 def test_levels_are_those_of_section_3_2():
@@ -95,7 +101,7 @@ def test_one_sigma_per_image_equals_one_by_one():
     sigmas = torch.tensor([0.0, 3.0, 0.5, 0.0, 1.5, 0.5])
     blurred = gaussian_blur(images, sigmas)
     for i, sigma in enumerate(sigmas.tolist()):
-        assert torch.allclose(blurred[i:i + 1], gaussian_blur(images[i:i + 1], sigma), rtol=0, atol=1e-4)
+        assert torch.allclose(blurred[i : i + 1], gaussian_blur(images[i : i + 1], sigma), rtol=0, atol=1e-4)
     assert torch.equal(blurred[[0, 3]], images[[0, 3]])
 
 
@@ -171,8 +177,12 @@ def test_noise_is_independent_over_pixels_channels_and_images():
     images = torch.full((40, 3, 32, 32), 128.0)
     noise = additive_white_gaussian_noise(images, 10.0, torch.Generator().manual_seed(2)) - images
     bound = 5 / math.sqrt(noise.numel() / 3)
-    for one, other in ((noise[..., 1:], noise[..., :-1]), (noise[..., 1:, :], noise[..., :-1, :]),
-                       (noise[:, 1:], noise[:, :-1]), (noise[1:], noise[:-1])):
+    for one, other in (
+        (noise[..., 1:], noise[..., :-1]),
+        (noise[..., 1:, :], noise[..., :-1, :]),
+        (noise[:, 1:], noise[:, :-1]),
+        (noise[1:], noise[:-1]),
+    ):
         assert abs((one * other).mean() / 100) < bound
 
 
@@ -224,9 +234,16 @@ def test_modules_equal_their_functions():
 
 
 @pytest.mark.parametrize("distortion", DISTORTIONS)
-@pytest.mark.parametrize("images", [torch.zeros(2, 3, 8, 8), torch.full((1, 3, 8, 8), 3.0),
-                                    torch.zeros(2, 3, 8, 8).index_fill(3, torch.tensor([1]), 2.0),
-                                    noisy(2, 3, 8, 8) / 60, torch.full((1, 1, 8, 8), 255.0)])
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(2, 3, 8, 8),
+        torch.full((1, 3, 8, 8), 3.0),
+        torch.zeros(2, 3, 8, 8).index_fill(3, torch.tensor([1]), 2.0),
+        noisy(2, 3, 8, 8) / 60,
+        torch.full((1, 1, 8, 8), 255.0),
+    ],
+)
 def test_legitimately_dark_and_bright_images_pass(distortion, images):
     assert torch.isfinite(distort(images, distortion, 1.0)).all()
 
@@ -276,9 +293,22 @@ def test_bad_images(distortion, case):
         distort(images, distortion, 1.0)
 
 
-BAD_SIGMAS = [-1.0, math.nan, math.inf, -math.inf, torch.tensor([1.0, -1.0]), torch.tensor([1.0, math.nan]),
-              torch.tensor([1.0]), torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[1.0, 2.0]]), torch.zeros(0),
-              "2", None, 1j, [1.0, None]]
+BAD_SIGMAS = [
+    -1.0,
+    math.nan,
+    math.inf,
+    -math.inf,
+    torch.tensor([1.0, -1.0]),
+    torch.tensor([1.0, math.nan]),
+    torch.tensor([1.0]),
+    torch.tensor([1.0, 2.0, 3.0]),
+    torch.tensor([[1.0, 2.0]]),
+    torch.zeros(0),
+    "2",
+    None,
+    1j,
+    [1.0, None],
+]
 
 
 @pytest.mark.parametrize("distortion", DISTORTIONS)
@@ -315,7 +345,7 @@ def opencv_filter(images, kernel):
 @pytest.mark.parametrize("radius, taps", [(1.0, 5), (1.5, 9), (2.0, 13), (3.0, 29)])
 def test_defocus_equals_opencv(radius, taps):
     images, reach = noisy(2, 3, 20, 24), int(radius)
-    rows, columns = np.mgrid[-reach:reach + 1, -reach:reach + 1]
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = (np.hypot(rows, columns) <= radius).astype(np.float32)
     assert disc.sum() == taps
     torch.testing.assert_close(defocus_blur(images, radius), opencv_filter(images, disc / taps), rtol=1e-5, atol=1e-3)
@@ -364,6 +394,7 @@ def test_bad_lens_and_motion():
 
 
 # ---------------------------------------------------------------- what is kept
+
 
 def test_kept_matrices_are_bounded_by_bytes(monkeypatch):
     monkeypatch.setattr(distortions, "_KEPT_BYTES", 8 * (100**2 + 90**2 + 80**2))

@@ -24,8 +24,10 @@ KINDS = ("plain", "corrected")
 
 def data(count, seed):
     generator = torch.Generator().manual_seed(seed)
-    return Split(torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator),
-                 torch.randint(0, 3, (count,), generator=generator))
+    return Split(
+        torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator),
+        torch.randint(0, 3, (count,), generator=generator),
+    )
 
 
 def trained(kind):
@@ -76,9 +78,26 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 
 @pytest.mark.slow
 def test_torchrun_makes_records(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()),
-               "-m", "dclib", "run", "table1", "--profile", "smoke", "--device", "cpu", "--results", str(tmp_path),
-               "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+        "-m",
+        "dclib",
+        "run",
+        "table1",
+        "--profile",
+        "smoke",
+        "--device",
+        "cpu",
+        "--results",
+        str(tmp_path),
+        "--quiet",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -43,8 +43,21 @@ def test_answers_are_those_of_the_network_without_its_units():
 
 def test_a_run_without_labels_never_looks_at_them(store, monkeypatch):
     """What is trained on other labels is the same network."""
-    run = Run("train", "Deepcorr-1", "d", "f" * 64, 10, 4, 0, "blur", (1.0,), layers=("conv1",), schedule=SCHEDULE,
-              design=UnitDesign(width=3, begins_at_zero=True), unlabelled=True)
+    run = Run(
+        "train",
+        "Deepcorr-1",
+        "d",
+        "f" * 64,
+        10,
+        4,
+        0,
+        "blur",
+        (1.0,),
+        layers=("conv1",),
+        schedule=SCHEDULE,
+        design=UnitDesign(width=3, begins_at_zero=True),
+        unlabelled=True,
+    )
     trained = []
     for labels in (torch.zeros(40, dtype=torch.int64), torch.arange(40) % 10):
         images = Split(data_of(40).images, labels)
@@ -67,7 +80,9 @@ def test_its_loss_falls_as_the_divergence_does():
 
 def test_a_unit_that_begins_at_zero_changes_nothing():
     network, seen = small_net(), images(3)
-    fresh = correct(network, {"conv1": [0, 2], "conv3": [1]}, UnitDesign(width=3, begins_at_zero=True), train_batchnorm=False)
+    fresh = correct(
+        network, {"conv1": [0, 2], "conv3": [1]}, UnitDesign(width=3, begins_at_zero=True), train_batchnorm=False
+    )
     with torch.no_grad():
         assert torch.equal(fresh.eval()(seen), network(seen))
 

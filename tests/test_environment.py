@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # ---------------------------------------------------------------- the commit
 
+
 def git(folder, *arguments):
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
@@ -105,6 +106,7 @@ def test_no_git(tmp_path, commit_in, monkeypatch):
 
 # ---------------------------------------------------------------- memory
 
+
 def without_proc(monkeypatch):
     def missing(*_, **__):
         raise FileNotFoundError(2, "No such file or directory")
@@ -142,8 +144,9 @@ def test_the_peak_is_that_of_one_run():
 def test_units_of_other_systems(monkeypatch, platform, unit):
     without_proc(monkeypatch)
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setitem(sys.modules, "resource", SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: SimpleNamespace(
-        ru_maxrss=7_000_000)))
+    monkeypatch.setitem(
+        sys.modules, "resource", SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: SimpleNamespace(ru_maxrss=7_000_000))
+    )
     assert environment.peak_bytes("cpu") == 7_000_000 * unit
     environment.forget_peak("cpu")
     assert environment.free_bytes("cpu") is None
@@ -167,17 +170,24 @@ def test_a_system_without_resource(monkeypatch, store):
 
 @pytest.mark.slow
 def test_no_module_asks_for_resource_when_it_is_imported():
-    code = ("import sys; sys.modules['resource'] = None\n"
-            "import dclib.models, dclib.execution, dclib.execution.runner, dclib.notebook, dclib.cli")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {
-        "PYTHONPATH": str(ROOT)})
+    code = (
+        "import sys; sys.modules['resource'] = None\n"
+        "import dclib.models, dclib.execution, dclib.execution.runner, dclib.notebook, dclib.cli"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 # ---------------------------------------------------------------- folders
 
-FOLDERS = {"DCLIB_DATA": datasets.data_folder, "DCLIB_CACHE": datasets.cache_folder, "DCLIB_RESULTS": results_folder,
-           "DCLIB_MINIATURE": lambda: notebook.live_folder("miniature")}
+FOLDERS = {
+    "DCLIB_DATA": datasets.data_folder,
+    "DCLIB_CACHE": datasets.cache_folder,
+    "DCLIB_RESULTS": results_folder,
+    "DCLIB_MINIATURE": lambda: notebook.live_folder("miniature"),
+}
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -191,6 +201,7 @@ def test_the_home_of_nobody(monkeypatch, name, value):
 @pytest.fixture
 def homeless(monkeypatch):
     """As in a container with a user id that has no name."""
+
     def unknown(user):
         raise KeyError(f"getpwuid(): uid not found: {user}")
 
@@ -225,9 +236,11 @@ def test_a_setting_that_is_empty_is_none(monkeypatch):
 
 # ---------------------------------------------------------------- locks
 
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, 524, errno.EOPNOTSUPP, errno.ENOSYS, errno.EIO])
 def test_a_file_system_without_locks(store, monkeypatch, number):
     """What a lock answers on NFS without its daemon, and on other shares; the folder itself can be written."""
+
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 

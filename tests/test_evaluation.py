@@ -49,8 +49,10 @@ def test_noise_of_the_evaluation_is_normal_paired_and_by_seed():
 @pytest.mark.parametrize("distortion, sigmas", [("blur", (0.5, 2.0)), ("awgn", (5.0, 30.0))])
 def test_copies_of_a_part_are_a_part_of_the_copies(distortion, sigmas):
     data = data_of(620)
-    parts = [distorted_copies(data.take(torch.arange(first, min(first + 250, 620))), distortion, sigmas, first=first)
-             for first in (0, 250, 500)]
+    parts = [
+        distorted_copies(data.take(torch.arange(first, min(first + 250, 620))), distortion, sigmas, first=first)
+        for first in (0, 250, 500)
+    ]
     assert torch.equal(torch.cat(parts, dim=1), distorted_copies(data, distortion, sigmas))
     with refused("first", "250", "got 100"):
         distorted_copies(data, distortion, sigmas, first=100)
@@ -85,10 +87,12 @@ def test_noise_in_training_and_evaluation_is_the_public_noise():
 
 # ---------------------------------------------------------------- bad input, and other defaults of torch
 
-BAD = {"one logit": (lambda y: y[:, :1], torch.arange(4), "logits"),
-       "a map": (lambda y: y[..., None], torch.arange(4), "logits"),
-       "no tensor": (lambda y: [y], torch.arange(4), "logits"),
-       "other classes": (lambda y: y[:, :3], torch.arange(4), "0 to 2")}
+BAD = {
+    "one logit": (lambda y: y[:, :1], torch.arange(4), "logits"),
+    "a map": (lambda y: y[..., None], torch.arange(4), "logits"),
+    "no tensor": (lambda y: [y], torch.arange(4), "logits"),
+    "other classes": (lambda y: y[:, :3], torch.arange(4), "0 to 2"),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -103,8 +107,9 @@ def test_outputs_and_labels_that_do_not_fit(case):
         correct_on(network, data.images.float()[None], labels)
 
 
-@pytest.mark.parametrize("labels", [torch.zeros(1).long(), torch.zeros(4), torch.eye(4).long(),
-                                    torch.tensor([0, 1, 2, -1]), [0] * 4])
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(1).long(), torch.zeros(4), torch.eye(4).long(), torch.tensor([0, 1, 2, -1]), [0] * 4]
+)
 def test_labels_that_are_none(labels):
     with refused("labels"):
         correct_on(small_net(), data_of(4).images.float()[None], labels)
@@ -115,7 +120,7 @@ def test_no_images():
         correct_predictions(small_net(), data_of(4).take(torch.arange(0)), None)
     for shape in ((0, 4, 3, 8, 8), (1, 0, 3, 8, 8), (4, 3, 8, 8)):
         with refused("levels"):
-            correct_on(small_net(), torch.rand(shape), torch.arange(4)[:shape[1]])
+            correct_on(small_net(), torch.rand(shape), torch.arange(4)[: shape[1]])
 
 
 def test_noise_does_not_depend_on_the_default_precision():

@@ -35,8 +35,10 @@ def project(tmp_path, monkeypatch):
     """A project of two notebooks, of which each test can break one."""
     for folder in ("notebooks", "book", "dclib", "data/results"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "_toc.yml").write_text("root: book/index\nparts:\n  - chapters:\n" + "".join(
-        f"      - file: executed/{name}\n" for name in ("first", "second", "status")))
+    (tmp_path / "_toc.yml").write_text(
+        "root: book/index\nparts:\n  - chapters:\n"
+        + "".join(f"      - file: executed/{name}\n" for name in ("first", "second", "status"))
+    )
     for name in ("first", "second"):
         (tmp_path / f"notebooks/{name}.md").write_text(CELLS.format(last="1 + 1"))
     monkeypatch.setattr(execute, "ROOT", tmp_path)
@@ -62,7 +64,12 @@ def make(name, inputs, output, environment):
     if "raise" in notebook.cells[-1].source:
         raise execute.Failed(f"notebooks/{name}.md failed")
     notebook.metadata[execute.METADATA_KEY] = {
-        "inputs": inputs, "environment": environment, "peak_memory_mb": 512, "seconds": 3.4, "date": "2026-01-02 03:04"}
+        "inputs": inputs,
+        "environment": environment,
+        "peak_memory_mb": 512,
+        "seconds": 3.4,
+        "date": "2026-01-02 03:04",
+    }
     nbformat.write(notebook, output / f"{name}.ipynb")
 
 
@@ -81,8 +88,9 @@ def test_status_page_says_how_each_page_was_made(project):
     assert "- a machine, commit abc" in status(project)
 
 
-@pytest.mark.parametrize("path, what", [("dclib/new.py", "dclib"), ("data/results/new.json", "records"),
-                                        ("notebooks/first.md", "source")])
+@pytest.mark.parametrize(
+    "path, what", [("dclib/new.py", "dclib"), ("data/results/new.json", "records"), ("notebooks/first.md", "source")]
+)
 def test_page_older_than_its_inputs_is_flagged(project, path, what):
     run()
     target = project / path
@@ -152,10 +160,16 @@ def test_a_page_is_made_by_this_environment_though_a_hub_has_its_own_python3(tmp
     shutil.copytree(execute.ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").write_text(
-        "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
+        "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n"
+    )
     (tmp_path / "notebooks/first.md").write_text(CELLS.format(last="import sys; sys.executable"))
-    made = subprocess.run([sys.executable, "scripts/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
-                          text=True, env={**os.environ, "JUPYTER_PATH": str(tmp_path / "hub")})
+    made = subprocess.run(
+        [sys.executable, "scripts/execute.py", "--profile", "smoke"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JUPYTER_PATH": str(tmp_path / "hub")},
+    )
     assert made.returncode == 0, made.stderr
     page = nbformat.read(tmp_path / "executed/first.ipynb", 4)
     assert page.cells[-1].outputs[0]["data"]["text/plain"] == repr(sys.executable)
@@ -171,10 +185,12 @@ def test_error_in_a_cell_removes_the_old_page(tmp_path, monkeypatch):
     (tmp_path / "executed").mkdir()
     (tmp_path / "executed/first.ipynb").write_text(json.dumps({"an": "old page"}))
     (tmp_path / "_toc.yml").write_text(
-        "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n")
+        "parts:\n  - chapters:\n      - file: executed/first\n      - file: executed/status\n"
+    )
     (tmp_path / "notebooks/first.md").write_text(CELLS.format(last="raise ValueError('this cell fails')"))
-    made = subprocess.run([sys.executable, "scripts/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True,
-                          text=True)
+    made = subprocess.run(
+        [sys.executable, "scripts/execute.py", "--profile", "smoke"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert made.returncode == 1 and "ValueError: this cell fails" in made.stderr
     assert not list((tmp_path / "executed").glob("*.ipynb"))
     assert "not executed yet" in (tmp_path / "executed/status.md").read_text()
@@ -184,7 +200,7 @@ def test_book_target_stops_where_a_notebook_failed():
     """`make book` executes before it builds, and each of its lines stops at an error."""
     lines = (execute.ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     start = lines.index("book: .venv/installed")
-    target = lines[start:start + 6]
+    target = lines[start : start + 6]
     assert any("scripts/execute.py" in line and not line.lstrip("\t").startswith(("-", "@-")) for line in target)
     assert ".SHELLFLAGS := -euo pipefail -c" in lines
 

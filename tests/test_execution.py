@@ -28,8 +28,16 @@ LEVELS = {"blur": (0.5, 2.0), "awgn": (5.0, 30.0)}
 def few(monkeypatch):
     """1,040 images, all of which are ranked on, and a network that finds all classes in them."""
     split = data_of(1040)
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
-                          nn.Flatten(), nn.BatchNorm1d(64, momentum=None), nn.Linear(64, 10))
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.BatchNorm1d(64, momentum=None),
+        nn.Linear(64, 10),
+    )
     model(split.images.float())  # for the statistics
     model.eval()
     data = Dataset("d", split, split, split, tuple("abcdefghij"), "cifar100", "f" * 64)
@@ -64,8 +72,10 @@ def test_a_ranking_tells_of_each_image_what_each_swap_changed(few, store):
     before = unpack_bits(outcome["correct_before"])
     with torch.inference_mode():
         expected = [model(level).argmax(1) == split.labels for level in (clean, *distorted)]
-    assert np.array_equal(before, torch.stack(expected)) and before.mean(1)[1:].round(6).tolist() == (
-        outcome["distorted_accuracy"])
+    assert (
+        np.array_equal(before, torch.stack(expected))
+        and before.mean(1)[1:].round(6).tolist() == (outcome["distorted_accuracy"])
+    )
     for layer, bits in after.items():
         changed = unpack_bits(outcome["changed"][layer])
         assert changed.shape == (len(bits), 2, len(split)) and changed.any()
@@ -75,19 +85,39 @@ def test_a_ranking_tells_of_each_image_what_each_swap_changed(few, store):
 
 def test_swaps_in_parts_are_the_swaps_of_all_images_at_once(few, store, monkeypatch):
     model, split = few
-    run = Run("swap", "Figures 4 and 5", "d", "f" * 64, 2, 2, 0, "awgn", LEVELS["awgn"], layers=("0",),
-              fractions=(0.5, 1.0), selection=Selection("ranked", "local", "priority", ()), base=RANKING.base,
-              ranking=ranked("awgn"))
+    run = Run(
+        "swap",
+        "Figures 4 and 5",
+        "d",
+        "f" * 64,
+        2,
+        2,
+        0,
+        "awgn",
+        LEVELS["awgn"],
+        layers=("0",),
+        fractions=(0.5, 1.0),
+        selection=Selection("ranked", "local", "priority", ()),
+        base=RANKING.base,
+        ranking=ranked("awgn"),
+    )
     monkeypatch.setattr(inputs, "ranking_of", lambda run, store: "a ranking")
     monkeypatch.setattr(swaps, "priorities_of", lambda record, score, layers: {"0": np.arange(6)})
-    expected = ranking.joint_swap_accuracy(model, {"0": [[5, 4, 3], [5, 4, 3, 2, 1, 0]]}, split.images.float(),
-                                           distorted_copies(split, "awgn", LEVELS["awgn"]), split.labels)
+    expected = ranking.joint_swap_accuracy(
+        model,
+        {"0": [[5, 4, 3], [5, 4, 3, 2, 1, 0]]},
+        split.images.float(),
+        distorted_copies(split, "awgn", LEVELS["awgn"]),
+        split.labels,
+    )
     outcome, _ = obtaining.make(run, store)
     assert outcome["accuracy"] == {"0": expected["0"].round(6).tolist()} and len(np.unique(expected["0"])) > 1
     right = unpack_bits(outcome["correct_after"]["0"])
     assert right.shape == (2, 2, len(split)) and np.array_equal(right.mean(2), expected["0"])
     assert unpack_bits(outcome["correct_before"]).mean(1).round(6).tolist() == [
-        round(outcome["clean_accuracy"], 6), *outcome["distorted_accuracy"]]
+        round(outcome["clean_accuracy"], 6),
+        *outcome["distorted_accuracy"],
+    ]
 
 
 def test_only_one_part_of_the_images_is_distorted_at_a_time(few, store, monkeypatch):

@@ -37,45 +37,80 @@ def meta(network):
 
 
 DRAWN = {
-    "accuracy": (lambda: figures.accuracy_over_levels(
-        {"Baseline": [0.75, *FALLING], "Finetune-1": [0.7, *FALLING], "Deepcorr-1c": [0.8] * 7},
-        "blur", SIGMAS, "here"),
-        ["0.750", "0.125", "falls", "0.800", "highest mean is that of Deepcorr-1c"]),
-    "swap fractions": (lambda: figures.swap_fractions(
-        np.stack([FALLING, FALLING[::-1]]), (0.1, 0.9), "awgn", (5, 10, 15, 20, 25, 30), "the paper", before=FALLING),
-        ["10%", "90%", "rises from 0.125 to 0.625", "falls from 0.625 to 0.125", "Without a swap", "conv1"]),
-    "swap layers": (lambda: figures.swap_layers(
-        {"conv1": FALLING + 0.25, "conv2": FALLING}, 0.5, "blur", SIGMAS, "here", before=FALLING),
-        ["conv1 0.625", "conv2 0.375", "conv1 helps most, conv2 least"]),
-    "priorities": (lambda: figures.priorities({"conv1": np.array([0.125, -0.5, 0.75])}, "blur", "here"),
-                   ["0.7500", "-0.5000"]),
-    "learning curves": (lambda: figures.learning_curves(
-        [curve_record("Finetune-1", 0, 0.25, 0.5, 0.375), curve_record("Finetune-1", 3, 0.125)], "here"),
-        ["seed 0", "seed 3", "0.250", "0.375", "at best 0.500", "30"]),
-    "strip": (lambda: figures.distortion_strip({"blur": strips(), "awgn": strips()},
-                                               {"blur": SIGMAS, "awgn": (5, 10, 15, 20, 25, 30)}, "A patch"),
-              ["A patch", "7 levels", "σ = 3", "σ = 30"]),
-    "gallery": (lambda: figures.gallery(strips()[:6].clip(0, 255), [f"class_{i}" for i in range(6)]),
-                ["6 small patches", "class_5"]),
+    "accuracy": (
+        lambda: figures.accuracy_over_levels(
+            {"Baseline": [0.75, *FALLING], "Finetune-1": [0.7, *FALLING], "Deepcorr-1c": [0.8] * 7}, "blur", SIGMAS, "here"
+        ),
+        ["0.750", "0.125", "falls", "0.800", "highest mean is that of Deepcorr-1c"],
+    ),
+    "swap fractions": (
+        lambda: figures.swap_fractions(
+            np.stack([FALLING, FALLING[::-1]]), (0.1, 0.9), "awgn", (5, 10, 15, 20, 25, 30), "the paper", before=FALLING
+        ),
+        ["10%", "90%", "rises from 0.125 to 0.625", "falls from 0.625 to 0.125", "Without a swap", "conv1"],
+    ),
+    "swap layers": (
+        lambda: figures.swap_layers(
+            {"conv1": FALLING + 0.25, "conv2": FALLING}, 0.5, "blur", SIGMAS, "here", before=FALLING
+        ),
+        ["conv1 0.625", "conv2 0.375", "conv1 helps most, conv2 least"],
+    ),
+    "priorities": (
+        lambda: figures.priorities({"conv1": np.array([0.125, -0.5, 0.75])}, "blur", "here"),
+        ["0.7500", "-0.5000"],
+    ),
+    "learning curves": (
+        lambda: figures.learning_curves(
+            [curve_record("Finetune-1", 0, 0.25, 0.5, 0.375), curve_record("Finetune-1", 3, 0.125)], "here"
+        ),
+        ["seed 0", "seed 3", "0.250", "0.375", "at best 0.500", "30"],
+    ),
+    "strip": (
+        lambda: figures.distortion_strip(
+            {"blur": strips(), "awgn": strips()}, {"blur": SIGMAS, "awgn": (5, 10, 15, 20, 25, 30)}, "A patch"
+        ),
+        ["A patch", "7 levels", "σ = 3", "σ = 30"],
+    ),
+    "gallery": (
+        lambda: figures.gallery(strips()[:6].clip(0, 255), [f"class_{i}" for i in range(6)]),
+        ["6 small patches", "class_5"],
+    ),
     "windows": (lambda: figures.blur_windows(SIGMAS), ["3, 5, 7, 9, 11, 13", "falls", "0.14"]),
-    "architecture": (diagrams.architecture,
-                     ["9 convolutions", "conv3: 3×3-conv-96-2 to 16×16", "to 6×6", "100 classes"]),
+    "architecture": (diagrams.architecture, ["9 convolutions", "conv3: 3×3-conv-96-2 to 16×16", "to 6×6", "100 classes"]),
     "narrow architecture": (lambda: diagrams.architecture(AllConvNet(10, 8)), ["3×3-conv-8-1", "10 classes"]),
-    "Figure 3b": (lambda: diagrams.architecture(meta(AlexNet)),
-                  ["227×227", "5 convolutions, each with ReLU", "conv1: 11×11-conv-96-4 to 55×55", "conv2: 5×5-conv-256-1 in 2",
-                   "3×3-maxpool-2, LRN to 13×13", "3×3-maxpool-2 to 6×6", "fc7: dense-4096", "softmax over 1000 classes"]),
-    "BVLC's layout": (lambda: diagrams.architecture(meta(lambda: AlexNet(20, "caffe"))),
-                      ["LRN, 3×3-maxpool-2 to 27×27", "softmax over 20 classes"]),
-    "Figure 8b": (lambda: diagrams.deepcorrect_architecture(5, ALEXNET_FILTERS, meta(AlexNet)),
-                  ["Deepcorr-5", "5 convolutions and 3 dense layers", "72 of 96 filters behind conv1",
-                   "128 of 256 filters behind conv5"]),
+    "Figure 3b": (
+        lambda: diagrams.architecture(meta(AlexNet)),
+        [
+            "227×227",
+            "5 convolutions, each with ReLU",
+            "conv1: 11×11-conv-96-4 to 55×55",
+            "conv2: 5×5-conv-256-1 in 2",
+            "3×3-maxpool-2, LRN to 13×13",
+            "3×3-maxpool-2 to 6×6",
+            "fc7: dense-4096",
+            "softmax over 1000 classes",
+        ],
+    ),
+    "BVLC's layout": (
+        lambda: diagrams.architecture(meta(lambda: AlexNet(20, "caffe"))),
+        ["LRN, 3×3-maxpool-2 to 27×27", "softmax over 20 classes"],
+    ),
+    "Figure 8b": (
+        lambda: diagrams.deepcorrect_architecture(5, ALEXNET_FILTERS, meta(AlexNet)),
+        [
+            "Deepcorr-5",
+            "5 convolutions and 3 dense layers",
+            "72 of 96 filters behind conv1",
+            "128 of 256 filters behind conv5",
+        ],
+    ),
     "unit of the text": (lambda: diagrams.correction_unit(CRITICALLY_WIDE), ["n filters", "4 steps", "skip"]),
-    "unit as released": (lambda: diagrams.correction_unit(RELEASED_CIFAR100, 50),
-                         ["50 filters", "conv-64-1", "5 steps"]),
-    "dilated unit": (lambda: diagrams.correction_unit(UnitDesign(8, (3, 3), (2, 1), batchnorm=False), 4),
-                     ["dilation 2"]),
-    "Deepcorr-3": (lambda: diagrams.deepcorrect_architecture(3, dict.fromkeys(("conv1", "conv2", "conv3"), 50)),
-                   ["Deepcorr-3", "frozen", "50 of 96 filters behind conv3"]),
+    "unit as released": (lambda: diagrams.correction_unit(RELEASED_CIFAR100, 50), ["50 filters", "conv-64-1", "5 steps"]),
+    "dilated unit": (lambda: diagrams.correction_unit(UnitDesign(8, (3, 3), (2, 1), batchnorm=False), 4), ["dilation 2"]),
+    "Deepcorr-3": (
+        lambda: diagrams.deepcorrect_architecture(3, dict.fromkeys(("conv1", "conv2", "conv3"), 50)),
+        ["Deepcorr-3", "frozen", "50 of 96 filters behind conv3"],
+    ),
 }
 
 
@@ -140,11 +175,22 @@ def test_a_long_name_does_not_leave_the_figure():
     assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width
 
 
-@pytest.mark.parametrize("names", [("Baseline", "Finetune-9", "Deepcorr-3", "Baseline, restored"),
-                                   ("Baseline", *style.ALEXNET_ROWS), ("Wiener deconvolution, for NCSR", "BM3D")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Baseline", "Finetune-9", "Deepcorr-3", "Baseline, restored"),
+        ("Baseline", *style.ALEXNET_ROWS),
+        ("Wiener deconvolution, for NCSR", "BM3D"),
+    ],
+)
 def test_no_two_methods_look_alike(names):
-    drawn = figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here",
-                                         methods={"Wiener deconvolution, for NCSR": "NCSR"}).axes[0].lines
+    drawn = (
+        figures.accuracy_over_levels(
+            {name: [0.5, 0.4] for name in names}, "blur", [1.0], "here", methods={"Wiener deconvolution, for NCSR": "NCSR"}
+        )
+        .axes[0]
+        .lines
+    )
     assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(names)
 
 
@@ -161,17 +207,27 @@ def test_a_drawing_is_read_off_the_network_and_leaves_it_alone():
 
 def method_lines(*names):
     """{method: (colour, marker)} as drawn in Tables 7 and 8, in Figure 12 here and in the paper's Figure 12."""
-    drawn = (figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here"),
-             figures.learning_curves([curve_record(name, 0, 0.4, 0.5) for name in reversed(names)], "here"),
-             figures.training_curves([1, 2], {name: [0.4, 0.5] for name in (names[-1], *names[:-1])}, "the paper"))
-    return [{line.get_label(): (line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
-            for figure in drawn]
+    drawn = (
+        figures.accuracy_over_levels({name: [0.5, 0.4] for name in names}, "blur", [1.0], "here"),
+        figures.learning_curves([curve_record(name, 0, 0.4, 0.5) for name in reversed(names)], "here"),
+        figures.training_curves([1, 2], {name: [0.4, 0.5] for name in (names[-1], *names[:-1])}, "the paper"),
+    )
+    return [
+        {line.get_label(): (line.get_color(), line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
+        for figure in drawn
+    ]
 
 
-@pytest.mark.parametrize("names", [
-    ("Deepcorr-5", "Finetune-8", "Deepcorr-5-no-bn"), ("Deepcorr-5-lite", "Deepcorr-5-bottleneck", "Deepcorr-5c"),
-    ("Finetune-1", "Finetune-9", "Deepcorr-3"), ("Deepcorr-1", "Deepcorr-1-no-bn", "Deepcorr-1-lite"),
-    ("ranked_48", "random_48", "ranked_48_least", "random_6")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Deepcorr-5", "Finetune-8", "Deepcorr-5-no-bn"),
+        ("Deepcorr-5-lite", "Deepcorr-5-bottleneck", "Deepcorr-5c"),
+        ("Finetune-1", "Finetune-9", "Deepcorr-3"),
+        ("Deepcorr-1", "Deepcorr-1-no-bn", "Deepcorr-1-lite"),
+        ("ranked_48", "random_48", "ranked_48_least", "random_6"),
+    ],
+)
 def test_a_method_looks_the_same_in_every_figure(names):
     tables, curves, published = method_lines(*names)
     assert tables == curves == published
@@ -220,8 +276,10 @@ def test_the_same_data_give_the_same_bytes():
 
 
 def test_one_changed_number_changes_the_alt_text():
-    before, after = (figures.swap_layers({"conv1": FALLING, "conv2": values}, 0.5, "blur", SIGMAS, "here").alt_text
-                     for values in (FALLING - 0.01, FALLING + 0.01))
+    before, after = (
+        figures.swap_layers({"conv1": FALLING, "conv2": values}, 0.5, "blur", SIGMAS, "here").alt_text
+        for values in (FALLING - 0.01, FALLING + 0.01)
+    )
     assert "conv1 helps most" in before and "conv2 helps most" in after
 
 

@@ -22,14 +22,24 @@ def stripes(count, seed=0):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
     waves = torch.arange(12) % 2 * 160.0
-    images = torch.where(labels.view(-1, 1, 1, 1) == 0, waves.view(1, 1, 12, 1), waves.view(1, 1, 1, 12)).expand(-1, 3, 12, 12)
+    images = torch.where(labels.view(-1, 1, 1, 1) == 0, waves.view(1, 1, 12, 1), waves.view(1, 1, 1, 12)).expand(
+        -1, 3, 12, 12
+    )
     return (images + 60 * torch.rand(count, 3, 12, 12, generator=generator)).byte(), labels
 
 
 def network(seed=0):
     torch.manual_seed(seed)
-    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-              nn.Flatten(), nn.Linear(4, 2)]
+    layers = [
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 4, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ]
     return nn.Sequential(*layers).eval()
 
 
@@ -59,8 +69,12 @@ def test_ranking_is_algorithm_1(trained):
     for distort in ("blur", gaussian_blur, lambda images, sigma: gaussian_blur(images, sigma)):
         found = rank_filters(trained, ["0"], clean, labels, distort=distort, sigmas=SIGMAS)
         assert found.keys() == {"0"} and np.array_equal(found["0"], expected)
-    noisy = [rank_filters(trained, ["0"], clean, labels, distort=additive_white_gaussian_noise, sigmas=(150.0, 250.0), seed=seed)["0"]
-             for seed in (0, 0, 1)]
+    noisy = [
+        rank_filters(trained, ["0"], clean, labels, distort=additive_white_gaussian_noise, sigmas=(150.0, 250.0), seed=seed)[
+            "0"
+        ]
+        for seed in (0, 0, 1)
+    ]
     assert np.array_equal(noisy[0], noisy[1]) and not np.array_equal(noisy[0], noisy[2])
 
 
@@ -69,7 +83,9 @@ def test_units_learn_and_nothing_else_moves(trained, labelled):
     images, labels = stripes(300)
     model = corrected(trained)
     frozen = {name: value.clone() for name, value in model.named_parameters() if not value.requires_grad}
-    progress = fit(model, images, labels if labelled else None, distort=gaussian_blur, sigmas=SIGMAS, iterations=80, batch_size=32)
+    progress = fit(
+        model, images, labels if labelled else None, distort=gaussian_blur, sigmas=SIGMAS, iterations=80, batch_size=32
+    )
     new, truth = stripes(200, seed=9)
     levels = torch.stack([gaussian_blur(new.float(), sigma) for sigma in SIGMAS])
     before, after = (accuracy_per_level(tested, levels, truth).mean() for tested in (trained, model.eval()))
@@ -77,8 +93,10 @@ def test_units_learn_and_nothing_else_moves(trained, labelled):
     assert all(torch.equal(value, frozen[name]) for name, value in model.named_parameters() if name in frozen)
     assert [look["iteration"] for look in progress.curve] == [10 * n for n in range(1, 9)]
     assert all(len(look["validation"]) == 3 for look in progress.curve)
-    assert progress.best_accuracy == max(np.mean(look["validation"]) for look in progress.curve[:1] + [
-        look for look in progress.curve if look["iteration"] == progress.best_iteration])
+    assert progress.best_accuracy == max(
+        np.mean(look["validation"])
+        for look in progress.curve[:1] + [look for look in progress.curve if look["iteration"] == progress.best_iteration]
+    )
 
 
 def test_without_labels_the_gradient_is_that_of_the_divergence(trained):
@@ -87,8 +105,10 @@ def test_without_labels_the_gradient_is_that_of_the_divergence(trained):
     answers = uncorrected(corrected(trained))(images).softmax(1).detach()
     assert torch.equal(answers, trained(images).softmax(1))
     gradients = []
-    for loss in (lambda logits: F.cross_entropy(logits, answers),
-                 lambda logits: F.kl_div(logits.log_softmax(1), answers, reduction="batchmean")):
+    for loss in (
+        lambda logits: F.cross_entropy(logits, answers),
+        lambda logits: F.kl_div(logits.log_softmax(1), answers, reduction="batchmean"),
+    ):
         model = corrected(trained)
         loss(model(gaussian_blur(images, 0.9))).backward()
         gradients.append([p.grad for p in model.parameters() if p.requires_grad])
@@ -102,15 +122,24 @@ def test_tensors_floats_and_loaders_are_the_same_images(trained):
     for given in ((images, labels), (images.float(), labels), (pairs, None)):
         curves.append(fit(corrected(trained), *given, distort="awgn", sigmas=(40.0,), iterations=4, batch_size=8).curve)
     assert curves[0] == curves[1] == curves[2]
-    alone = fit(corrected(trained), DataLoader(images, batch_size=10), labels, distort="awgn", sigmas=(40.0,), iterations=4,
-                batch_size=8)
+    alone = fit(
+        corrected(trained),
+        DataLoader(images, batch_size=10),
+        labels,
+        distort="awgn",
+        sigmas=(40.0,),
+        iterations=4,
+        batch_size=8,
+    )
     assert alone.curve == curves[0]
 
 
 def test_held_out_images_of_ones_own(trained):
     images, labels = stripes(64)
     new = stripes(30, seed=4)
-    progress = fit(corrected(trained), images, labels, distort="blur", sigmas=SIGMAS, iterations=3, batch_size=64, held_out=new)
+    progress = fit(
+        corrected(trained), images, labels, distort="blur", sigmas=SIGMAS, iterations=3, batch_size=64, held_out=new
+    )
     assert all(round(30 * value) == pytest.approx(30 * value) for look in progress.curve for value in look["validation"])
 
 
@@ -179,7 +208,14 @@ REFUSED = {
 def test_bad_input_is_one_sentence(trained, case, tmp_path):
     change, *words = REFUSED[case]
     model = change.pop("network", lambda model: model)(corrected(trained)) if "network" in change else corrected(trained)
-    given = {"images": IMAGES, "labels": LABELS, "distort": "blur", "sigmas": SIGMAS, "iterations": 4, "batch_size": 8} | change
+    given = {
+        "images": IMAGES,
+        "labels": LABELS,
+        "distort": "blur",
+        "sigmas": SIGMAS,
+        "iterations": 4,
+        "batch_size": 8,
+    } | change
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with refused(*words):
         fit(model, **given)

@@ -41,6 +41,7 @@ def load(seed=0, validation=2):
 
 # ---------------------------------------------------------------- content
 
+
 def test_images_are_squashed_in_canonical_order(tiny):
     data = load()
     expected = torch.stack([squashed(path) for path in files(tiny, "val")])
@@ -53,8 +54,9 @@ def test_validation_images_come_from_the_training_folder_by_seed(tiny):
     everything = [squashed(path) for path in files(tiny, "train")]
 
     def places(split):
-        found = [next(i for i, image in enumerate(everything) if torch.equal(image, split.images[j]))
-                 for j in range(len(split))]
+        found = [
+            next(i for i, image in enumerate(everything) if torch.equal(image, split.images[j])) for j in range(len(split))
+        ]
         assert [i // TRAIN for i in found] == split.labels.tolist()
         return found
 
@@ -146,8 +148,12 @@ def test_sun397_has_the_classes_of_its_list(folder):
 
 # ---------------------------------------------------------------- damaged files
 
-@pytest.mark.parametrize("damage", [lambda c: c[:len(c) // 2], lambda c: b"", lambda c: b"<html></html>",
-                                    lambda c: c[:300] + bytes(len(c))], ids=["cut", "empty", "text", "zeros"])
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: b"<html></html>", lambda c: c[:300] + bytes(len(c))],
+    ids=["cut", "empty", "text", "zeros"],
+)
 def test_damaged_image_is_named_and_skipped(tiny, caplog, damage):
     broken = files(tiny, "val")[2]
     expected = [squashed(path) for path in files(tiny, "val") if path != broken]
@@ -166,14 +172,14 @@ def test_damaged_training_images_move_no_label(tiny):
         path.write_bytes(b"")
     data = load()
     assert len(data.skipped) == 2 and len(data.train) + len(data.validation) == 13
-    originals = [(squashed(path), SYNSETS.index(path.parent.name)) for path in files(tiny, "train")
-                 if path not in broken]
+    originals = [(squashed(path), SYNSETS.index(path.parent.name)) for path in files(tiny, "train") if path not in broken]
     for split in (data.train, data.validation):
         for i, label in enumerate(split.labels.tolist()):
             assert any(torch.equal(split.images[i], image) and label == own for image, own in originals)
 
 
 # ---------------------------------------------------------------- bad folders
+
 
 def test_empty_class(tiny):
     for path in (tiny / "train" / "n02").iterdir():
@@ -189,10 +195,15 @@ def test_class_with_nothing_but_damaged_images(tiny):
         load()
 
 
-@pytest.mark.parametrize("read, word", [(lambda: datasets.load("imagenet"), "imagenet/train"),
-                                        (lambda: datasets.load("imagenet20"), "imagenet20/train"),
-                                        (datasets.caltech101, "caltech101/101_ObjectCategories"),
-                                        (datasets.sun397, "SUN397/ClassName.txt")])
+@pytest.mark.parametrize(
+    "read, word",
+    [
+        (lambda: datasets.load("imagenet"), "imagenet/train"),
+        (lambda: datasets.load("imagenet20"), "imagenet20/train"),
+        (datasets.caltech101, "caltech101/101_ObjectCategories"),
+        (datasets.sun397, "SUN397/ClassName.txt"),
+    ],
+)
 def test_missing_folder(folder, read, word):
     with refused(word, "DCLIB_DATA", str(folder)):
         read()
@@ -218,6 +229,7 @@ def test_sun397_without_any_class(folder):
 
 
 # ---------------------------------------------------------------- the cache
+
 
 @pytest.fixture
 def decoding(monkeypatch):
@@ -266,7 +278,7 @@ BROKEN = {
 def test_broken_cache_is_made_again(tiny, decoding, case):
     expected = load()
     images = expected.test.images.clone()
-    header, = cache_folder().glob("imagenet20-val-*.json")
+    (header,) = cache_folder().glob("imagenet20-val-*.json")
     BROKEN[case](header, header.with_suffix(".npy"))
     decoding.clear()
     found = load()
@@ -290,11 +302,11 @@ def test_interrupted_decoding_leaves_nothing_behind(tiny, monkeypatch):
 
 def test_array_file_is_plain_numpy_and_mapped(tiny):
     data = load()
-    array, = cache_folder().glob("imagenet20-val-*.npy")
+    (array,) = cache_folder().glob("imagenet20-val-*.npy")
     assert np.array_equal(np.load(array), data.test.images.numpy())
     maps = Path("/proc/self/maps")
     if maps.exists():
-        line, = [line for line in maps.read_text().splitlines() if str(array) in line]
+        (line,) = [line for line in maps.read_text().splitlines() if str(array) in line]
         assert line.split()[1] == "r--s"  # read-only and shared: counts against no limit of memory
 
 
@@ -317,12 +329,12 @@ def test_cache_folder_that_cannot_be_made(tiny, tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- rows of a large tensor
 
+
 def test_rows_stand_for_an_indexed_tensor():
     images = torch.arange(40, dtype=torch.uint8).view(10, 1, 2, 2)
     index = torch.tensor([7, 1, 4])
     rows, expected = Subset(images, index), images[index]
-    assert (len(rows), rows.shape, rows.dtype, rows.device, rows.ndim) == (3, expected.shape, torch.uint8,
-                                                                           images.device, 4)
+    assert (len(rows), rows.shape, rows.dtype, rows.device, rows.ndim) == (3, expected.shape, torch.uint8, images.device, 4)
     for chosen in (1, slice(0, 2), torch.tensor([2, 0]), [2, 2]):
         assert torch.equal(rows[chosen], expected[chosen])
     assert rows.to("cpu") is rows
@@ -352,8 +364,11 @@ def test_fingerprint_of_the_stand_in_is_known_without_its_images():
 
 @pytest.mark.slow
 def test_real_imagenet_images(folder):
-    part_of(folder, "imagenet20", ["train/n01440764", "train/n03888257", "val/n01440764", "val/n03888257",
-                                   "imagenet_synsets.txt"])
+    part_of(
+        folder,
+        "imagenet20",
+        ["train/n01440764", "train/n03888257", "val/n01440764", "val/n03888257", "imagenet_synsets.txt"],
+    )
     data = datasets.load("imagenet20")
     assert data.classes == ("tench", "parachute") and data.skipped == ()
     assert [len(split) for split in (data.train, data.validation, data.test)] == [450, 50, 100]
@@ -434,6 +449,7 @@ def test_caches_of_jpeg_files_keep_their_names(tmp_path):
 
 
 # ---------------------------------------------------------------- names in other bytes than UTF-8's
+
 
 def latin(name):
     return os.fsdecode(name.encode("latin-1"))

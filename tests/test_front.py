@@ -22,8 +22,11 @@ def test_record_that_is_not_published_is_not_shown():
 
 
 def test_lines_of_the_front_print_what_stands_below_them():
-    lines, printed = re.search(r"```python\n(from dclib import load_model.*?)```\n\n```text\n(.*?)```",
-                               (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).groups()
+    lines, printed = re.search(
+        r"```python\n(from dclib import load_model.*?)```\n\n```text\n(.*?)```",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    ).groups()
     said = []
     exec(lines, {"print": lambda *words: said.append(" ".join(map(str, words)))})  # the README's own lines
     assert said == printed.splitlines()

@@ -44,10 +44,16 @@ def test_too_few_looks_tell_nothing():
     assert last_rise(curve(0.3, 0.5)) == pytest.approx(0.1)  # looks at 10 and 20 of 20: half of the rise between them
 
 
-@pytest.mark.parametrize("change, words", [
-    ({"gap": 0.0}, "not clearly more than 0.01 away from the baseline, 0.0000"), ({"gap": 0.011}, "from the baseline"),
-    ({"curve": curve(*np.linspace(0.04, 0.4, 10))}, "still rising, by 0.100"), ({"curve": []}, "too seldom"),
-    ({"images": 999}, "999 images, not on 1,000")])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"gap": 0.0}, "not clearly more than 0.01 away from the baseline, 0.0000"),
+        ({"gap": 0.011}, "from the baseline"),
+        ({"curve": curve(*np.linspace(0.04, 0.4, 10))}, "still rising, by 0.100"),
+        ({"curve": []}, "too seldom"),
+        ({"images": 999}, "999 images, not on 1,000"),
+    ],
+)
 def test_obstacles(change, words):
     found = obstacles([training(**change)])
     assert len(found) == 1 and words in found[0] and found[0].startswith("Deepcorr-1 blur: ")
@@ -74,20 +80,27 @@ def test_flat_is_relative_to_what_the_training_gained():
 def test_networks_with_one_obstacle_are_named_together():
     other = Training("Finetune-1 blur", FLAT, 20, *networks(0.1), True)
     assert obstacles([training(images=20), other, other]) == [
-        "Deepcorr-1 blur and Finetune-1 blur: tested on 20 images, not on 1,000"]
+        "Deepcorr-1 blur and Finetune-1 blur: tested on 20 images, not on 1,000"
+    ]
 
 
 def test_every_network_of_a_claim_passes_the_gate():
     """Whatever is claimed: one network that never left its baseline, and nothing is judged."""
+
     def lookup(moved):
         def found(table, method):
             kept, _ = networks({"A": 0.2, "B": 0.1}[method])
             kept.training = training() if method == "A" or moved else training(gap=0.0)
             return [kept]
+
         return found
 
-    for test in (claim("order", better="A", worse="B", over="average"), claim("similar", a="A", b="B", margin=0.2),
-                 claim("relative_improvement", 0.2, 1, a="A", b="B"), claim("significant", 0.01, 2, pairs=[["A", "B"]])):
+    for test in (
+        claim("order", better="A", worse="B", over="average"),
+        claim("similar", a="A", b="B", margin=0.2),
+        claim("relative_improvement", 0.2, 1, a="A", b="B"),
+        claim("significant", 0.01, 2, pairs=[["A", "B"]]),
+    ):
         assert judged(test, lookup(True)).verdict != Outcome.OPEN
         verdict = judged(test, lookup(False))
         assert verdict.verdict == Outcome.OPEN and verdict.explanation.startswith("Deepcorr-1 blur: not clearly")
@@ -112,12 +125,19 @@ def fill(store, name, rise):
             for each in (run, *run.needs):
                 outcome = {}
                 if each.kind == "swap":
-                    outcome = {"accuracy": {layer: np.sort(rng.random((5, 6)), 0).tolist() for layer in each.layers},
-                               "distorted_accuracy": [0.2] * 6, "images": 1000}
+                    outcome = {
+                        "accuracy": {layer: np.sort(rng.random((5, 6)), 0).tolist() for layer in each.layers},
+                        "distorted_accuracy": [0.2] * 6,
+                        "images": 1000,
+                    }
                 elif each.kind == "rank":
                     filters = {"conv1": 96} if each.network == "AlexNet" else {layer: 32 for layer in each.layers}
-                    outcome = {"swap_accuracy": {layer: rng.random((n, 6)).tolist() for layer, n in filters.items()},
-                               "distorted_accuracy": [0.2] * 6, "images": 1000, "first_filters": pack_filters(weights)}
+                    outcome = {
+                        "swap_accuracy": {layer: rng.random((n, 6)).tolist() for layer, n in filters.items()},
+                        "distorted_accuracy": [0.2] * 6,
+                        "images": 1000,
+                        "first_filters": pack_filters(weights),
+                    }
                 elif each.kind == "embed":
                     outcome = {"separation": [0.5] * 7, "images": 100}
                 elif each.kind == "transfer":
@@ -131,8 +151,14 @@ def fill(store, name, rise):
 def test_no_claim_rests_on_a_network_that_never_left_its_baseline(store):
     fill(store, "small", rise=0.0)
     judged_here = {claim["id"]: judgement.judge(claim, store)[0] for claim in paper.claims()}
-    trained = {run.id for target in TARGETS for runs in rows(target, profile("small")).values() for run in runs
-               for network in ([run] if run.kind == "train" else [run.base]) if network and network.base is not None}
+    trained = {
+        run.id
+        for target in TARGETS
+        for runs in rows(target, profile("small")).values()
+        for run in runs
+        for network in ([run] if run.kind == "train" else [run.base])
+        if network and network.base is not None
+    }
     resting = [v for v in judged_here.values() if trained & set(v.runs)]
     assert len(resting) > 60
     assert {v.verdict for v in resting} == {Outcome.OPEN}
@@ -151,5 +177,6 @@ def test_the_gate_reads_the_records(store):
     store.put(record(imagenet.baseline_under(scale, "blur"), hard))
     found = judgement.training(run, store.get(run), p, store)
     assert found.baseline.accuracy == pytest.approx([0.4] * 7)
-    assert gate.obstacles([found]) == ["Finetune-8 blur (imagenet20, seed 0): still rising, by 0.100 in the last quarter of "
-                                       "its training"]
+    assert gate.obstacles([found]) == [
+        "Finetune-8 blur (imagenet20, seed 0): still rising, by 0.100 in the last quarter of its training"
+    ]

@@ -14,8 +14,13 @@ from dclib.correction import UnitDesign, correct
 from dclib.errors import InputError
 from dclib.ranking import swap_accuracy
 
-SETTINGS = {"derandomize": True, "deadline": None, "database": None, "suppress_health_check": list(HealthCheck),
-            "phases": (Phase.generate, Phase.shrink)}
+SETTINGS = {
+    "derandomize": True,
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+    "phases": (Phase.generate, Phase.shrink),
+}
 
 
 @settings(max_examples=80, **SETTINGS)
@@ -32,8 +37,10 @@ def test_equal_to_the_naive_loop(blocks):
     found = swap_accuracy(model, layers, clean, distorted, labels)
     for layer in layers:
         with torch.no_grad():
-            naive = [[correct_after_swap(model, layer, [f], clean, level, labels).double().mean().item()
-                      for level in distorted] for f in range(model.get_submodule(layer).out_channels)]
+            naive = [
+                [correct_after_swap(model, layer, [f], clean, level, labels).double().mean().item() for level in distorted]
+                for f in range(model.get_submodule(layer).out_channels)
+            ]
         assert np.array_equal(found[layer], np.array(naive)), layer
 
 
@@ -100,17 +107,27 @@ def test_what_cannot_be_ranked_is_refused_and_never_answered(blocks, spoiler):
         return
     assert answers_each_image_alone(model, clean)
     with torch.no_grad():
-        naive = [[correct_after_swap(model, layer, [f], clean, level, labels).double().mean().item()
-                  for level in distorted] for f in range(model.get_submodule(layer).out_channels)]
+        naive = [
+            [correct_after_swap(model, layer, [f], clean, level, labels).double().mean().item() for level in distorted]
+            for f in range(model.get_submodule(layer).out_channels)
+        ]
     assert np.array_equal(found, np.array(naive))
 
 
-WRONG = {"unknown": lambda name, count: {f"{name}.no": [0]}, "no convolution": lambda name, count: {"head": [0]},
-         "beyond": lambda name, count: {name: [count]}, "negative": lambda name, count: {name: [-1]},
-         "twice": lambda name, count: {name: [1, 0, 1]}, "fractions": lambda name, count: {name: [0.5]},
-         "flags": lambda name, count: {name: [True, False]}, "none": lambda name, count: {name: []},
-         "nested": lambda name, count: {name: [[0], [1]]}, "words": lambda name, count: {name: ["0"]},
-         "nothing": lambda name, count: {}, "a list": lambda name, count: [name]}
+WRONG = {
+    "unknown": lambda name, count: {f"{name}.no": [0]},
+    "no convolution": lambda name, count: {"head": [0]},
+    "beyond": lambda name, count: {name: [count]},
+    "negative": lambda name, count: {name: [-1]},
+    "twice": lambda name, count: {name: [1, 0, 1]},
+    "fractions": lambda name, count: {name: [0.5]},
+    "flags": lambda name, count: {name: [True, False]},
+    "none": lambda name, count: {name: []},
+    "nested": lambda name, count: {name: [[0], [1]]},
+    "words": lambda name, count: {name: ["0"]},
+    "nothing": lambda name, count: {},
+    "a list": lambda name, count: [name],
+}
 
 
 @settings(max_examples=40, **SETTINGS)

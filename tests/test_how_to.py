@@ -27,7 +27,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROO
 def block(page, heading, language="python"):
     """The first code block under a heading of a page of the book."""
     text = (ROOT / f"book/{page}.md").read_text(encoding="utf-8")
-    return re.search(rf"^```{language}\n(.*?)^```", text[text.index(f"\n## {heading}"):], re.DOTALL | re.MULTILINE)[1]
+    return re.search(rf"^```{language}\n(.*?)^```", text[text.index(f"\n## {heading}") :], re.DOTALL | re.MULTILINE)[1]
 
 
 def run(code, **given):
@@ -69,14 +69,17 @@ def test_resnet18_from_a_folder_to_onnx(image_folder, capsys):
     assert len(filters) == 32
     state, original = corrected.state_dict(), model.state_dict()
     assert torch.equal(state["1.layer4.1.conv2.weight"], original["1.layer4.1.conv2.weight"])
-    assert all("conv1.unit" in name or name in ("1.bn1.weight", "1.bn1.bias")
-               for name, p in corrected.named_parameters() if p.requires_grad)
+    assert all(
+        "conv1.unit" in name or name in ("1.bn1.weight", "1.bn1.bias")
+        for name, p in corrected.named_parameters()
+        if p.requires_grad
+    )
     with torch.inference_mode():
         expected = corrected(clean)
         assert not torch.allclose(expected, model(clean))
         assert torch.equal(correction.load(model, image_folder / "corrected.safetensors").eval()(clean), expected)
     session = onnxruntime.InferenceSession(image_folder / "corrected.onnx")
-    found, = session.run(None, {session.get_inputs()[0].name: clean.numpy()})
+    (found,) = session.run(None, {session.get_inputs()[0].name: clean.numpy()})
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-3)
 
 

@@ -23,7 +23,8 @@ def identities(name):
 @pytest.mark.parametrize("name", PROFILES)
 def test_runs_keep_their_identities(name):
     assert identities(name) == json.loads(PINNED.read_text(encoding="utf-8"))[name], (
-        "other runs than before; if that is meant, write the new values with `python tests/test_identities.py`")
+        "other runs than before; if that is meant, write the new values with `python tests/test_identities.py`"
+    )
 
 
 if __name__ == "__main__":

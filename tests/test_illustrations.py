@@ -16,8 +16,15 @@ CLASSES = ("coffee", "hubble_deep_field", "retina")
 
 def predictions(wrong="retina"):
     images = np.random.default_rng(0).uniform(-20, 275, (2, 3, 3, 8, 8))
-    return figures.predictions(images, ("coffee", "retina"), [["coffee", wrong, "coffee"], ["retina"] * 3],
-                               np.array([[0.984, 0.5, 0.25], [0.75, 0.7, 0.6]]), "blur", (0, 1.0, 3.0), "here")
+    return figures.predictions(
+        images,
+        ("coffee", "retina"),
+        [["coffee", wrong, "coffee"], ["retina"] * 3],
+        np.array([[0.984, 0.5, 0.25], [0.75, 0.7, 0.6]]),
+        "blur",
+        (0, 1.0, 3.0),
+        "here",
+    )
 
 
 def clusters(spread):
@@ -32,9 +39,13 @@ def embeddings():
     return figures.embeddings({"Baseline": near, "Deepcorr-3": far}, labels, CLASSES, "awgn", (0, 20.0))
 
 
-@pytest.mark.parametrize("draw, said", [
-    (predictions, ["coffee: clean right 98%, σ = 1 retina 50%, σ = 3 right 25%", "retina: clean right 75%", "here"]),
-    (embeddings, ["60 images of 3 classes", "Baseline: clean 100%", "Deepcorr-3: clean 100%", "σ = 20"])])
+@pytest.mark.parametrize(
+    "draw, said",
+    [
+        (predictions, ["coffee: clean right 98%, σ = 1 retina 50%, σ = 3 right 25%", "retina: clean right 75%", "here"]),
+        (embeddings, ["60 images of 3 classes", "Baseline: clean 100%", "Deepcorr-3: clean 100%", "σ = 20"]),
+    ],
+)
 def test_drawn_as_every_figure_of_the_book(draw, said):
     figure = draw()
     for words in said:
@@ -70,8 +81,13 @@ def test_every_point_is_drawn_and_no_two_classes_look_alike():
 
 def test_own_neighbours_are_those_of_a_nearest_neighbour_classifier():
     points, labels = clusters((4.0,))
-    expected = np.mean([KNeighborsClassifier(1).fit(np.delete(points[0], i, 0), np.delete(labels, i)).predict(
-        points[0][i:i + 1])[0] == labels[i] for i in range(60)])
+    expected = np.mean(
+        [
+            KNeighborsClassifier(1).fit(np.delete(points[0], i, 0), np.delete(labels, i)).predict(points[0][i : i + 1])[0]
+            == labels[i]
+            for i in range(60)
+        ]
+    )
     assert 0.4 < statistics.own_neighbours(points[0], labels) == expected < 1
     assert statistics.own_neighbours(np.zeros((4, 2)), np.array([0, 0, 1, 1])) <= 1  # equal points
 

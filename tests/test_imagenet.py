@@ -29,8 +29,11 @@ SMALL = profile("small").imagenet
 
 
 def test_parameters_are_counted_at_the_papers_scale_without_a_run():
-    counted = {m: trained_parameters(runs[0]) for m, runs in rows("table7", profile("paper")).items()
-               if m not in ("Baseline", "NCSR")}
+    counted = {
+        m: trained_parameters(runs[0])
+        for m, runs in rows("table7", profile("paper")).items()
+        if m not in ("Baseline", "NCSR")
+    }
     assert counted["Finetune-8"] == count_parameters(AlexNet(1000), trainable=False)
     dense = sum(p.numel() for name, p in AlexNet(1000).named_parameters() if name.startswith("fc"))
     assert counted["Deepcorr-5c"] == counted["Deepcorr-5"] + dense
@@ -50,8 +53,14 @@ def test_other_classes_are_those_of_the_test_and_of_the_network():
 
 
 def test_rows_have_the_papers_names():
-    assert list(rows("table7", profile("small"))) == ["Baseline", "Finetune-8", "Deepcorr-5", "Deepcorr-5c",
-                                                      "Deepcorr-5-no-bn", "NCSR"]
+    assert list(rows("table7", profile("small"))) == [
+        "Baseline",
+        "Finetune-8",
+        "Deepcorr-5",
+        "Deepcorr-5c",
+        "Deepcorr-5-no-bn",
+        "NCSR",
+    ]
     assert list(rows("table8", profile("small")))[-1] == "BM3D"
     assert set(rows("table9", profile("small"))) == {"local blur", "global blur", "local awgn", "global awgn"}
     assert rows("table7", profile("miniature")) == {}
@@ -248,15 +257,30 @@ def test_a_transfer_is_made_and_recorded(store, monkeypatch):
     images = torch.full((96, 3, 16, 16), 20, dtype=torch.uint8)
     for i, label in enumerate(labels):
         images[i, label] = 120 + i % 7
-    monkeypatch.setattr(execution.inputs.datasets, "collection", lambda name: Collection(
-        name, Split(images, labels), ("r", "g", "b"), "imagenet", "f" * 64))
+    monkeypatch.setattr(
+        execution.inputs.datasets,
+        "collection",
+        lambda name: Collection(name, Split(images, labels), ("r", "g", "b"), "imagenet", "f" * 64),
+    )
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
     monkeypatch.setattr(execution.inputs, "network", lambda run, store: network)
     base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
     store.put(record(base, np.ones((1, 3), bool)))
     store.put_weights(base, b"there")
-    run = Run("transfer", "Baseline", "sun397", "f" * 64, 3, 0, 0, distortion="awgn", sigmas=(1.0, 2.0), base=base,
-              features="2", trained_on="all levels")
+    run = Run(
+        "transfer",
+        "Baseline",
+        "sun397",
+        "f" * 64,
+        3,
+        0,
+        0,
+        distortion="awgn",
+        sigmas=(1.0, 2.0),
+        base=base,
+        features="2",
+        trained_on="all levels",
+    )
     found = execution.obtain(run, store)
     assert found.accuracy.tolist() == [1, 1, 1] and found.correct is None
     assert np.shape(found.outcome["splits"]) == (5, 3) and store.get(run).accuracy.tolist() == [1, 1, 1]
@@ -284,8 +308,9 @@ def test_an_embedding_is_made_and_recorded(store, monkeypatch):
     base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
     store.put(record(base, np.ones((1, 3), bool)))
     store.put_weights(base, b"there")
-    run = Run("embed", "Baseline", "d", "f" * 64, 3, 0, 0, distortion="blur", sigmas=(1.0,), base=base, features="2",
-              shown=(0, 2))
+    run = Run(
+        "embed", "Baseline", "d", "f" * 64, 3, 0, 0, distortion="blur", sigmas=(1.0,), base=base, features="2", shown=(0, 2)
+    )
     outcome = execution.obtain(run, store).outcome
     assert outcome["labels"] == [0] * 20 + [2] * 20 and np.shape(outcome["points"]) == (2, 40, 2)
     assert outcome["separation"] == [1, 1]

@@ -101,11 +101,28 @@ def wait_for_the_end_of(group):
 @pytest.mark.slow
 def test_interrupted_from_the_keyboard(store):
     """Ctrl-C reaches all processes of the terminal; the same command goes on."""
-    command = [sys.executable, "-m", "dclib", "run", "table1", "table3", "--profile", "smoke", "--jobs", "2",
-               "--device", "cpu", "--results", str(store.folder), "--nice", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "dclib",
+        "run",
+        "table1",
+        "table3",
+        "--profile",
+        "smoke",
+        "--jobs",
+        "2",
+        "--device",
+        "cpu",
+        "--results",
+        str(store.folder),
+        "--nice",
+        "0",
+    ]
     settings = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)
+    process = subprocess.Popen(
+        command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert "2 jobs with 1 thread each" in process.stdout.readline()
     assert "accuracy" in process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
@@ -118,10 +135,29 @@ def test_interrupted_from_the_keyboard(store):
 
 @pytest.mark.slow
 def test_workers_end_when_the_command_is_killed(store):
-    command = [sys.executable, "-m", "dclib", "run", "table3", "--profile", "smoke", "--jobs", "2", "--device", "cpu",
-               "--results", str(store.folder)]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
-                               stderr=subprocess.DEVNULL, start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "dclib",
+        "run",
+        "table3",
+        "--profile",
+        "smoke",
+        "--jobs",
+        "2",
+        "--device",
+        "cpu",
+        "--results",
+        str(store.folder),
+    ]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     process.stdout.readline()
     process.stdout.readline()
     process.kill()
@@ -143,6 +179,7 @@ def test_a_time_budget_ends_all_jobs_with_checkpoints(calm, store):
 
 # ---------------------------------------------------------------- the pool, with processes that only pretend
 
+
 class Pretending:
     """A worker that answers at once, as a script {run id: answers, one after another} has it; "dies" closes its end."""
 
@@ -151,8 +188,9 @@ class Pretending:
 
     def __call__(self, terms):
         ours, theirs = multiprocessing.Pipe()
-        worker = SimpleNamespace(connection=ours, run=None, ready=False, stop=lambda: None,
-                                 leave=lambda: ours.close() or -signal.SIGKILL)
+        worker = SimpleNamespace(
+            connection=ours, run=None, ready=False, stop=lambda: None, leave=lambda: ours.close() or -signal.SIGKILL
+        )
 
         def give(run):
             worker.run = run
@@ -178,8 +216,9 @@ def pretend(store, monkeypatch):
             made.put(record_of(run))
         monkeypatch.setattr(workers, "_Worker", Pretending(script, **options))
         said = []
-        pool = workers.Pool(line, jobs, workers.Terms(store.folder, "cpu"), deadline or Deadline(),
-                            Silent(line, Forecast([])), said.append)
+        pool = workers.Pool(
+            line, jobs, workers.Terms(store.folder, "cpu"), deadline or Deadline(), Silent(line, Forecast([])), said.append
+        )
         return pool, line, said
 
     return pool
@@ -191,8 +230,9 @@ def runs_of(*seeds):
 
 def test_deaths_now_and_then_cost_nothing(pretend):
     runs = runs_of(1, 2, 3)
-    pool, line, said = pretend(runs, {runs[0].id: ["dies", "dies", ("made",)], runs[1].id: ["dies", ("made",)],
-                                      runs[2].id: [("made",)]}, jobs=1)
+    pool, line, said = pretend(
+        runs, {runs[0].id: ["dies", "dies", ("made",)], runs[1].id: ["dies", ("made",)], runs[2].id: [("made",)]}, jobs=1
+    )
     pool.work()
     assert line.done == 3 and len(said) == 3 and not pool.problems
 
@@ -214,8 +254,16 @@ def test_processes_that_do_not_start(pretend):
 
 def test_a_refused_run_does_not_stop_the_others(pretend):
     runs = runs_of(1, 2, 3, 4)
-    pool, line, said = pretend(runs, {runs[0].id: [("refused", "A sentence.")], runs[1].id: [("made",)],
-                                      runs[2].id: [("diverged", "Another.")], runs[3].id: [("made",)]}, jobs=1)
+    pool, line, said = pretend(
+        runs,
+        {
+            runs[0].id: [("refused", "A sentence.")],
+            runs[1].id: [("made",)],
+            runs[2].id: [("diverged", "Another.")],
+            runs[3].id: [("made",)],
+        },
+        jobs=1,
+    )
     pool.work()
     assert line.done == 2 and pool.problems == ["A sentence.", "Another."] and pool.diverged == 1
     assert said.count("A sentence.") == 1
@@ -271,9 +319,17 @@ def test_an_interrupt_while_a_process_starts_is_not_lost(monkeypatch, interrupti
 
 # ---------------------------------------------------------------- what a worker answers
 
-@pytest.mark.parametrize("error, answer", [(execution.BusyError("x"), ("busy",)), (OutOfTime(), ("stopped",)),
-                                           (Diverged("x"), ("diverged", "x")), (InputError("x"), ("refused", "x")),
-                                           (None, ("made",))])
+
+@pytest.mark.parametrize(
+    "error, answer",
+    [
+        (execution.BusyError("x"), ("busy",)),
+        (OutOfTime(), ("stopped",)),
+        (Diverged("x"), ("diverged", "x")),
+        (InputError("x"), ("refused", "x")),
+        (None, ("made",)),
+    ],
+)
 def test_answers(store, monkeypatch, error, answer):
     def obtain(*_, **__):
         if error:
@@ -291,9 +347,18 @@ def test_a_bug_is_no_answer(store, monkeypatch):
 
 # ---------------------------------------------------------------- numbers of jobs
 
-@pytest.mark.parametrize("options, words", [({"jobs": 0}, "got 0"), ({"jobs": -3}, "got -3"), ({"threads": 0}, "got 0"),
-                                            ({"jobs": 2, "threads": -1}, "got -1"), ({"nice": 20}, "got 20"),
-                                            ({"nice": -5}, "got -5")])
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"jobs": 0}, "got 0"),
+        ({"jobs": -3}, "got -3"),
+        ({"threads": 0}, "got 0"),
+        ({"jobs": 2, "threads": -1}, "got -1"),
+        ({"nice": 20}, "got 20"),
+        ({"nice": -5}, "got -5"),
+    ],
+)
 def test_bad_numbers(store, options, words):
     with refused(next(reversed(options)), words):
         sweep(some_runs(), store, **options)
@@ -321,6 +386,7 @@ def test_the_memory_of_the_largest_run_is_said(store, monkeypatch):
 
 
 # ---------------------------------------------------------------- deadlines
+
 
 def test_a_deadline_is_compared_like_a_number():
     now = time.monotonic()

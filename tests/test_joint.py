@@ -31,16 +31,29 @@ def naive_selection(model, layer, count, clean, distorted, labels):
     """The loop as it is told: every trial is a full forward pass with all filters of it swapped."""
     filters, chosen, accuracies = model.get_submodule(layer).out_channels, [], []
     for _ in range(count):
-        found = np.array([[accuracy_after_swap(model, layer, [*chosen, f], clean, level, labels) for level in distorted]
-                          for f in range(filters)])
+        found = np.array(
+            [
+                [accuracy_after_swap(model, layer, [*chosen, f], clean, level, labels) for level in distorted]
+                for f in range(filters)
+            ]
+        )
         accuracies.append(found)
         chosen.append(max((f for f in range(filters) if f not in chosen), key=lambda f: found[f].mean()))
     return chosen, accuracies
 
 
 def normalised():
-    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.LocalResponseNorm(3, alpha=1.0), nn.Conv2d(6, 5, 3, padding=1),
-                         nn.BatchNorm2d(5), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(5 * 49, CLASSES))
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.LocalResponseNorm(3, alpha=1.0),
+        nn.Conv2d(6, 5, 3, padding=1),
+        nn.BatchNorm2d(5),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(5 * 49, CLASSES),
+    )
 
 
 def network(kind):
@@ -49,8 +62,10 @@ def network(kind):
     return settled(whole).double(), 32 if kind == "AllConvNet" else 16
 
 
-@pytest.mark.parametrize("kind, layer", [("AllConvNet", "conv1"), ("AllConvNet", "conv5"), ("AllConvNet", "conv9"),
-                                         ("with LRN", "0"), ("with LRN", "3")])
+@pytest.mark.parametrize(
+    "kind, layer",
+    [("AllConvNet", "conv1"), ("AllConvNet", "conv5"), ("AllConvNet", "conv9"), ("with LRN", "0"), ("with LRN", "3")],
+)
 @pytest.mark.parametrize("few", [None, 7])
 def test_the_naive_loop_chooses_the_same(kind, layer, few, monkeypatch):
     model, size = network(kind)
@@ -101,20 +116,28 @@ def test_bad_input():
     def choose(*, layer="conv1", labels=labels, **options):
         return lambda: next(select_jointly(model, layer, clean, distorted, labels, **options))
 
-    for words, call in {"at most 4 filters": choose(count=5), "each once": choose(begun=[1, 1]), "0..3": choose(begun=[4]),
-                        "conv99": choose(layer="conv99"), "labels": choose(labels=labels[:2])}.items():
+    for words, call in {
+        "at most 4 filters": choose(count=5),
+        "each once": choose(begun=[1, 1]),
+        "0..3": choose(begun=[4]),
+        "conv99": choose(layer="conv99"),
+        "labels": choose(labels=labels[:2]),
+    }.items():
         with refused(words):
             call()
 
 
 # ---------------------------------------------------------------- the run and its record
 
+
 @pytest.fixture
 def few(monkeypatch):
     """Filters are chosen on 30 images, and tried on 40 others."""
     model, data = settled(AllConvNet(10, 8)), data_of(40)
-    splits = {name: dataclasses.replace(data_of(count, seed), labels=labelled(model, data_of(count, seed).images.float()))
-              for name, count, seed in (("train", 30, 1), ("validation", 40, 2))}
+    splits = {
+        name: dataclasses.replace(data_of(count, seed), labels=labelled(model, data_of(count, seed).images.float()))
+        for name, count, seed in (("train", 30, 1), ("validation", 40, 2))
+    }
     whole = Dataset("d", splits["train"], splits["validation"], data, tuple("abcdefghij"), "cifar100", "f" * 64)
     monkeypatch.setattr("dclib.execution.inputs.data_for", lambda run: whole)
     monkeypatch.setattr("dclib.execution.inputs.network", lambda run, store: model)
@@ -129,8 +152,10 @@ def made(store, deadline=None):
 def test_a_record_has_both_orders_and_what_they_give_on_other_images(few, store):
     model, data = few
     outcome = made(store)
-    levels = {name: distorted_copies(split, "blur", RUN.sigmas) for name, split in
-              (("train", data.train), ("validation", data.validation))}
+    levels = {
+        name: distorted_copies(split, "blur", RUN.sigmas)
+        for name, split in (("train", data.train), ("validation", data.validation))
+    }
     train, other = data.train, data.validation
     steps = list(select_jointly(model, "conv2", train.images.float(), levels["train"], train.labels))
     assert outcome["order"]["conv2"] == [step.chosen for step in steps] and outcome["images"] == 30
@@ -141,8 +166,9 @@ def test_a_record_has_both_orders_and_what_they_give_on_other_images(few, store)
     held_out, counts = outcome["held_out"], [round(f * 8) for f in FRACTIONS]
     assert held_out["images"] == 40 and held_out["counts"] == counts
     for name, order in (("joint", outcome["order"]["conv2"]), ("single", ranked.tolist())):
-        expected = joint_swap_accuracy(model, {"conv2": [order[:n] for n in counts]}, other.images.float(),
-                                       levels["validation"], other.labels)["conv2"]
+        expected = joint_swap_accuracy(
+            model, {"conv2": [order[:n] for n in counts]}, other.images.float(), levels["validation"], other.labels
+        )["conv2"]
         np.testing.assert_allclose(held_out["accuracy"][name], expected, atol=1e-6)
         np.testing.assert_allclose(unpack_bits(held_out["correct_after"][name]).mean(-1), expected, atol=1e-6)
 
@@ -161,8 +187,11 @@ def test_a_stopped_run_goes_on_to_the_same_record(few, store, tmp_path):
 
 def test_deepcorrect_takes_the_filters_of_either_order(store):
     gains = np.array([[0.5, 0.5], [0.9, 0.9], [0.8, 0.8], [0.1, 0.1], [0.3, 0.3], [0.2, 0.2], [0.4, 0.4], [0.6, 0.6]])
-    outcome = {"order": {"conv2": [1, 6, 0, 2, 3, 4, 5, 7]}, "swap_accuracy": {"conv2": gains.tolist()},
-               "distorted_accuracy": [0.1, 0.1]}
+    outcome = {
+        "order": {"conv2": [1, 6, 0, 2, 3, 4, 5, 7]},
+        "swap_accuracy": {"conv2": gains.tolist()},
+        "distorted_accuracy": [0.1, 0.1],
+    }
     store.put(Record(RUN.description, outcome, {}, {}))
     for order, expected in (("joint", [1, 6, 0]), ("ranked", [1, 2, 7])):
         selection = Selection(order, "local", "priority", (("conv2", 3),))
@@ -172,12 +201,16 @@ def test_deepcorrect_takes_the_filters_of_either_order(store):
 # ---------------------------------------------------------------- what becomes of the jump
 
 
-@pytest.mark.parametrize("single, jointly, words", [
-    ((0.1, 0.2, 0.3, 0.6, 0.7), (0.1, 0.3, 0.6, 0.65, 0.7), "a jump that likeness explains"),
-    ((0.1, 0.2, 0.3, 0.6, 0.7), (0.1, 0.2, 0.3, 0.6, 0.7), "a jump that likeness does not explain"),
-    ((0.1, 0.2, 0.3, 0.6, 0.7), (0.1, 0.2, 0.45, 0.6, 0.7), "a jump, its cause not shown"),
-    ((0.1, 0.3, 0.5, 0.6, 0.7), (0.1, 0.3, 0.6, 0.6, 0.7), "no jump"),
-    ((0.1, 0.3, 0.5, 0.7, 0.7), (0.1, 0.3, 0.6, 0.6, 0.7), "no jump shown")])
+@pytest.mark.parametrize(
+    "single, jointly, words",
+    [
+        ((0.1, 0.2, 0.3, 0.6, 0.7), (0.1, 0.3, 0.6, 0.65, 0.7), "a jump that likeness explains"),
+        ((0.1, 0.2, 0.3, 0.6, 0.7), (0.1, 0.2, 0.3, 0.6, 0.7), "a jump that likeness does not explain"),
+        ((0.1, 0.2, 0.3, 0.6, 0.7), (0.1, 0.2, 0.45, 0.6, 0.7), "a jump, its cause not shown"),
+        ((0.1, 0.3, 0.5, 0.6, 0.7), (0.1, 0.3, 0.6, 0.6, 0.7), "no jump"),
+        ((0.1, 0.3, 0.5, 0.7, 0.7), (0.1, 0.3, 0.6, 0.6, 0.7), "no jump shown"),
+    ],
+)
 def test_the_jump_gets_its_explanation_or_loses_it(single, jointly, words):
     found = orders(record(single, jointly))
     assert found.explanation == words
@@ -210,7 +243,7 @@ def test_trained_networks_are_compared_on_the_same_images(store):
     for number, name in enumerate(("Deepcorr-1 joint", "Deepcorr-1 ranked")):
         store.put(record_of(runs[name], seed=number))
     found = shown.recorded("smoke", store)
-    said, = shown.trained_words(found)
+    (said,) = shown.trained_words(found)
     means = [found[f"Deepcorr-1 {order} blur"].accuracy.mean() for order in ("joint", "ranked")]
     assert f"{means[0]:.4f}" in said and f"{means[1]:.4f}" in said and f"{means[0] - means[1]:+.3f} [" in said
     assert frame("joint", "smoke", store).loc[("Deepcorr-1 joint blur", "here, smoke"), "accuracy"] == f"{means[0]:.4f}"

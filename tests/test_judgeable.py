@@ -15,8 +15,12 @@ from dclib.verdicts.source import Measure
 HOLDS, DIRECTION, CONTRADICTED, INCONCLUSIVE, OPEN, NOT_RUN = Outcome
 
 
-NUMBERS = (claim("accuracy", 0.49, 2, method="A"), claim("relative_improvement", 0.46, 2, a="A", b="B"),
-           claim("ratio", 1.46, 2, a="A", b="B"), claim("relative_drop", 0.31, 2, a="B", b="A"))
+NUMBERS = (
+    claim("accuracy", 0.49, 2, method="A"),
+    claim("relative_improvement", 0.46, 2, a="A", b="B"),
+    claim("ratio", 1.46, 2, a="A", b="B"),
+    claim("relative_drop", 0.31, 2, a="B", b="A"),
+)
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number["test"]["kind"])
@@ -64,8 +68,10 @@ def few_and_many(per_class, whole):
     rng, few = np.random.default_rng(0), per_class_sample(torch.arange(10).repeat_interleave(50), per_class, 0).numpy()
     order = per_class_sample(torch.arange(10).repeat_interleave(50), whole, 0).numpy() if whole else np.arange(500)
     right = rng.random((7, 500)) < 0.5
-    return {"A": Record(right[:, order].mean(1), right[:, order], 0, "A", classes=10, test_images=whole),
-            "B": Record(right[:, few].mean(1), right[:, few], 0, "B", classes=10, test_images=per_class)}
+    return {
+        "A": Record(right[:, order].mean(1), right[:, order], 0, "A", classes=10, test_images=whole),
+        "B": Record(right[:, few].mean(1), right[:, few], 0, "B", classes=10, test_images=per_class),
+    }
 
 
 @pytest.mark.parametrize("whole", [None, 20])

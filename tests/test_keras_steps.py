@@ -40,11 +40,18 @@ def arrays_of(network: nn.Module) -> list[tuple[str, torch.Tensor]]:
             continue
         found += _conv(conv.conv)
         for module in conv.unit.residual:
-            found += _conv(module) if isinstance(module, nn.Conv2d) else (
-                _batchnorm(module) if isinstance(module, nn.BatchNorm2d) else [])
+            found += (
+                _conv(module)
+                if isinstance(module, nn.Conv2d)
+                else (_batchnorm(module) if isinstance(module, nn.BatchNorm2d) else [])
+            )
         whole, n = batchnorm.batchnorm, CORRECTED
-        found += [("scale", batchnorm.weight), ("shift", batchnorm.bias), ("mean", whole.running_mean[:n]),
-                  ("variance", whole.running_var[:n])]
+        found += [
+            ("scale", batchnorm.weight),
+            ("shift", batchnorm.bias),
+            ("mean", whole.running_mean[:n]),
+            ("variance", whole.running_var[:n]),
+        ]
         found += [(kind, tensor[n:]) for kind, tensor in _batchnorm(whole)]
     return [(kind, tensor.detach()) for kind, tensor in found]
 
@@ -54,8 +61,12 @@ def _conv(conv: nn.Conv2d) -> list[tuple[str, torch.Tensor]]:
 
 
 def _batchnorm(module: nn.BatchNorm2d) -> list[tuple[str, torch.Tensor]]:
-    return [("scale", module.weight), ("shift", module.bias), ("mean", module.running_mean),
-            ("variance", module.running_var)]
+    return [
+        ("scale", module.weight),
+        ("shift", module.bias),
+        ("mean", module.running_mean),
+        ("variance", module.running_var),
+    ]
 
 
 def network_of(case: str) -> nn.Module:
@@ -65,10 +76,10 @@ def network_of(case: str) -> nn.Module:
     if case == "baseline-all-trained":
         network = base
     elif name == "deepcorr":
-        filters = dict.fromkeys(CONV[:int(k)], list(range(CORRECTED)))
+        filters = dict.fromkeys(CONV[: int(k)], list(range(CORRECTED)))
         network = correct(base, filters, RELEASED_CIFAR100, batch_statistics=True)
     else:  # the released baseline script leaves conv7..9 as they were drawn
-        network = trainable_copy(base, CONV[:int(k) if name else 6], batch_statistics=True)
+        network = trainable_copy(base, CONV[: int(k) if name else 6], batch_statistics=True)
     for i, (kind, tensor) in enumerate(arrays_of(network)):
         drawn = DISTRIBUTIONS[kind](np.random.RandomState(5000 + i), tuple(tensor.shape)).astype(np.float32)
         tensor.copy_(_flipped(torch.from_numpy(drawn).double()))

@@ -71,13 +71,16 @@ def test_gaussian_is_that_of_the_paper():
 def test_images_are_filtered_as_opencv_does():
     images = 255 * torch.rand(2, 3, 24, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     kernel = named("shake 2 1")
-    expected = [cv2.filter2D(image.permute(1, 2, 0).numpy(), -1, kernel.numpy(), borderType=cv2.BORDER_CONSTANT)
-                for image in images]
+    expected = [
+        cv2.filter2D(image.permute(1, 2, 0).numpy(), -1, kernel.numpy(), borderType=cv2.BORDER_CONSTANT) for image in images
+    ]
     torch.testing.assert_close(camera_shake_blur(images, 2, 1), torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2))
     torch.testing.assert_close(blurs(("gaussian 1", "shake 2 1"))(images, 2), filtered(images, kernel).round())
 
 
-@pytest.mark.parametrize("name", ["", "box 2", "gaussian", "gaussian 2 3", "motion 2", "shake 1 x", "defocus 0", "gaussian nan"])
+@pytest.mark.parametrize(
+    "name", ["", "box 2", "gaussian", "gaussian 2 3", "motion 2", "shake 1 x", "defocus 0", "gaussian nan"]
+)
 def test_other_names_are_refused(name):
     with refused("kernel", repr(name)):
         named(name)

@@ -47,18 +47,30 @@ def files(room):
 
 def rooms():
     """The names of all rooms; the face of the package is none."""
-    return {path.stem for path in (ROOT / "dclib").iterdir()
-            if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem != "__init__"}
+    return {
+        path.stem
+        for path in (ROOT / "dclib").iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem != "__init__"
+    }
 
 
 def arrows():
     """{room: the rooms that it imports}."""
-    return {room: {name.split(".")[1] for path in files(room) for name in imported(path.read_text(encoding="utf-8"))
-                   if name.startswith("dclib.")} & rooms() - {room} for room in rooms()}
+    return {
+        room: {
+            name.split(".")[1]
+            for path in files(room)
+            for name in imported(path.read_text(encoding="utf-8"))
+            if name.startswith("dclib.")
+        }
+        & rooms() - {room}
+        for room in rooms()
+    }
 
 
 def circles(known):
     """The arrows {name: names} that lie on a circle."""
+
     def reached(name, seen):
         for below in known.get(name, set()) - seen:
             seen.add(below)
@@ -71,8 +83,12 @@ def circles(known):
 def wrong(known):
     """The arrows {room: rooms} that run up, close a circle or join what stands apart."""
     height = {room: number for number, layer in enumerate(LAYERS) for room in layer}
-    return circles(known) | {(room, other) for room, others in known.items() for other in others
-                             if height[other] > height[room] or {room, other} in APART}
+    return circles(known) | {
+        (room, other)
+        for room, others in known.items()
+        for other in others
+        if height[other] > height[room] or {room, other} in APART
+    }
 
 
 def test_every_room_has_its_place():
@@ -85,19 +101,27 @@ def test_no_arrow_runs_up():
 
 
 def test_no_modules_import_each_other():
-    paths = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-             for path in (ROOT / "dclib").rglob("*.py")}
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / "dclib").rglob("*.py")
+    }
 
     def module(name):
         return name if name in paths else name.rpartition(".")[0]
 
-    assert not circles({name: {module(found) for found in imported(path.read_text(encoding="utf-8"))
-                               if found.startswith("dclib.")} - {"dclib"} for name, path in paths.items()})
+    assert not circles(
+        {
+            name: {module(found) for found in imported(path.read_text(encoding="utf-8")) if found.startswith("dclib.")}
+            - {"dclib"}
+            for name, path in paths.items()
+        }
+    )
 
 
 def test_core_asks_for_torch_numpy_and_safetensors_alone():
-    asked = {name.split(".")[0] for room in CORE for path in files(room)
-             for name in imported(path.read_text(encoding="utf-8"))}
+    asked = {
+        name.split(".")[0] for room in CORE for path in files(room) for name in imported(path.read_text(encoding="utf-8"))
+    }
     assert asked - sys.stdlib_module_names <= {"dclib", "torch", "numpy", "safetensors"}
 
 
@@ -106,9 +130,11 @@ def test_verdicts_draw_nothing():
     assert not asked & {"pandas", "matplotlib", "seaborn"}
 
 
-@pytest.mark.parametrize("path", sorted(path for folder in ("benchmarks", "scripts")
-                                        for path in (ROOT / folder).glob("*.py")),
-                         ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in ("benchmarks", "scripts") for path in (ROOT / folder).glob("*.py")),
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
 def test_tools_take_public_names_alone(path):
     taken = [name for name in imported(path.read_text(encoding="utf-8")) if name.startswith("dclib.")]
     assert not [name for name in taken if any(part.startswith("_") for part in name.split("."))]
@@ -121,6 +147,9 @@ def test_these_tests_see_what_is_wrong():
     assert wrong({"models": {"execution"}}) == {("models", "execution")}
     assert wrong({"figures": {"verdicts"}}) == {("figures", "verdicts")}
     assert wrong({"zoo": {"cli"}, "cli": {"notebook"}, "notebook": {"zoo"}}) == {
-        ("zoo", "cli"), ("cli", "notebook"), ("notebook", "zoo")}
+        ("zoo", "cli"),
+        ("cli", "notebook"),
+        ("notebook", "zoo"),
+    }
     with pytest.raises(AssertionError, match="relative"):
         list(imported("from . import paper"))

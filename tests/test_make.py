@@ -31,26 +31,53 @@ def checkout(tmp_path):
 
 
 def make(checkout, target, flags, failing="nothing"):
-    done = subprocess.run(["make", target, *FLAGS[flags]], cwd=checkout, capture_output=True, text=True,
-                          env={"PATH": "/usr/local/bin:/usr/bin:/bin", "FAILING": failing})
+    done = subprocess.run(
+        ["make", target, *FLAGS[flags]],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "FAILING": failing},
+    )
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-@pytest.mark.parametrize("target, failing", [
-    ("test", "*pytest*"), ("book", "*execute.py*"), ("book", "*export_demo*"), ("book", "jupyter-book*"),
-    ("html", "jupyter-book*"), ("pdf", "*singlehtml*"), ("pdf", "*print_pdf*"), ("pdf", "*execute.py*"),
-    ("smoke", "*execute.py*"), ("lint", "*ruff*"), ("lint", "*codespell*"), ("front", "*front.py*"),
-    ("trials", "*trials.py*"), ("zoo", "*benchmarks.zoo*"), ("zoo", "*trials.py*"),
-    ("references", "*reference_notebooks*"), ("check-pages", "*pytest*"), ("check-pages", "jupyter-book*")])
+@pytest.mark.parametrize(
+    "target, failing",
+    [
+        ("test", "*pytest*"),
+        ("book", "*execute.py*"),
+        ("book", "*export_demo*"),
+        ("book", "jupyter-book*"),
+        ("html", "jupyter-book*"),
+        ("pdf", "*singlehtml*"),
+        ("pdf", "*print_pdf*"),
+        ("pdf", "*execute.py*"),
+        ("smoke", "*execute.py*"),
+        ("lint", "*ruff check*"),
+        ("lint", "*ruff format*"),
+        ("lint", "*mypy*"),
+        ("archive", "*archive.py*"),
+        ("lint", "*codespell*"),
+        ("front", "*front.py*"),
+        ("trials", "*trials.py*"),
+        ("zoo", "*benchmarks.zoo*"),
+        ("zoo", "*trials.py*"),
+        ("references", "*reference_notebooks*"),
+        ("check-pages", "*pytest*"),
+        ("check-pages", "jupyter-book*"),
+    ],
+)
 def test_a_failure_is_one(checkout, target, failing, flags):
     code, said = make(checkout, target, flags, failing)
     assert code != 0 and (target != "book" or "The book is in" not in said) and "deepcorrect.pdf" not in said
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-@pytest.mark.parametrize("target", ["test", "book", "html", "pdf", "smoke", "lint", "front", "trials", "zoo", "references"])
+@pytest.mark.parametrize(
+    "target", ["test", "book", "html", "pdf", "smoke", "lint", "front", "trials", "zoo", "references", "archive"]
+)
 def test_a_success_is_one(checkout, target, flags):
     code, said = make(checkout, target, flags)
     assert code == 0, said
-    assert ("The book is in" in said) == (target in ("book", "pdf"))
+    assert ("The book is in" in said) == (target in ("book", "pdf", "archive"))

@@ -45,8 +45,10 @@ def filled(store):
 
 
 def test_measures_of_figure_11(filled):
-    net, margin = (measure({"figure": 11, "quantity": quantity, "distortion": "blur"}, "small", filled)
-                   for quantity in ("net_classes", "margin"))
+    net, margin = (
+        measure({"figure": 11, "quantity": quantity, "distortion": "blur"}, "small", filled)
+        for quantity in ("net_classes", "margin")
+    )
     assert net.value == pytest.approx((8 - 1) / 20) and net.interval[0] < 7 / 20 < net.interval[1]
     # Of 20 classes, 8 + and 1 -: the standard error is sqrt((9 - 49 / 20) / 20) / sqrt(20) = 0.128.
     assert np.ptp(net.interval) == pytest.approx(2 * 1.96 * 0.128, rel=0.1)
@@ -63,18 +65,25 @@ def speed(store, slow, fast, name):
         accuracies = slow if method == ("Finetune-8" if name in ("speedup", "final") else "Deepcorr-5-no-bn") else fast
         curve = [{"iteration": 10 * (i + 1), "loss": 1.0, "validation": [a] * 7} for i, a in enumerate(accuracies)]
         store.put(record(run, np.ones((7, 200), bool), curve=curve))
-    claim = next(c for c in paper.claims() if c["test"].get("figure") == 12 and (
-        c["test"]["quantity"], c["test"]["distortion"]) == (name, "blur"))
+    claim = next(
+        c
+        for c in paper.claims()
+        if c["test"].get("figure") == 12 and (c["test"]["quantity"], c["test"]["distortion"]) == (name, "blur")
+    )
     return rule.judge(claim, Lookups(lambda table, method: [], measure=lambda test: measure(test, "small", store)))
 
 
-@pytest.mark.parametrize("slow, fast, expected, factor", [
-    ((0.1, 0.2, 0.3), (0.3, 0.4, 0.4), Outcome.DIRECTION, 2),  # faster; 0.1 tells nothing, 0.2 and 0.3 at least so much
-    ((0.1, 0.2, 0.3, 0.3), (0.1, 0.3, 0.3, 0.4), Outcome.OPEN, 1),  # at 0.2 the look is the same: open
-    ((0.3, 0.4, 0.4), (0.1, 0.2, 0.3), Outcome.INCONCLUSIVE, None),  # clearly slower: 0.4 is never reached
-    ((0.1, 0.2, 0.3), (0.05, 0.1, 0.3), Outcome.INCONCLUSIVE, 0.5),
-    ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3), Outcome.OPEN, 1),  # equal: neither
-    ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), Outcome.OPEN, 1)])  # nothing but the first look
+@pytest.mark.parametrize(
+    "slow, fast, expected, factor",
+    [
+        ((0.1, 0.2, 0.3), (0.3, 0.4, 0.4), Outcome.DIRECTION, 2),  # faster; 0.1 tells nothing, 0.2 and 0.3 at least so much
+        ((0.1, 0.2, 0.3, 0.3), (0.1, 0.3, 0.3, 0.4), Outcome.OPEN, 1),  # at 0.2 the look is the same: open
+        ((0.3, 0.4, 0.4), (0.1, 0.2, 0.3), Outcome.INCONCLUSIVE, None),  # clearly slower: 0.4 is never reached
+        ((0.1, 0.2, 0.3), (0.05, 0.1, 0.3), Outcome.INCONCLUSIVE, 0.5),
+        ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3), Outcome.OPEN, 1),  # equal: neither
+        ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), Outcome.OPEN, 1),
+    ],
+)  # nothing but the first look
 @pytest.mark.parametrize("name", ["speedup", "batchnorm_speedup", "order_speedup"])
 def test_speed_of_figure_12(store, monkeypatch, slow, fast, expected, factor, name):
     """With so many validation images that an accuracy is what it is; one training each holds in direction at best."""
@@ -84,8 +93,10 @@ def test_speed_of_figure_12(store, monkeypatch, slow, fast, expected, factor, na
     assert ("same look" in verdict.explanation) == (expected is Outcome.OPEN)
     assert ("is never reached" in verdict.explanation) == (factor is None)
     # The units without BatchNorm have another learning rate: a verdict on BatchNorm says so.
-    rates = (f"Deepcorr-5-no-bn at {SMALL.without_batchnorm.learning_rate:g} and Deepcorr-5 at "
-             f"{SMALL.deepcorrect.learning_rate:g}")
+    rates = (
+        f"Deepcorr-5-no-bn at {SMALL.without_batchnorm.learning_rate:g} and Deepcorr-5 at "
+        f"{SMALL.deepcorrect.learning_rate:g}"
+    )
     assert (rates in verdict.explanation) == (name != "speedup")
 
 
@@ -131,8 +142,11 @@ def put_networks(store, distortion, bits):
     store.put(record(imagenet.baseline(SMALL), base[:1], curve=FLAT))
     store.put(record(imagenet.baseline_under(SMALL, distortion), base))
     for method, correct in bits.items():
-        run = (imagenet.finetune(SMALL, distortion) if method == "Finetune-8" else
-               imagenet.deepcorrect(SMALL, method, distortion))
+        run = (
+            imagenet.finetune(SMALL, distortion)
+            if method == "Finetune-8"
+            else imagenet.deepcorrect(SMALL, method, distortion)
+        )
         store.put(record(run, correct, curve=FLAT))
 
 

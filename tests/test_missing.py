@@ -34,8 +34,12 @@ def test_what_is_recorded_is_not_missing(store):
     for run in queue(("table1",), SMALL):
         put(store, run)
     assert missing("small", store, Forecast([]))[0].target == "table2"
-    assert all(run.kind != "train" or run.base for m in missing("small", store, Forecast([])) for run in m.runs
-               if m.target in ("table2", "table3"))
+    assert all(
+        run.kind != "train" or run.base
+        for m in missing("small", store, Forecast([]))
+        for run in m.runs
+        if m.target in ("table2", "table3")
+    )
 
 
 def test_time_comes_from_like_runs(store):
@@ -64,9 +68,18 @@ def test_the_command_line_lists_it(store, capsys):
 
 # ---------------------------------------------------------------- records that nobody asks for
 
-@pytest.mark.parametrize("run", [baseline(SMALL), baseline(SMALL, 17), deepcorrect(profile("paper"), 6, "awgn", 2),
-                                 imagenet.ranking(profile("imagenet20").imagenet, "blur", 1),
-                                 baseline(profile("smoke"))], ids=str)
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        baseline(SMALL),
+        baseline(SMALL, 17),
+        deepcorrect(profile("paper"), 6, "awgn", 2),
+        imagenet.ranking(profile("imagenet20").imagenet, "blur", 1),
+        baseline(profile("smoke")),
+    ],
+    ids=str,
+)
 def test_runs_of_profiles_with_any_seed_are_asked_for(run):
     assert unasked([record_of(run)]) == []
 

@@ -28,8 +28,17 @@ from dclib.models import (
 
 CONV = [f"conv{i}" for i in range(1, 10)]
 #: Filters, kernel, stride and padding of conv1..conv9 in the paper's network.
-PLAN = [(96, 3, 1, 1), (96, 3, 1, 1), (96, 3, 2, 1), (192, 3, 1, 1), (192, 3, 1, 1), (192, 3, 2, 1), (192, 3, 1, 0),
-        (192, 1, 1, 0), (100, 1, 1, 0)]
+PLAN = [
+    (96, 3, 1, 1),
+    (96, 3, 1, 1),
+    (96, 3, 2, 1),
+    (192, 3, 1, 1),
+    (192, 3, 1, 1),
+    (192, 3, 2, 1),
+    (192, 3, 1, 0),
+    (192, 1, 1, 0),
+    (100, 1, 1, 0),
+]
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +67,10 @@ def test_layers(net):
 
 def test_resolutions(net):
     sides = {}
-    hooks = [getattr(net, name).register_forward_hook(lambda m, i, o, name=name: sides.__setitem__(name, o.shape[-1]))
-             for name in CONV]
+    hooks = [
+        getattr(net, name).register_forward_hook(lambda m, i, o, name=name: sides.__setitem__(name, o.shape[-1]))
+        for name in CONV
+    ]
     with torch.inference_mode():
         net(torch.zeros(1, 3, 32, 32))
     for hook in hooks:
@@ -141,8 +152,9 @@ def test_training_changes_only_what_should_train():
     train_some_steps(copied, 255 * torch.rand(20, 3, 32, 32), torch.arange(20) % 10)
     changed = {k for k, v in copied.state_dict().items() if not torch.equal(v, before[k])}
     parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    assert changed == {f"{kind}{i}.{part}" for i in (2, 4) for kind, changing in (("conv", parts[:2]), ("bn", parts))
-                       for part in changing}
+    assert changed == {
+        f"{kind}{i}.{part}" for i in (2, 4) for kind, changing in (("conv", parts[:2]), ("bn", parts)) for part in changing
+    }
     assert all(p.grad is None for p in copied.parameters() if not p.requires_grad)
 
 
@@ -157,8 +169,15 @@ def test_frozen_batchnorm_stays_in_evaluation():
 
 
 def test_batchnorm_of_dense_layers_is_frozen_too():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 6), nn.BatchNorm1d(6),
-                          nn.Linear(6, 5), nn.BatchNorm1d(5))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Linear(4 * 36, 6),
+        nn.BatchNorm1d(6),
+        nn.Linear(6, 5),
+        nn.BatchNorm1d(5),
+    )
     copied = trainable_copy(model, ["0", "5"]).train()
     assert isinstance(copied[4], FrozenBatchNorm1d) and not copied[4].training
     assert type(copied[1]) is nn.BatchNorm2d and type(copied[6]) is nn.BatchNorm1d
@@ -181,7 +200,10 @@ def test_precision_is_kept(net):
 
 def test_batchnorm_is_found_by_the_graph():
     assert batchnorm_behind(resnet18(), ["conv1", "layer1.0.conv2", "layer2.0.downsample.0"]) == {
-        "conv1": "bn1", "layer1.0.conv2": "layer1.0.bn2", "layer2.0.downsample.0": "layer2.0.downsample.1"}
+        "conv1": "bn1",
+        "layer1.0.conv2": "layer1.0.bn2",
+        "layer2.0.downsample.0": "layer2.0.downsample.1",
+    }
 
 
 class Crossed(nn.Module):
@@ -234,15 +256,13 @@ def test_selected_filters_train_and_nothing_else():
     inputs = 255 * torch.rand(4, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(copied.eval()(inputs), net(inputs))
-    optimiser = torch.optim.SGD([p for p in copied.parameters() if p.requires_grad], lr=1.0, momentum=0.9,
-                                weight_decay=0.1)
+    optimiser = torch.optim.SGD([p for p in copied.parameters() if p.requires_grad], lr=1.0, momentum=0.9, weight_decay=0.1)
     copied.train()
     for _ in range(2):
         optimiser.zero_grad()
         F.cross_entropy(copied(inputs), torch.arange(4)).backward()
         optimiser.step()
-    moved = {name: (copied.get_submodule(name).weight != net.get_submodule(name).weight).flatten(1).any(1)
-             for name in CONV}
+    moved = {name: (copied.get_submodule(name).weight != net.get_submodule(name).weight).flatten(1).any(1) for name in CONV}
     assert moved["conv1"].nonzero().flatten().tolist() == [1, 6]
     assert moved["conv4"].nonzero().flatten().tolist() == [3]
     assert not any(moved[name].any() for name in set(CONV) - {"conv1", "conv4"})
@@ -261,24 +281,35 @@ def test_selected_copy_can_be_copied_and_loaded():
         assert torch.equal(copy.deepcopy(first)(inputs), first(inputs))
 
 
-@pytest.mark.parametrize("filters, word", [({"conv10": [0]}, "'conv10'"), ({"conv1": [8]}, "0..7"),
-                                           ({"conv1": [-1]}, "0..7")])
+@pytest.mark.parametrize(
+    "filters, word", [({"conv10": [0]}, "'conv10'"), ({"conv1": [8]}, "0..7"), ({"conv1": [-1]}, "0..7")]
+)
 def test_selected_copy_refuses_what_is_not_there(filters, word):
     with refused(word):
         selected_copy(AllConvNet(5, 8), filters)
 
 
-@pytest.mark.parametrize("chosen, word", [([True, False, True, False], "whole numbers"), ([0.0, 1.0], "whole numbers"),
-                                          ([1, 1], "twice"), (3, "whole numbers"), ([[0, 1]], "whole numbers"),
-                                          ("01", "whole numbers"), (np.array([True] * 8), "whole numbers"),
-                                          ([0, 8], "0..7")])
+@pytest.mark.parametrize(
+    "chosen, word",
+    [
+        ([True, False, True, False], "whole numbers"),
+        ([0.0, 1.0], "whole numbers"),
+        ([1, 1], "twice"),
+        (3, "whole numbers"),
+        ([[0, 1]], "whole numbers"),
+        ("01", "whole numbers"),
+        (np.array([True] * 8), "whole numbers"),
+        ([0, 8], "0..7"),
+    ],
+)
 def test_selected_copy_refuses_what_are_no_filters(chosen, word):
     with refused("'conv1'", word):
         selected_copy(AllConvNet(5, 8), {"conv1": chosen})
 
 
-@pytest.mark.parametrize("chosen", [(1, 3), np.array([3, 1], dtype=np.uint8), torch.tensor([1, 3], dtype=torch.int32),
-                                    range(1, 4, 2)])
+@pytest.mark.parametrize(
+    "chosen", [(1, 3), np.array([3, 1], dtype=np.uint8), torch.tensor([1, 3], dtype=torch.int32), range(1, 4, 2)]
+)
 def test_selected_copy_takes_whole_numbers_of_any_kind(chosen):
     copied = selected_copy(AllConvNet(5, 8), {"conv1": chosen})
     assert copied.conv1.parametrizations.weight.original.shape == (2, 3, 3, 3)

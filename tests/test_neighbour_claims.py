@@ -36,10 +36,18 @@ def put_gate(store, *, blind=()):
     for name in blind:
         suspicious[run.conditions.index(name)] = 0.1 * rng.normal(size=IMAGES)
     scores = {name: suspicious for name in ("quality", "student", "both", "confidence")}
-    put(store, run, {"egregious": pack_bits(egregious), "wrong": pack_bits(egregious), "images": IMAGES,
-                     "scores": {name: pack_filters(values) for name, values in scores.items()},
-                     "calibration": {name: pack_filters(0.1 * rng.normal(size=200)) for name in scores}},
-        {"seconds_per_image": {"network": 0.03, "student": 0.001, "quality": 0.01}})
+    put(
+        store,
+        run,
+        {
+            "egregious": pack_bits(egregious),
+            "wrong": pack_bits(egregious),
+            "images": IMAGES,
+            "scores": {name: pack_filters(values) for name, values in scores.items()},
+            "calibration": {name: pack_filters(0.1 * rng.normal(size=200)) for name in scores},
+        },
+        {"seconds_per_image": {"network": 0.03, "student": 0.001, "quality": 0.01}},
+    )
     return egregious, suspicious
 
 
@@ -59,24 +67,38 @@ def test_every_claim_has_a_judge_and_says_how_it_is_run(store, work):
     assert all(one.claim in shown.verdicts(work, store) for one in found)
 
 
-@pytest.mark.parametrize("make", [shown.gate_conditions, shown.gate_detectors, shown.passing, shown.published_blurs,
-                                  shown.tuned_answers, shown.deconvolved, shown.selected, shown.elected_against])
+@pytest.mark.parametrize(
+    "make",
+    [
+        shown.gate_conditions,
+        shown.gate_detectors,
+        shown.passing,
+        shown.published_blurs,
+        shown.tuned_answers,
+        shown.deconvolved,
+        shown.selected,
+        shown.elected_against,
+    ],
+)
 def test_tables_without_records_say_what_to_run(store, make):
     assert make(store).startswith("*Not run yet*: `dclib run ") and make(store).endswith("--profile small`.")
     with pytest.raises(NotRun):
         shown.cross_blur(store)
-    assert [draw(store) for draw in (shown.gate_curves, shown.cross_blur_matrix, shown.moved, shown.few_samples, shown.pace)
-            ] == 5 * [[]]
+    assert [
+        draw(store) for draw in (shown.gate_curves, shown.cross_blur_matrix, shown.moved, shown.few_samples, shown.pace)
+    ] == 5 * [[]]
 
 
 # ---------------------------------------------------------------- the gate
+
 
 def test_a_gate_that_sees_everything(store):
     egregious, suspicious = put_gate(store)
     found = gate_claims.gate(store)
     assert found.rows("sharp") == [0] and len(found.rows("adversarial")) == 6
-    assert found.rows("unseen adversarial") == [i for i, name in enumerate(found.conditions)
-                                                if name.startswith(("pgd", "fgsm 2"))]
+    assert found.rows("unseen adversarial") == [
+        i for i, name in enumerate(found.conditions) if name.startswith(("pgd", "fgsm 2"))
+    ]
     assert len(found.rows("seen distorted")) == 6 and len(found.rows("unseen distorted")) == 8
     area = found.area("both", [3, 4], egregious=True)
     assert area.estimate == pytest.approx(detection(suspicious[3:5], egregious[3:5]).area, abs=1e-3)
@@ -100,12 +122,21 @@ def test_a_gate_that_misses_attacks(store):
 
 # ---------------------------------------------------------------- blur
 
+
 def put_blur(store, mix=0.6, weak=False):
     for side in neighbours.SIDES:
         falling = np.linspace(0.9, 0.4, len(neighbours.PUBLISHED_BLURS))
-        put(store, neighbours.published_blurred(side), {
-            "among_five": pack_bits(bits(*falling)), "correct": pack_bits(bits(*(falling - 0.2))), "images": IMAGES,
-            "confidence": falling.tolist(), "entropy": (1 - falling).tolist()})
+        put(
+            store,
+            neighbours.published_blurred(side),
+            {
+                "among_five": pack_bits(bits(*falling)),
+                "correct": pack_bits(bits(*(falling - 0.2))),
+                "images": IMAGES,
+                "confidence": falling.tolist(),
+                "entropy": (1 - falling).tolist(),
+            },
+        )
     count = len(neighbours.TEST_BLURS)
     for label, (run,) in rows("blur_tuning", SMALL).items():
         kinds = {"not tuned": 0.2, "sharp": 0.2, "mix": mix}
@@ -113,23 +144,53 @@ def put_blur(store, mix=0.6, weak=False):
         for name in neighbours.TEST_BLURS:
             kind = next(k for k, names in neighbours.TESTED_ON.items() if name in names)
             right.append(kinds.get(label, 0.6 if kind == label else 0.4))
-        put(store, run, {"correct": pack_bits(bits(*right)), "among_five": pack_bits(bits(*right)), "images": IMAGES,
-                         "confidence": right, "entropy": [0.2 * (label == "mix")] + [0.5 + 0.4 * (label == "mix")] * count,
-                         "moved": {layer: [0.0] + count * [0.9 - 0.3 * (label == "mix")] for layer in run.layers}})
-    put(store, neighbours.deblurred(SMALL), {
-        "correct": {"blurred": pack_bits(bits(*count * [0.2])), "wiener": pack_bits(bits(*count * [0.45])),
-                    "richardson-lucy": pack_bits(bits(*count * [0.3]))},
-        "strengths": {"wiener": 0.01, "richardson-lucy": 10}, "tried": {}, "images": IMAGES},
-        {"seconds_per_image": {"network": 0.001, "wiener": 0.02, "richardson-lucy": 0.03}})
+        put(
+            store,
+            run,
+            {
+                "correct": pack_bits(bits(*right)),
+                "among_five": pack_bits(bits(*right)),
+                "images": IMAGES,
+                "confidence": right,
+                "entropy": [0.2 * (label == "mix")] + [0.5 + 0.4 * (label == "mix")] * count,
+                "moved": {layer: [0.0] + count * [0.9 - 0.3 * (label == "mix")] for layer in run.layers},
+            },
+        )
+    put(
+        store,
+        neighbours.deblurred(SMALL),
+        {
+            "correct": {
+                "blurred": pack_bits(bits(*count * [0.2])),
+                "wiener": pack_bits(bits(*count * [0.45])),
+                "richardson-lucy": pack_bits(bits(*count * [0.3])),
+            },
+            "strengths": {"wiener": 0.01, "richardson-lucy": 10},
+            "tried": {},
+            "images": IMAGES,
+        },
+        {"seconds_per_image": {"network": 0.001, "wiener": 0.02, "richardson-lucy": 0.03}},
+    )
 
 
 def test_a_tuning_that_does_what_the_study_says(store):
     put_blur(store)
-    found = {claim["id"]: one for claim, one in zip(paper.neighbours()["vasiljevic2016examining"]["claims"],
-                                                    judged("vasiljevic2016examining", store), strict=True)}
+    found = {
+        claim["id"]: one
+        for claim, one in zip(
+            paper.neighbours()["vasiljevic2016examining"]["claims"], judged("vasiljevic2016examining", store), strict=True
+        )
+    }
     assert {k for k, v in found.items() if v.outcome is Outcome.HOLDS} == {"blur-hurts", "blur-size", "blur-cost"}
     assert {k for k, v in found.items() if v.outcome is Outcome.DIRECTION} == {
-        "blur-mix", "blur-sharp", "blur-transfer", "blur-imperfect", "blur-layers", "blur-deconvolution", "blur-confidence"}
+        "blur-mix",
+        "blur-sharp",
+        "blur-transfer",
+        "blur-imperfect",
+        "blur-layers",
+        "blur-deconvolution",
+        "blur-confidence",
+    }
     assert "80%" in found["blur-mix"].words
     values, tuned, tested = shown.cross_blur(store)
     assert values.shape == (7, 5) and values[tuned.index("motion"), tested.index("motion")] == pytest.approx(0.6)
@@ -152,6 +213,7 @@ def test_what_came_back_is_a_share_of_the_loss():
 
 
 # ---------------------------------------------------------------- selected filters
+
 
 def put_selected(store, elected=0.5):
     for label, (run,) in rows("selected_filters", SMALL).items():
@@ -183,6 +245,7 @@ def test_and_ones_that_do_not(store):
 
 # ---------------------------------------------------------------- on the command line
 
+
 def test_the_command_line_shows_what_has_no_accuracy_per_level(store, capsys):
     def said(target):
         assert cli.main(["show", target, "--profile", "small", "--results", str(store.folder)]) == 0
@@ -196,6 +259,7 @@ def test_the_command_line_shows_what_has_no_accuracy_per_level(store, capsys):
 
 
 # ---------------------------------------------------------------- figures
+
 
 def test_figures_say_what_they_show():
     found = detection(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))

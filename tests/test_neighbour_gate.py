@@ -18,8 +18,19 @@ from dclib.results import Record, unpack_bits, unpack_filters
 from dclib.training import OutOfTime, Schedule
 
 CONDITIONS = ("sharp", "noise 60", "gaussian 2", "fgsm 8")
-RUN = Run("gate", "Gate", "d", "f" * 64, 10, 4, 0, conditions=CONDITIONS, learned_from=CONDITIONS[:2], fractions=(0.5, 0.25),
-          schedule=Schedule(5, 8, 0.003, (), 5, augmentation="none"))
+RUN = Run(
+    "gate",
+    "Gate",
+    "d",
+    "f" * 64,
+    10,
+    4,
+    0,
+    conditions=CONDITIONS,
+    learned_from=CONDITIONS[:2],
+    fractions=(0.5, 0.25),
+    schedule=Schedule(5, 8, 0.003, (), 5, augmentation="none"),
+)
 
 
 @pytest.fixture

@@ -61,8 +61,8 @@ def test_rooms_are_in_order(notebook):
 def test_learning_goals_and_an_equation_come_first(notebook):
     text = "\n\n".join(prose(notebook))
     goals = text.index("Learning goals")
-    assert goals < text.index("## ") and len(re.findall(r"^- ", text[goals:text.index("## ")], flags=re.MULTILINE)) >= 3
-    assert "$$" in text[:text.index("## In miniature")]
+    assert goals < text.index("## ") and len(re.findall(r"^- ", text[goals : text.index("## ")], flags=re.MULTILINE)) >= 3
+    assert "$$" in text[: text.index("## In miniature")]
 
 
 def test_exercises_have_hidden_solutions_that_check_themselves(notebook):
@@ -80,8 +80,11 @@ def test_no_result_is_typed(notebook):
     for text in prose(notebook):
         assert not re.findall(r"\b0?\.\d{3,}", text)
     for cell in code(notebook):
-        strings = [node.value for node in ast.walk(ast.parse(cell.source))
-                   if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        strings = [
+            node.value
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
         assert not [s for s in strings if re.search(r"\b0?\.\d{3,}", s)]
 
 
@@ -122,7 +125,9 @@ def test_every_section_shows_its_verdicts(section):
 def test_neighbours_say_what_their_verdicts_speak_of(path):
     source = path.read_text(encoding="utf-8")
     assert "claims_in_miniature([" in source and "and of nothing larger" in source
-    assert re.search(r"\*not\s+run\s+yet\*|None of it is \*run\*", source[source.index("## At paper scale"):], re.IGNORECASE)
+    assert re.search(
+        r"\*not\s+run\s+yet\*|None of it is \*run\*", source[source.index("## At paper scale") :], re.IGNORECASE
+    )
 
 
 def test_page_says_how_it_is_made_again(notebook):

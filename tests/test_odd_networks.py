@@ -38,8 +38,12 @@ def naive(model, layer, clean, distorted, labels):
     """The network itself, which is in evaluation mode."""
     count = dict(model.named_modules(remove_duplicate=False))[layer].out_channels
     with torch.no_grad():
-        return np.array([[correct_after_swap(model, layer, [f], clean, level, labels).double().mean().item()
-                          for level in distorted] for f in range(count)])
+        return np.array(
+            [
+                [correct_after_swap(model, layer, [f], clean, level, labels).double().mean().item() for level in distorted]
+                for f in range(count)
+            ]
+        )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -66,8 +70,9 @@ def test_refused(name):
     clean, distorted = (images.float() for images in pairs(9, 12, 0.02))
     model, labels = build().eval(), torch.arange(9) % 6
     if word is None:  # wherever this can be done, it is right
-        assert np.array_equal(swap_accuracy(model, [layer], clean, distorted, labels)[layer],
-                              naive(model, layer, clean, distorted, labels))
+        assert np.array_equal(
+            swap_accuracy(model, [layer], clean, distorted, labels)[layer], naive(model, layer, clean, distorted, labels)
+        )
         return
     before = clean.clone(), copy.deepcopy(distorted)
     with refused(word):
@@ -139,8 +144,16 @@ def test_large_images_run_in_small_batches():
 
 def test_the_work_for_a_depthwise_network_is_not_that_of_a_dense_one():
     """Behind a depthwise convolution a swap still changes one channel alone: nothing of its size is made."""
-    model = nn.Sequential(nn.Conv2d(3, 64, 1), nn.ReLU6(), nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.BatchNorm2d(64),
-                          nn.ReLU6(), nn.Conv2d(64, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model = nn.Sequential(
+        nn.Conv2d(3, 64, 1),
+        nn.ReLU6(),
+        nn.Conv2d(64, 64, 3, padding=1, groups=64),
+        nn.BatchNorm2d(64),
+        nn.ReLU6(),
+        nn.Conv2d(64, 4, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ).eval()
     network = SwapNetwork(model, ("0", "2"), torch.rand(3, 3, 8, 8))
     assert all(cut.following.target == "5" for cut in network.cuts.values())
 
@@ -151,23 +164,29 @@ def test_names_are_by_identity_whatever_the_order():
     assert np.array_equal(found["conv2"], found["features.3"]) and np.array_equal(found["conv2"], found["again.deep.0"])
 
 
-@pytest.mark.parametrize("images, labels, word", [
-    (torch.rand(2, 8, 3, 12, 12), torch.zeros(1).long(), "labels"),
-    (torch.rand(2, 3, 12, 12), torch.zeros(2).long(), "images"),
-    (torch.rand(2, 3, 3, 12, 12), torch.zeros(3), "labels"), (torch.rand(2, 3, 3, 12, 12), torch.eye(3).long(), "labels"),
-    (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, 6]), "0 to 5"),
-    (torch.rand(2, 0, 3, 12, 12), torch.zeros(0).long(), "em"),
-    (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, -1]), "-1"),
-    (torch.rand(0, 3, 3, 12, 12), torch.zeros(3).long(), "images"),
-    (torch.rand(2, 3, 3, 12, 12) / 0, torch.zeros(3).long(), "NaN"),
-    (torch.rand(2, 3, 3, 12, 12), torch.ones(3).bool(), "bool")])
+@pytest.mark.parametrize(
+    "images, labels, word",
+    [
+        (torch.rand(2, 8, 3, 12, 12), torch.zeros(1).long(), "labels"),
+        (torch.rand(2, 3, 12, 12), torch.zeros(2).long(), "images"),
+        (torch.rand(2, 3, 3, 12, 12), torch.zeros(3), "labels"),
+        (torch.rand(2, 3, 3, 12, 12), torch.eye(3).long(), "labels"),
+        (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, 6]), "0 to 5"),
+        (torch.rand(2, 0, 3, 12, 12), torch.zeros(0).long(), "em"),
+        (torch.rand(2, 3, 3, 12, 12), torch.tensor([0, 1, -1]), "-1"),
+        (torch.rand(0, 3, 3, 12, 12), torch.zeros(3).long(), "images"),
+        (torch.rand(2, 3, 3, 12, 12) / 0, torch.zeros(3).long(), "NaN"),
+        (torch.rand(2, 3, 3, 12, 12), torch.ones(3).bool(), "bool"),
+    ],
+)
 def test_accuracy_per_level_refuses_what_its_siblings_refuse(images, labels, word):
     with refused(word):
         accuracy_per_level(chain(nn.ReLU()), images, labels)
 
 
-@pytest.mark.parametrize("how", [lambda y: y[:, :1], lambda y: y[..., None], lambda y: y[:, 0], lambda y: (y, y),
-                                 lambda y: y[:1]])
+@pytest.mark.parametrize(
+    "how", [lambda y: y[:, :1], lambda y: y[..., None], lambda y: y[:, 0], lambda y: (y, y), lambda y: y[:1]]
+)
 def test_accuracy_per_level_refuses_other_outputs_than_logits(how):
     class Network(nn.Module):
         def forward(self, x):
@@ -177,8 +196,6 @@ def test_accuracy_per_level_refuses_other_outputs_than_logits(how):
         accuracy_per_level(Network(), torch.rand(2, 3, 3, 2, 2), torch.zeros(3).long())
     with pytest.raises(InputError):
         accuracy_per_level(Network(), torch.rand(2, 3, 3, 2, 2), torch.zeros(3))
-
-
 
 
 def test_a_layer_that_does_not_run_has_no_distance():

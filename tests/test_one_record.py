@@ -33,16 +33,24 @@ def made_up(run: Run) -> Record:
     cost, environment = {"seconds": 1.0, "peak_bytes": 1}, {"device": "none", "commit": "abc"}
     if run.kind == "swap":
         accuracy = {layer: np.sort(rng.uniform(0.3, 0.6, (5, 6)), axis=0).tolist() for layer in run.layers}
-        return Record(run.description, {"accuracy": accuracy, "distorted_accuracy": [0.25] * 6, "clean_accuracy": 0.7},
-                      cost, environment)
+        return Record(
+            run.description,
+            {"accuracy": accuracy, "distorted_accuracy": [0.25] * 6, "clean_accuracy": 0.7},
+            cost,
+            environment,
+        )
     if run.kind == "embed":
         return Record(run.description, {"separation": rng.uniform(0.3, 0.6, 7).tolist(), "images": 100}, cost, environment)
     hardness = np.random.default_rng(1).random(IMAGES)
     best = 0.7 if run.method == "Baseline" else 0.9
     correct = hardness + rng.normal(0, 0.2, (7, IMAGES)) < best - 0.07 * np.arange(7)[:, None]
-    outcome = {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist(), "filters": {},
-               "curve": [{"iteration": i, "loss": 1.0, "validation": [0.5] * 7} for i in range(1, 9)],
-               "parameters_trained": 1000 + int(run.id, 16) % 1000}
+    outcome = {
+        "correct": pack_bits(correct),
+        "accuracy": correct.mean(1).tolist(),
+        "filters": {},
+        "curve": [{"iteration": i, "loss": 1.0, "validation": [0.5] * 7} for i in range(1, 9)],
+        "parameters_trained": 1000 + int(run.id, 16) % 1000,
+    }
     return Record(run.description, outcome, cost, environment)
 
 
@@ -99,8 +107,7 @@ def drawn_lines(store: Store) -> dict:
     for kind, sigmas in LEVELS["cifar100"].items():
         curves, table = judgement.swap_curves(SCALE, kind, store), f"table{3 if kind == 'blur' else 4}"
         made["figure4", kind] = figures.swap_fractions(curves["conv1"], FRACTIONS, kind, sigmas, "here")
-        made["figure5", kind] = figures.swap_layers({layer: a[2] for layer, a in curves.items()}, 0.5, kind, sigmas,
-                                                     "here")
+        made["figure5", kind] = figures.swap_layers({layer: a[2] for layer, a in curves.items()}, 0.5, kind, sigmas, "here")
         rows_of = {row.method: row.accuracy.mean(0) for row in tables.collect(table, SCALE, store)}
         made["accuracy", kind] = figures.accuracy_over_levels(rows_of, kind, sigmas, "here")
     return {key: [line.get_ydata().tolist() for line in figure.axes[0].lines] for key, figure in made.items()}
@@ -108,6 +115,7 @@ def drawn_lines(store: Store) -> dict:
 
 def operands(test: dict) -> Iterator[tuple[int, str]]:
     """Every (table, method) in a claim's test, as its JSON has them."""
+
     def flat(part):
         if isinstance(part, list):
             for inner in part:
@@ -132,22 +140,33 @@ def uses(claim: dict, changed: Run) -> bool:
     levels = {test.get("level"), test.get("over")} - {"average", "each level", None}
     if levels and LEVEL not in levels:
         return False
-    return any(changed in rows(f"table{table}", profile(SCALE)).get(method, ()) for table, method in operands(test)
-               if f"table{table}" in TARGETS)
+    return any(
+        changed in rows(f"table{table}", profile(SCALE)).get(method, ())
+        for table, method in operands(test)
+        if f"table{table}" in TARGETS
+    )
 
 
 def rests_on_the_spread(claim: dict, changed: Run) -> bool:
     """Whether a claim compares single trainings, and `changed` has a share in how far one training moves from the next."""
     here = {table: rows(f"table{table}", profile(SCALE)) for table in range(1, 7)}
-    moves = any(changed in runs and len(runs) >= 3 for table in here.values() for label, runs in table.items()
-                if not label.startswith("random_"))
+    moves = any(
+        changed in runs and len(runs) >= 3
+        for table in here.values()
+        for label, runs in table.items()
+        if not label.startswith("random_")
+    )
     compared = [here[table].get(method, ()) for table, method in operands(claim["test"]) if table in here]
     return moves and claim["test"]["kind"] == "order" and bool(compared) and all(len(runs) == 1 for runs in compared)
 
 
-CHANGED = {"a corrected network": ("table3", "Deepcorr-1"), "the baseline": ("table4", "Baseline"),
-           "one draw of random filters": ("table6", "random_48 blur"), "a global ranking": ("table5", "global awgn"),
-           "the swaps": ("figure4", "blur")}
+CHANGED = {
+    "a corrected network": ("table3", "Deepcorr-1"),
+    "the baseline": ("table4", "Baseline"),
+    "one draw of random filters": ("table6", "random_48 blur"),
+    "a global ranking": ("table5", "global awgn"),
+    "the swaps": ("figure4", "blur"),
+}
 
 
 @pytest.mark.slow
@@ -162,11 +181,11 @@ def test_one_accuracy_changes_what_uses_it_and_nothing_else(filled, target, labe
     store.put(with_one_accuracy_changed(whole.get(changed)))
     cells, judged, drawn = map(changed_keys, before, outputs(store))
 
-    in_tables = [(table, method) for table in tables.TABLES for method, runs in rows(table, profile(SCALE)).items()
-                 if changed in runs]
+    in_tables = [
+        (table, method) for table in tables.TABLES for method, runs in rows(table, profile(SCALE)).items() if changed in runs
+    ]
     columns = {table: tables.beside(table, SCALE, whole).columns for table, _ in in_tables}
-    assert cells == {(table, method, "here, small", columns[table][i])
-                     for table, method in in_tables for i in (LEVEL, 7)}
+    assert cells == {(table, method, "here, small", columns[table][i]) for table, method in in_tables for i in (LEVEL, 7)}
     assert judged == {claim["id"] for claim in paper.claims() if uses(claim, changed) or rests_on_the_spread(claim, changed)}
     if changed.kind == "swap":
         assert drawn == {("figure4", changed.distortion), ("figure5", changed.distortion)}

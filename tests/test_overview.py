@@ -32,10 +32,16 @@ def test_all_tables_and_figures_are_there_with_a_page():
         assert f"executed/{target.page}" in pages and target.runs_of in ("", *TARGETS)
 
 
-@pytest.mark.parametrize("words, named", [
-    ("Section 5.2.3; Tables 10 to 12", {"Table 10", "Table 11", "Table 12"}),
-    ("Section 5.3; Tables 13 and 15", {"Table 13", "Table 15"}), ("Section 4.1; Figure 4", {"Figure 4"}),
-    ("Section 3.1", set()), ("Section 5.2.1; Table 1", {"Table 1"})])
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        ("Section 5.2.3; Tables 10 to 12", {"Table 10", "Table 11", "Table 12"}),
+        ("Section 5.3; Tables 13 and 15", {"Table 13", "Table 15"}),
+        ("Section 4.1; Figure 4", {"Figure 4"}),
+        ("Section 3.1", set()),
+        ("Section 5.2.1; Table 1", {"Table 1"}),
+    ],
+)
 def test_places(words, named):
     assert experiments.places(words) == named
 
@@ -92,8 +98,11 @@ def test_headline_keeps_sums_apart_from_measurements(store):
     assert words.endswith(f"take networks that are trained and tested: {counts[Basis.MEASURED].total()} are not run yet.")
     assert overview.false_ticks(everything) == "No measured claim has been put to a test yet."
     table = overview.tally(everything).splitlines()
-    assert len(table) == 2 + len(Outcome) and table[2].startswith("| ✓ holds | ") and table[-1].endswith(
-        f"| {counts[Basis.MEASURED].total()} |")
+    assert (
+        len(table) == 2 + len(Outcome)
+        and table[2].startswith("| ✓ holds | ")
+        and table[-1].endswith(f"| {counts[Basis.MEASURED].total()} |")
+    )
 
 
 def test_false_ticks_are_counted_over_what_was_tested(store):
@@ -109,16 +118,23 @@ def test_commands_are_understood(store):
 
 
 def test_claim_rows_say_how_far_ours_is_and_what_is_behind_it(store):
-    """"Deepcorr-1 improves on Finetune-1 by so much": one point of accuracy, carried through a/b - 1, is one unit.
+    """ "Deepcorr-1 improves on Finetune-1 by so much": one point of accuracy, carried through a/b - 1, is one unit.
 
     A narrower network has no deviation: its sizes are not the paper's.
     """
     put_baseline(store, name="paper", share=0.3)
-    records = [put(store, run_of("Finetune-1", name="paper"), share=0.4),
-               put(store, run_of("Deepcorr-1", name="paper"), share=0.5)]
+    records = [
+        put(store, run_of("Finetune-1", name="paper"), share=0.4),
+        put(store, run_of("Deepcorr-1", name="paper"), share=0.5),
+    ]
     worse, better = (float(np.mean(record.accuracy)) for record in records)
-    claims = [c for c in paper.claims() if c["test"]["kind"] == "relative_improvement"
-              and {c["test"]["a"], c["test"]["b"]} == {"Deepcorr-1", "Finetune-1"} and c["test"]["table"] == 3]
+    claims = [
+        c
+        for c in paper.claims()
+        if c["test"]["kind"] == "relative_improvement"
+        and {c["test"]["a"], c["test"]["b"]} == {"Deepcorr-1", "Finetune-1"}
+        and c["test"]["table"] == 3
+    ]
     frame = tables.verdict_frame({c["section"] for c in claims}, store)
     for claim in claims:
         row = frame[frame["claim"].str.startswith(claim["claim"])].iloc[0]

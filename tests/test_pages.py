@@ -20,11 +20,26 @@ def put(store, run, *, share=0.5, parameters=100):
     """A made-up record of `run`: `share` of 1000 images right at every level, a little less at each next one."""
     rng = np.random.default_rng(run.seed)
     correct = np.stack([rng.permutation(1000) < 1000 * (share - 0.02 * level) for level in range(7)])
-    outcome = {"correct": pack_bits(correct), "parameters_trained": parameters, "accuracy": correct.mean(1).tolist(),
-               "curve": [{"iteration": 10 * i, "loss": 1.0, "validation": [share] * 7} for i in range(1, 9)]}
-    record = Record(run.description, outcome, {"seconds": 1.0, "peak_bytes": 1},
-                    {"device": "none", "commit": "abc", "torch": "0", "python": "0", "dclib": "0", "threads": 1,
-                     "date": "2026-01-01T00:00:00Z"})
+    outcome = {
+        "correct": pack_bits(correct),
+        "parameters_trained": parameters,
+        "accuracy": correct.mean(1).tolist(),
+        "curve": [{"iteration": 10 * i, "loss": 1.0, "validation": [share] * 7} for i in range(1, 9)],
+    }
+    record = Record(
+        run.description,
+        outcome,
+        {"seconds": 1.0, "peak_bytes": 1},
+        {
+            "device": "none",
+            "commit": "abc",
+            "torch": "0",
+            "python": "0",
+            "dclib": "0",
+            "threads": 1,
+            "date": "2026-01-01T00:00:00Z",
+        },
+    )
     store.put(record)
     return record
 
@@ -51,7 +66,7 @@ def cells(html):
 @pytest.mark.parametrize("target", tables.TABLES)
 def test_table_without_records_is_a_page_all_the_same(target, store):
     html = tables.styled(target, "small", store).to_html()
-    assert tables.NOT_RUN in html and "class=\"dataframe" in html
+    assert tables.NOT_RUN in html and 'class="dataframe' in html
     assert tables.published_profile(target, store) == "small"
     lines = tables.source_lines(target, store)
     assert f"`dclib run {target} --profile small`" in lines and f"`dclib run {target} --profile paper`" in lines
@@ -114,8 +129,9 @@ def test_a_larger_scale_takes_over_with_half_of_its_rows(store):
             assert f"Not run yet: {METHODS[6]}" in tables.source_lines("table3", store)
 
 
-@pytest.mark.parametrize("target, first, other", [("table9", "local blur", "global blur"),
-                                                  ("figure12", "Deepcorr-5 blur", "Finetune-8 blur")])
+@pytest.mark.parametrize(
+    "target, first, other", [("table9", "local blur", "global blur"), ("figure12", "Deepcorr-5 blur", "Finetune-8 blur")]
+)
 def test_rows_of_one_table_come_from_one_scale(store, target, first, other):
     small = put(store, run_of(other, target))
     assert tables.published_profile(target, store) == "small"
@@ -164,8 +180,11 @@ def test_source_line_names_every_data_set(store):
 def test_costs_of_restoration_are_those_of_the_benchmark(tmp_path):
     assert "python -m benchmarks.restoration" in costs.restoration(tmp_path)
     assert "Not run yet" in costs.restoration(tmp_path)
-    result = {"environment": {"device": "a machine", "threads": 1}, "cores": 2, "entries": [
-        {"name": "Deepcorr-5, forward pass", "median": 0.25}, {"name": "BM3D", "median": 30.0, "ratio": 120.0}]}
+    result = {
+        "environment": {"device": "a machine", "threads": 1},
+        "cores": 2,
+        "entries": [{"name": "Deepcorr-5, forward pass", "median": 0.25}, {"name": "BM3D", "median": 30.0, "ratio": 120.0}],
+    }
     (tmp_path / "restoration-a.json").write_text(json.dumps(result))
     shown = costs.restoration(tmp_path)
     assert "a machine, 2 cores, PyTorch on 1:" in shown and "Not run yet" not in shown
@@ -174,10 +193,21 @@ def test_costs_of_restoration_are_those_of_the_benchmark(tmp_path):
 
 def test_costs_of_the_ranking_are_those_of_the_benchmark(tmp_path):
     assert "python -m benchmarks.alexnet_ranking" in costs.ranking(tmp_path)
-    result = {"environment": {"device": "a machine", "threads": 1}, "cores": 2, "images": 5, "entries": [
-        {"name": f"{layer}: {way}", "median": median} for layer, way, median in
-        (("conv1", "shortcut", 2.0), ("conv1", "naive", 3.0), ("conv2", "shortcut", 1.0), ("conv2", "naive", 9.0))],
-        "peak_bytes": {"shortcut": 2e9, "naive": 1e9}}
+    result = {
+        "environment": {"device": "a machine", "threads": 1},
+        "cores": 2,
+        "images": 5,
+        "entries": [
+            {"name": f"{layer}: {way}", "median": median}
+            for layer, way, median in (
+                ("conv1", "shortcut", 2.0),
+                ("conv1", "naive", 3.0),
+                ("conv2", "shortcut", 1.0),
+                ("conv2", "naive", 9.0),
+            )
+        ],
+        "peak_bytes": {"shortcut": 2e9, "naive": 1e9},
+    }
     (tmp_path / "alexnet-ranking-a.json").write_text(json.dumps(result))
     shown = costs.ranking(tmp_path)
     assert "| conv1 | 2 | 3 | 1.50 |\n| conv2 | 1 | 9 | 9.00 |\n| all | 3 | 12 | 4.00 |" in shown
@@ -305,29 +335,45 @@ def test_live_runs_lie_beside_the_records_but_apart(monkeypatch, tmp_path):
 
 def test_live_run_is_made_once(monkeypatch, tmp_path):
     from dclib.experiments import baseline, baseline_under
+
     monkeypatch.setenv("DCLIB_MINIATURE", str(tmp_path))
     page = notebook.live("smoke")
     run = baseline_under(page.profile, "blur")
-    first, = page.make(run)
-    second, = page.make(run)
+    (first,) = page.make(run)
+    (second,) = page.make(run)
     assert first.environment == second.environment and first.accuracy.shape == (7,)
     assert page.store.get(baseline(page.profile)) is not None and isinstance(page.store, Store)
 
 
-@pytest.mark.parametrize("given, meant", [(False, False), (True, True), ("false", False), ("true", True), ("False", False),
-                                          (" TRUE ", True)])
+@pytest.mark.parametrize(
+    "given, meant", [(False, False), (True, True), ("false", False), ("true", True), ("False", False), (" TRUE ", True)]
+)
 def test_recompute_in_words(given, meant):
     """papermill -p recompute false arrives as text."""
     assert notebook.live("smoke", recompute=given).recompute is meant
 
 
-@pytest.mark.parametrize("parameters, said", [
-    ({"recompute": "nope"}, "true or false"), ({"recompute": ""}, "true or false"), ({"recompute": 0}, "true or false"),
-    ({"recompute": None}, "true or false"),
-    ({"seed": 1.5}, "whole number"), ({"seed": -1}, "whole number"), ({"seed": "3"}, "-p seed 3"),
-    ({"seed": True}, "whole number"), ({"seed": 2**32}, "whole number"), ({"seed": 3.0}, "whole number"),
-    ({"device": "gpu"}, "device"), ({"device": 0}, "device"), ({"device": "cuda:99"}, "device"),
-    ({"profile_name": "Smoke"}, "profile"), ({"profile_name": ["smoke"]}, "profile"), ({"profile_name": None}, "profile")])
+@pytest.mark.parametrize(
+    "parameters, said",
+    [
+        ({"recompute": "nope"}, "true or false"),
+        ({"recompute": ""}, "true or false"),
+        ({"recompute": 0}, "true or false"),
+        ({"recompute": None}, "true or false"),
+        ({"seed": 1.5}, "whole number"),
+        ({"seed": -1}, "whole number"),
+        ({"seed": "3"}, "-p seed 3"),
+        ({"seed": True}, "whole number"),
+        ({"seed": 2**32}, "whole number"),
+        ({"seed": 3.0}, "whole number"),
+        ({"device": "gpu"}, "device"),
+        ({"device": 0}, "device"),
+        ({"device": "cuda:99"}, "device"),
+        ({"profile_name": "Smoke"}, "profile"),
+        ({"profile_name": ["smoke"]}, "profile"),
+        ({"profile_name": None}, "profile"),
+    ],
+)
 def test_parameters_that_mean_nothing_are_refused(parameters, said):
     with refused(said, repr(*parameters.values())):
         notebook.live(**{"profile_name": "smoke"} | parameters)

@@ -108,8 +108,10 @@ def test_training_curves_end_near_the_printed_averages():
         assert all(values[15:].min() > values[:14].max() - 0.01 for values in curves.values())
 
 
-@pytest.mark.parametrize("method, distortion, iteration, label", [
-    ("Deepcorr-5", "blur", 1250, 0.38), ("Deepcorr-5-no-bn", "awgn", 1250, 0.39), ("Finetune-8", "blur", 62_500, 0.465)])
+@pytest.mark.parametrize(
+    "method, distortion, iteration, label",
+    [("Deepcorr-5", "blur", 1250, 0.38), ("Deepcorr-5-no-bn", "awgn", 1250, 0.39), ("Finetune-8", "blur", 62_500, 0.465)],
+)
 def test_training_curves_against_a_reading_by_eye(method, distortion, iteration, label):
     iterations, curves = paper.training_curves(distortion)
     error = paper.training_data()["reading_error"]

@@ -24,21 +24,42 @@ SIGMAS = (5.0, 30.0)
 AWGN = {"distortion": "awgn", "sigmas": SIGMAS}
 BASE = Run("train", "Baseline", "d", "f" * 64, 10, 2, 0, schedule=Schedule(6, 10, 0.05, (), 3))
 RANKED = dataclasses.replace(RANKING, base=BASE, layers=("0", "2"), **AWGN)
-SWAPPED = Run("swap", "Figures 4 and 5", "d", "f" * 64, 2, 2, 0, **AWGN, layers=("0",), fractions=(0.5, 1.0),
-              selection=Selection("ranked", "local", "priority", ()), base=BASE, ranking=RANKED)
+SWAPPED = Run(
+    "swap",
+    "Figures 4 and 5",
+    "d",
+    "f" * 64,
+    2,
+    2,
+    0,
+    **AWGN,
+    layers=("0",),
+    fractions=(0.5, 1.0),
+    selection=Selection("ranked", "local", "priority", ()),
+    base=BASE,
+    ranking=RANKED,
+)
 RUNS = {
     "rank": RANKED,
     "swap": SWAPPED,
     "train": dataclasses.replace(BASE, **AWGN),
     "evaluate": Run("evaluate", "Baseline", "d", "f" * 64, 10, 2, 0, **AWGN, base=BASE),
     "restore": Run("evaluate", "BM3D", "d", "f" * 64, 10, 2, 0, **AWGN, base=BASE, restoration="bm3d"),
-    "transfer": Run("transfer", "Baseline", "d", "f" * 64, 3, 0, 0, **AWGN, base=BASE, features="0",
-                    trained_on="all levels"),
+    "transfer": Run(
+        "transfer", "Baseline", "d", "f" * 64, 3, 0, 0, **AWGN, base=BASE, features="0", trained_on="all levels"
+    ),
     "embed": Run("embed", "Baseline", "d", "f" * 64, 10, 2, 0, **AWGN, base=BASE, features="0", shown=(1, 3, 5)),
 }
 #: Parts of each kind: of a ranking 1 + 2 levels before and 2 levels of 2 layers, 2 times 100 images; and so on.
-PARTS = {"rank": 3 + 2 * 2 * 2, "swap": 3 + 2 * 1 * 2, "train": 3, "evaluate": 3, "restore": 1 + 2 * 11, "transfer": 3 + 5,
-         "embed": 3 + 3}
+PARTS = {
+    "rank": 3 + 2 * 2 * 2,
+    "swap": 3 + 2 * 1 * 2,
+    "train": 3,
+    "evaluate": 3,
+    "restore": 1 + 2 * 11,
+    "transfer": 3 + 5,
+    "embed": 3 + 3,
+}
 
 
 @pytest.fixture
@@ -46,8 +67,16 @@ def few(monkeypatch, store):
     """110 images, or 400 for SVMs, a network of two convolutions, its record, and a restoration that only brightens."""
     split, many = data_of(110), data_of(200, 1, classes=3)
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
-                          nn.Flatten(), nn.BatchNorm1d(64, momentum=None), nn.Linear(64, 10))
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.BatchNorm1d(64, momentum=None),
+        nn.Linear(64, 10),
+    )
     model(split.images.float())
     data = Dataset("d", split, split, split, tuple("abcdefghij"), "cifar100", "f" * 64)
 
@@ -58,8 +87,14 @@ def few(monkeypatch, store):
     collection = Collection("d", many, tuple("abc"), "cifar100", "f" * 64)
     monkeypatch.setattr(inputs.datasets, "collection", lambda name: collection)
     monkeypatch.setitem(restoration.RESTORATIONS, "bm3d", lambda images, sigma: images + sigma)
-    store.put(Record(RANKED.description, {"swap_accuracy": {"0": [[f / 10] * 2 for f in range(6)]},
-                                          "distorted_accuracy": [0.1, 0.1]}, {}, {}))
+    store.put(
+        Record(
+            RANKED.description,
+            {"swap_accuracy": {"0": [[f / 10] * 2 for f in range(6)]}, "distorted_accuracy": [0.1, 0.1]},
+            {},
+            {},
+        )
+    )
     return store
 
 
@@ -123,8 +158,9 @@ def test_what_was_found_is_not_computed_again(few, monkeypatch):
             made(RANKED, few, deadline=-1.0)
     calls = []
     real = ranking.SwapNetwork.swap_each
-    monkeypatch.setattr(ranking.SwapNetwork, "swap_each",
-                        lambda self, layer, *values: calls.append(layer) or real(self, layer, *values))
+    monkeypatch.setattr(
+        ranking.SwapNetwork, "swap_each", lambda self, layer, *values: calls.append(layer) or real(self, layer, *values)
+    )
     monkeypatch.setattr(swaps, "correct_on", None)
     made(RANKED, few)
     assert len(calls) == 2 * 2 * 2 - 3
@@ -167,11 +203,14 @@ def test_seconds_are_those_of_all_sittings(few):
     with pytest.raises(OutOfTime):
         made(RANKED, few, deadline=-1.0)
     longer = json.dumps({"seconds": 1000.0})
-    rewritten(few.checkpoint(RANKED), metadata=lambda m: m | {"facts": longer, "checksum of facts": checkpoint._digest(longer)})
+    rewritten(
+        few.checkpoint(RANKED), metadata=lambda m: m | {"facts": longer, "checksum of facts": checkpoint._digest(longer)}
+    )
     assert made(RANKED, few)[1]["seconds"] > 1000
 
 
 # ---------------------------------------------------------------- checkpoints that are not this run's
+
 
 def rewritten(path, tensors=lambda t: t, metadata=lambda m: m):
     with safe_open(path, "pt") as file:
@@ -186,7 +225,7 @@ def flipped(tensors):
 
 DAMAGE = {
     "empty": lambda p: p.write_bytes(b""),
-    "half": lambda p: p.write_bytes(p.read_bytes()[:p.stat().st_size // 2]),
+    "half": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
     "last byte": lambda p: p.write_bytes(p.read_bytes()[:-1]),
     "one byte": lambda p: p.write_bytes(p.read_bytes()[:-1] + bytes([p.read_bytes()[-1] ^ 1])),
     "noise": lambda p: p.write_bytes(b"\x93\x07" * 500),
@@ -240,6 +279,7 @@ def test_a_checkpoint_that_cannot_be_written(few, monkeypatch):
 
 # ---------------------------------------------------------------- parts of public functions
 
+
 def test_parts_of_a_ranking_are_the_ranking():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
@@ -250,7 +290,7 @@ def test_parts_of_a_ranking_are_the_ranking():
     parts = dict(ranking.swaps_in_parts(model, ["0", "2"], clean, distorted, labels))
     assert list(parts) == [(layer, level, start) for start in (0, 100, 200) for level in (0, 1) for layer in ("0", "2")]
     for (layer, level, start), bits in parts.items():
-        assert np.array_equal(bits, whole[layer][:, level, start:start + 100])
+        assert np.array_equal(bits, whole[layer][:, level, start : start + 100])
     known = {("0", 1, 100), *((layer, level, 200) for layer in ("0", "2") for level in (0, 1))}
     rest = dict(ranking.swaps_in_parts(model, ["0", "2"], clean, distorted, labels, known=known))
     assert rest.keys() == parts.keys() - known and all(torch.equal(rest[place], parts[place]) for place in rest)

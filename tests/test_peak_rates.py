@@ -18,8 +18,13 @@ FILES = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("p
 def test_each_family_has_the_best_rate_that_was_tried(path):
     tried = json.loads(path.read_text())
     p = profile(tried["profile"]).imagenet if tried["half"] == "imagenet" else profile(tried["profile"])
-    schedules = {"Finetune": p.finetune, "Finetune-8": p.finetune, "Deepcorr": p.deepcorrect, "Deepcorr-5": p.deepcorrect,
-                 "Deepcorr-5-no-bn": getattr(p, "without_batchnorm", None)}
+    schedules = {
+        "Finetune": p.finetune,
+        "Finetune-8": p.finetune,
+        "Deepcorr": p.deepcorrect,
+        "Deepcorr-5": p.deepcorrect,
+        "Deepcorr-5-no-bn": getattr(p, "without_batchnorm", None),
+    }
     counts = set()
     for family, accuracies in tried["families"].items():
         by_rate = defaultdict(list)

@@ -28,6 +28,7 @@ def longer(run, iterations, **changes):
 
 # ---------------------------------------------------------------- forecasts
 
+
 def test_time_grows_with_the_work():
     known = Forecast([record(BASE, 100.0)])
     assert known.seconds(BASE) == pytest.approx(100)
@@ -82,13 +83,25 @@ def test_a_guess_of_memory_grows_with_the_network():
     assert nothing.bytes(dataclasses.replace(BASE, network="AlexNet", width=0)) > 5e9
 
 
-@pytest.mark.parametrize("seconds, words", [(0, "0 s"), (59, "59 s"), (59.6, "1 min"), (89, "1 min"), (3599, "1 h 00 min"),
-                                            (12000, "3 h 20 min"), (172800, "2 d 0 h"), (190800, "2 d 5 h")])
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (0, "0 s"),
+        (59, "59 s"),
+        (59.6, "1 min"),
+        (89, "1 min"),
+        (3599, "1 h 00 min"),
+        (12000, "3 h 20 min"),
+        (172800, "2 d 0 h"),
+        (190800, "2 d 5 h"),
+    ],
+)
 def test_durations(seconds, words):
     assert duration(seconds) == words
 
 
 # ---------------------------------------------------------------- the line
+
 
 class Terminal(io.StringIO):
     def isatty(self):
@@ -109,8 +122,12 @@ def line_of(stream, records=(), jobs=1):
 
 def test_one_line_for_all_jobs(clock):
     other = dataclasses.replace(BASE, seed=1)
-    line = Progress(Queue([BASE, other, RANKING], lambda run: False),
-                    Forecast([record(BASE, 100.0), record(RANKING, 600.0)]), 2, io.StringIO())
+    line = Progress(
+        Queue([BASE, other, RANKING], lambda run: False),
+        Forecast([record(BASE, 100.0), record(RANKING, 600.0)]),
+        2,
+        io.StringIO(),
+    )
     assert line.line().startswith("0 of 3 runs; about 10 min left, until ")  # no shorter than the longest
     for run in (line.queue.take(), line.queue.take()):
         line.begin(run)
@@ -164,5 +181,3 @@ def test_a_line_is_no_wider_than_the_terminal(clock, monkeypatch):
     clock[0] += 1
     line.begin(line.queue.take())
     assert stream.getvalue() == "\r\033[K" + line.line()[:29]
-
-

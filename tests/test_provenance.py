@@ -13,8 +13,12 @@ from dclib.tables import provenance
 
 def put(store, run, share):
     correct = np.arange(100)[None] < 100 * share
-    record = Record(run.description, {"accuracy": [share], "correct": pack_bits(correct)},
-                    {"seconds": 1.0}, {"commit": "abc", "device": "cpu"})
+    record = Record(
+        run.description,
+        {"accuracy": [share], "correct": pack_bits(correct)},
+        {"seconds": 1.0},
+        {"commit": "abc", "device": "cpu"},
+    )
     store.put(record)
     return record
 
@@ -22,8 +26,12 @@ def put(store, run, share):
 def cifar(iterations, batch, augmentation="rotate-shift-flip", name="small"):
     p = profile(name)
     schedule = replace(p.finetune, iterations=iterations, batch_size=batch, augmentation=augmentation)
-    return replace(p, baseline=replace(p.baseline, iterations=1400, batch_size=256, augmentation=augmentation),
-                   finetune=schedule, deepcorrect=schedule)
+    return replace(
+        p,
+        baseline=replace(p.baseline, iterations=1400, batch_size=256, augmentation=augmentation),
+        finetune=schedule,
+        deepcorrect=schedule,
+    )
 
 
 def test_passes_are_images_over_training_images(store):
@@ -31,7 +39,8 @@ def test_passes_are_images_over_training_images(store):
     run = experiments.method_run(cifar(500, 250), "Deepcorr-3", "blur")
     assert provenance.training([run], store) == (
         "baseline 8.0 passes over 45,000 training images; each other network 2.8 passes over 45,000 training images; "
-        "augmentation rotate-shift-flip")
+        "augmentation rotate-shift-flip"
+    )
 
 
 def test_another_augmentation_is_named_beside_the_released_one(store):

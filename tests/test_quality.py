@@ -75,8 +75,11 @@ def test_statistics_move_with_the_quality():
 
 # ---------------------------------------------------------------- conditions
 
-@pytest.mark.parametrize("name", ["sharp", "gaussian 2", "motion 2 45", "noise 20", "jpeg 10", "contrast 0.2", "pixels 8",
-                                  "salt 0.1", "upside down"])
+
+@pytest.mark.parametrize(
+    "name",
+    ["sharp", "gaussian 2", "motion 2 45", "noise 20", "jpeg 10", "contrast 0.2", "pixels 8", "salt 0.1", "upside down"],
+)
 def test_conditions_give_grey_values_of_their_own(name):
     seen = photograph()
     found = under(name, seen, torch.Generator().manual_seed(1))
@@ -108,6 +111,7 @@ def test_other_conditions_are_refused(name):
 
 
 # ---------------------------------------------------------------- adversaries
+
 
 @pytest.mark.parametrize("attack", [fgsm, pgd])
 @pytest.mark.parametrize("budget", [1, 8])
@@ -150,6 +154,7 @@ def test_steps_of_pgd_go_further_than_one_step():
 
 # ---------------------------------------------------------------- detection
 
+
 @pytest.mark.parametrize("seed", range(3))
 def test_curve_and_area_are_scikit_learns(seed):
     rng = np.random.default_rng(seed)
@@ -172,6 +177,7 @@ def test_a_threshold_lets_no_more_alarms_through():
 
 
 # ---------------------------------------------------------------- the student
+
 
 def test_a_student_learns_what_it_is_taught():
     """Bright images are reliable, dark ones are not."""

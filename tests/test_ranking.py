@@ -10,6 +10,7 @@ from dclib.ranking import activation_distances, borda_count, correction_priority
 
 # ---------------------------------------------------------------- scores
 
+
 def test_priority_is_equation_1():
     swapped, before = np.random.RandomState(0).rand(20, 6), np.random.RandomState(1).rand(6)
     assert correction_priority(swapped, before) == pytest.approx(np.mean(swapped, axis=1) - np.mean(before))
@@ -51,7 +52,9 @@ def test_local_selection_ranks_within_each_layer():
     chosen = select_local(SCORES, 0.5)
     assert {k: v.tolist() for k, v in chosen.items()} == {"conv1": [1, 2], "conv2": [2, 0, 5]}
     assert {k: v.tolist() for k, v in select_local(SCORES, 1.0).items()} == {
-        "conv1": [1, 2, 0, 3], "conv2": [2, 0, 5, 1, 3, 4]}
+        "conv1": [1, 2, 0, 3],
+        "conv2": [2, 0, 5, 1, 3, 4],
+    }
 
 
 def test_one_fraction_per_layer():
@@ -74,13 +77,16 @@ def test_global_selection_ranks_all_layers_together():
     assert {k: v.tolist() for k, v in select_global(SCORES, 4).items()} == {"conv1": [1, 2], "conv2": [2, 0]}
     assert {k: v.tolist() for k, v in select_global(SCORES, 1).items()} == {"conv1": [], "conv2": [2]}
     assert {k: v.tolist() for k, v in select_global(SCORES, 10).items()} == {
-        "conv1": [1, 2, 0, 3], "conv2": [2, 0, 5, 1, 3, 4]}
+        "conv1": [1, 2, 0, 3],
+        "conv2": [2, 0, 5, 1, 3, 4],
+    }
 
 
 @pytest.mark.parametrize("count", range(11))
 def test_global_selection_equals_a_sort_by_score_layer_and_index(count):
-    ranked = sorted((-score, list(SCORES).index(layer), i) for layer, scores in SCORES.items() for i, score in
-                    enumerate(scores))[:count]
+    ranked = sorted(
+        (-score, list(SCORES).index(layer), i) for layer, scores in SCORES.items() for i, score in enumerate(scores)
+    )[:count]
     expected = {layer: [i for _, number, i in ranked if number == position] for position, layer in enumerate(SCORES)}
     assert {k: v.tolist() for k, v in select_global(SCORES, count).items()} == expected
 
@@ -101,9 +107,18 @@ def test_scores_of_other_types(dtype):
 
 # ---------------------------------------------------------------- bad input
 
-@pytest.mark.parametrize("swapped, before", [(np.zeros((3, 2)), np.zeros(3)), (np.zeros(3), np.zeros(3)),
-                                             (np.zeros((3, 0)), np.zeros(0)), (np.full((3, 2), 50.0), np.zeros(2)),
-                                             (np.full((3, 2), np.nan), np.zeros(2)), (np.zeros((3, 2)), [0.5, -0.1])])
+
+@pytest.mark.parametrize(
+    "swapped, before",
+    [
+        (np.zeros((3, 2)), np.zeros(3)),
+        (np.zeros(3), np.zeros(3)),
+        (np.zeros((3, 0)), np.zeros(0)),
+        (np.full((3, 2), 50.0), np.zeros(2)),
+        (np.full((3, 2), np.nan), np.zeros(2)),
+        (np.zeros((3, 2)), [0.5, -0.1]),
+    ],
+)
 @pytest.mark.parametrize("score", ["priority", "relative_error"])
 def test_bad_accuracies(swapped, before, score):
     with refused("correction_priority"):
@@ -115,8 +130,9 @@ def test_unknown_score():
         correction_priority(np.zeros((3, 2)), np.zeros(2), score="gradient")
 
 
-@pytest.mark.parametrize("fractions", [1.5, -0.1, np.nan, {"conv1": 0.5}, {"conv1": 0.5, "conv2": 50},
-                                       {"conv1": 0.5, "conv2": 0.5, "conv3": 0.5}])
+@pytest.mark.parametrize(
+    "fractions", [1.5, -0.1, np.nan, {"conv1": 0.5}, {"conv1": 0.5, "conv2": 50}, {"conv1": 0.5, "conv2": 0.5, "conv3": 0.5}]
+)
 def test_bad_fractions(fractions):
     with refused("fractions"):
         select_local(SCORES, fractions)
@@ -128,8 +144,9 @@ def test_bad_counts(count):
         select_global(SCORES, count)
 
 
-@pytest.mark.parametrize("priorities", [{}, {"a": np.zeros((2, 2))}, {"a": np.array([0.0, np.nan])},
-                                        {"a": np.array(["x"])}, {"a": 3.0}])
+@pytest.mark.parametrize(
+    "priorities", [{}, {"a": np.zeros((2, 2))}, {"a": np.array([0.0, np.nan])}, {"a": np.array(["x"])}, {"a": 3.0}]
+)
 def test_bad_priorities(priorities):
     with refused("priorities"):
         select_local(priorities, 0.5)
@@ -150,8 +167,12 @@ def trained_looking(model):
     """BatchNorms that do something: statistics, scales and shifts unlike those of a new network."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor, low, high in ((module.running_mean, -1, 1), (module.running_var, 0.5, 2), (module.weight.data, 0.5, 2),
-                                      (module.bias.data, -1, 1)):
+            for tensor, low, high in (
+                (module.running_mean, -1, 1),
+                (module.running_var, 0.5, 2),
+                (module.weight.data, 0.5, 2),
+                (module.bias.data, -1, 1),
+            ):
                 tensor.uniform_(low, high)
     return model.eval()
 
@@ -169,12 +190,20 @@ def test_activation_distances_are_those_of_the_maps_that_the_next_layer_sees():
 
 def test_activation_distances_behind_relu_and_pooling():
     clean, distorted = distorted_pairs(16)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Conv2d(4, 5, 3),
-                                torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(4, 5, 3),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+    ).eval()
     with torch.inference_mode():
         moved = model[:3](distorted[0]) - model[:3](clean)
     assert activation_distances(model, ["0"], clean, distorted)["0"][0] == pytest.approx(
-        moved.square().mean((2, 3)).sqrt().numpy(), rel=1e-4)
+        moved.square().mean((2, 3)).sqrt().numpy(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("scale", [0.01, 7.0, 1000.0])

@@ -38,7 +38,7 @@ def test_reference_comes_from_the_current_source(referenced):
 
 
 def test_reference_was_made_in_the_smoke_profile(referenced):
-    injected, = (cell for cell in referenced[0].cells if "injected-parameters" in cell.metadata.tags)
+    (injected,) = (cell for cell in referenced[0].cells if "injected-parameters" in cell.metadata.tags)
     assert 'profile = "smoke"' in injected.source and "seed = 0" in injected.source
 
 
@@ -62,8 +62,14 @@ def test_reference_knows_no_error(referenced):
 
 def notebook(*outputs, tags=()):
     """One code cell per output."""
-    cells = [nbformat.v4.new_code_cell("show()", metadata={"tags": list(tags)}, outputs=[nbformat.v4.new_output(
-        "execute_result", {"text/html": shown}, execution_count=7)]) for shown in outputs]
+    cells = [
+        nbformat.v4.new_code_cell(
+            "show()",
+            metadata={"tags": list(tags)},
+            outputs=[nbformat.v4.new_output("execute_result", {"text/html": shown}, execution_count=7)],
+        )
+        for shown in outputs
+    ]
     return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
 
 
@@ -75,26 +81,40 @@ def test_only_outputs_that_no_seed_changes_are_kept():
 
 
 def test_author_can_leave_out_a_cell():
-    cell, = reference([notebook("864", tags=[IGNORE])] * 2, []).cells
+    (cell,) = reference([notebook("864", tags=[IGNORE])] * 2, []).cells
     assert not cell.outputs and cell.metadata.tags == [IGNORE]
 
 
 def test_pictures_are_left_out_but_not_their_alt_text():
     patterns = get_sanitize_patterns((FOLDER / "sanitize.cfg").read_text(encoding="utf-8"))
     shown = ['<img src="data:image/svg+xml;base64,{}==" alt="{}">'.format(*of) for of in ("Aa", "Ba", "Ab")]
-    same, = reference([notebook(shown[0]), notebook(shown[1])], patterns).cells
+    (same,) = reference([notebook(shown[0]), notebook(shown[1])], patterns).cells
     assert same.outputs[0].data["text/html"] == '<img src="picture" alt="a">'
-    other, = reference([notebook(shown[0]), notebook(shown[2])], patterns).cells
+    (other,) = reference([notebook(shown[0]), notebook(shown[2])], patterns).cells
     assert not other.outputs
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stored, passes", [("4", True), ("5", False)])
 def test_pytest_compares_what_a_reference_holds(tmp_path, stored, passes):
-    cell = nbformat.v4.new_code_cell("2 + 2", execution_count=1, outputs=[nbformat.v4.new_output(
-        "execute_result", {"text/plain": stored}, execution_count=1)])
+    cell = nbformat.v4.new_code_cell(
+        "2 + 2",
+        execution_count=1,
+        outputs=[nbformat.v4.new_output("execute_result", {"text/plain": stored}, execution_count=1)],
+    )
     made = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": KERNEL})
     nbformat.write(made, tmp_path / "sum.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        tmp_path,
+        tmp_path,
+    ]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (found.returncode == 0) == passes and ("mismatch" in found.stdout) != passes, found.stdout

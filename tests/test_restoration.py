@@ -79,10 +79,17 @@ def test_order_of_the_images_stays(photographs):
 
 
 @pytest.mark.parametrize("restore", [deconvolve, denoise_bm3d])
-@pytest.mark.parametrize("images, sigma, word", [
-    (torch.zeros(3, 64, 64), 1.0, "[3, 64, 64]"), (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 1.0, "uint8"),
-    (torch.rand(1, 3, 64, 64), 1.0, "0..255"), (torch.full((1, 3, 64, 64), torch.nan), 1.0, "NaN"),
-    (torch.full((1, 3, 64, 64), 9.0), -1.0, "sigma"), (torch.full((1, 3, 64, 64), 9.0), float("nan"), "sigma")])
+@pytest.mark.parametrize(
+    "images, sigma, word",
+    [
+        (torch.zeros(3, 64, 64), 1.0, "[3, 64, 64]"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 1.0, "uint8"),
+        (torch.rand(1, 3, 64, 64), 1.0, "0..255"),
+        (torch.full((1, 3, 64, 64), torch.nan), 1.0, "NaN"),
+        (torch.full((1, 3, 64, 64), 9.0), -1.0, "sigma"),
+        (torch.full((1, 3, 64, 64), 9.0), float("nan"), "sigma"),
+    ],
+)
 def test_bad_input(restore, images, sigma, word):
     with refused(word):
         restore(images, sigma)

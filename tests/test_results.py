@@ -23,6 +23,7 @@ from dclib.results import Record, Store, pack_bits, unpack_bits
 
 # ---------------------------------------------------------------- runs
 
+
 def test_ids_do_not_change():
     assert (BASE.id, RANKING.id, DEEP.id) == ("fa3412f73b97b417", "d2574ca745679bde", "0afbbc3ccae6b46a")
 
@@ -40,21 +41,46 @@ def test_the_id_is_a_hash_of_the_description():
 
 def test_a_description_leaves_out_defaults():
     assert BASE.description == {
-        "kind": "train", "method": "Baseline", "dataset": "photographs", "fingerprint": "f" * 64, "classes": 19,
-        "width": 8, "seed": 0, "schedule": {"iterations": 40, "batch_size": 8, "learning_rate": 0.1, "drops": [20, 30],
-                                            "evaluate_every": 10}}
+        "kind": "train",
+        "method": "Baseline",
+        "dataset": "photographs",
+        "fingerprint": "f" * 64,
+        "classes": 19,
+        "width": 8,
+        "seed": 0,
+        "schedule": {"iterations": 40, "batch_size": 8, "learning_rate": 0.1, "drops": [20, 30], "evaluate_every": 10},
+    }
     assert DEEP.description["design"] == {"width": 16, "input_batchnorm": True}
     assert DEEP.description["schedule"]["l1"] == 1e-5
-    assert DEEP.description["selection"] == {"order": "ranked", "scope": "local", "score": "priority",
-                                             "counts": [["conv1", 4]]}
+    assert DEEP.description["selection"] == {
+        "order": "ranked",
+        "scope": "local",
+        "score": "priority",
+        "counts": [["conv1", 4]],
+    }
     assert (DEEP.description["base"], DEEP.description["ranking"]) == (BASE.id, RANKING.id)
 
 
-CHANGES = {"method": "other", "seed": 1, "width": 9, "classes": 20, "fingerprint": "0" * 64, "distortion": "awgn",
-           "sigmas": (0.5, 1.5), "layers": ("conv2",), "also_train": ("conv9",), "precision": "bfloat16",
-           "validation_images": 5, "batchnorm_momentum": 0.1, "photographs": (1, 2, 3), "design": UnitDesign(),
-           "base": dataclasses.replace(BASE, seed=1), "ranking": dataclasses.replace(RANKING, seed=1),
-           "schedule": SCHEDULE, "selection": Selection("least", "local", "priority", (("conv1", 4),))}
+CHANGES = {
+    "method": "other",
+    "seed": 1,
+    "width": 9,
+    "classes": 20,
+    "fingerprint": "0" * 64,
+    "distortion": "awgn",
+    "sigmas": (0.5, 1.5),
+    "layers": ("conv2",),
+    "also_train": ("conv9",),
+    "precision": "bfloat16",
+    "validation_images": 5,
+    "batchnorm_momentum": 0.1,
+    "photographs": (1, 2, 3),
+    "design": UnitDesign(),
+    "base": dataclasses.replace(BASE, seed=1),
+    "ranking": dataclasses.replace(RANKING, seed=1),
+    "schedule": SCHEDULE,
+    "selection": Selection("least", "local", "priority", (("conv1", 4),)),
+}
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -73,14 +99,17 @@ def test_needs_and_name():
     assert str(DEEP) == "Deepcorr-1 blur (photographs, width 8, seed 0)"
 
 
-@pytest.mark.parametrize("change", [{"iterations": 0}, {"batch_size": 0}, {"learning_rate": 0.0},
-                                    {"evaluate_every": 0}, {"augmentation": "cutmix"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"iterations": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"evaluate_every": 0}, {"augmentation": "cutmix"}],
+)
 def test_bad_schedules(change):
     with refused():
         dataclasses.replace(SCHEDULE, **change)
 
 
 # ---------------------------------------------------------------- records
+
 
 @pytest.mark.parametrize("shape", [(7, 10_000), (1, 1), (3, 13), (2, 8), (1, 0)])
 def test_bits_come_back(shape):
@@ -133,7 +162,7 @@ def body(**changes):
 
 DAMAGED = {
     "empty": "",
-    "half": WHOLE[:len(WHOLE) // 2],
+    "half": WHOLE[: len(WHOLE) // 2],
     "without its last brace": WHOLE.rstrip()[:-1],
     "two records": WHOLE + WHOLE,
     "a digit": WHOLE.replace("1.5", "2.5", 1),
@@ -179,7 +208,7 @@ def test_every_truncation_is_seen():
 
 def test_every_changed_character_is_seen():
     for position in range(0, len(WHOLE) - 1, 11):
-        changed = WHOLE[:position] + chr(ord(WHOLE[position]) ^ 1) + WHOLE[position + 1:]
+        changed = WHOLE[:position] + chr(ord(WHOLE[position]) ^ 1) + WHOLE[position + 1 :]
         try:
             record = Record.from_json(changed)
         except InputError as error:
@@ -257,8 +286,9 @@ def test_a_disk_that_fills_up_while_writing(store, monkeypatch):
             self.file.write(content[:50])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", lambda path, mode="r", *a, **k: Full(real(path, mode)) if mode == "wb"
-                        else real(path, mode, *a, **k))
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", *a, **k: Full(real(path, mode)) if mode == "wb" else real(path, mode, *a, **k)
+    )
     with refused("No space left"):
         store.put(record_of())
     assert listing(store.folder) == []
@@ -315,10 +345,17 @@ def test_several_writers_at_once(store):
 
 PACKED = pack_bits(np.ones((3, 100), dtype=bool))
 FORGED = {
-    "a shape that is none": {"shape": "3", "zlib_base64": ""}, "negative": PACKED | {"shape": [-3, 100]},
-    "huge": PACKED | {"shape": [10**12, 10**12]}, "too many": PACKED | {"shape": [3, 101 * 8]}, "too few": PACKED | {"shape": [3, 4]},
-    "one axis": pack_bits(np.ones(8, dtype=bool)), "no images": pack_bits(np.ones((3, 0), dtype=bool)),
-    "no base64": PACKED | {"zlib_base64": 5}, "no zlib": PACKED | {"zlib_base64": "AAAA"}, "no dictionary": 7, "none": None,
+    "a shape that is none": {"shape": "3", "zlib_base64": ""},
+    "negative": PACKED | {"shape": [-3, 100]},
+    "huge": PACKED | {"shape": [10**12, 10**12]},
+    "too many": PACKED | {"shape": [3, 101 * 8]},
+    "too few": PACKED | {"shape": [3, 4]},
+    "one axis": pack_bits(np.ones(8, dtype=bool)),
+    "no images": pack_bits(np.ones((3, 0), dtype=bool)),
+    "no base64": PACKED | {"zlib_base64": 5},
+    "no zlib": PACKED | {"zlib_base64": "AAAA"},
+    "no dictionary": 7,
+    "none": None,
     "more than it says": PACKED | {"zlib_base64": base64.b64encode(zlib.compress(bytes(2**27))).decode()},
 }
 
@@ -339,6 +376,7 @@ def test_forged_accuracies_are_refused(accuracy):
 
 # ---------------------------------------------------------------- weights
 
+
 def test_own_weights_come_before_published_ones(store, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "_ROOT", tmp_path)
     own, published = (folder / "weights" / f"{BASE.id}.safetensors" for folder in (store.folder, tmp_path / "data"))
@@ -350,6 +388,7 @@ def test_own_weights_come_before_published_ones(store, tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- folders
+
 
 def test_results_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("DCLIB_RESULTS", str(tmp_path))

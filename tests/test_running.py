@@ -34,9 +34,14 @@ class Failing(nn.Module):
 def network():
     """Modules in modes of their own, one of them below two parents."""
     shared = nn.BatchNorm2d(3)
-    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), shared), nn.Sequential(shared, nn.Dropout()),
-                          Failing(),
-                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), Merged(3, 10)).train()
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), shared),
+        nn.Sequential(shared, nn.Dropout()),
+        Failing(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        Merged(3, 10),
+    ).train()
     model[0].eval()
     model[1][1].training = False
     model[5].train(False)
@@ -99,9 +104,18 @@ def test_wrappers_are_taken_off():
     assert type(unwrapped(torch.compile(torch.optim.swa_utils.AveragedModel(model)))) is nn.Sequential
 
 
-@pytest.mark.parametrize("logits", [torch.rand(3, 1), torch.rand(3), torch.rand(2, 4), torch.rand(3, 4, 1, 1),
-                                    (torch.rand(3, 4),),
-                                    torch.rand(3, 4) > 0.5, {"logits": torch.rand(3, 4)}])
+@pytest.mark.parametrize(
+    "logits",
+    [
+        torch.rand(3, 1),
+        torch.rand(3),
+        torch.rand(2, 4),
+        torch.rand(3, 4, 1, 1),
+        (torch.rand(3, 4),),
+        torch.rand(3, 4) > 0.5,
+        {"logits": torch.rand(3, 4)},
+    ],
+)
 def test_what_is_no_logits(logits):
     with refused("logits"):
         predicted_classes(logits, 3)

@@ -18,6 +18,7 @@ from dclib.models import AllConvNet
 
 # ---------------------------------------------------------------- saved, copied, compiled, exported
 
+
 def test_save_and_load(net, corrected, tmp_path):
     train_some_steps(corrected).eval()
     path = correction.save(corrected, tmp_path / "network.safetensors")
@@ -101,6 +102,7 @@ def test_onnx(corrected, tmp_path):
 
 # ---------------------------------------------------------------- bad input
 
+
 def test_save_refuses_other_networks(net, tmp_path):
     with refused("AllConvNet", "correct()"):
         correction.save(net, tmp_path / "n.safetensors")
@@ -145,11 +147,14 @@ def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
     state = {k: v.contiguous() for k, v in corrected.state_dict().items()}
     plan = corrected.correction
     beyond = [*plan["filters"]["conv1"][:-1], 99]
-    for metadata, word in (({}, "description"), ({"correction": "{"}, "n.safetensors"),
-                           ({"correction": json.dumps({"filters": {}})}, "description"),
-                           ({"correction": json.dumps([1])}, "description"),
-                           ({"correction": json.dumps(plan | {"filters": plan["filters"] | {"conv1": beyond}})}, "0..7"),
-                           ({"correction": json.dumps(plan | {"filters": {"conv1": [0]}})}, "weights")):
+    for metadata, word in (
+        ({}, "description"),
+        ({"correction": "{"}, "n.safetensors"),
+        ({"correction": json.dumps({"filters": {}})}, "description"),
+        ({"correction": json.dumps([1])}, "description"),
+        ({"correction": json.dumps(plan | {"filters": plan["filters"] | {"conv1": beyond}})}, "0..7"),
+        ({"correction": json.dumps(plan | {"filters": {"conv1": [0]}})}, "weights"),
+    ):
         save_file(state, path, metadata)
         with refused(word):
             correction.load(net, path)
@@ -158,8 +163,14 @@ def test_load_refuses_other_files_and_other_networks(net, corrected, tmp_path):
         correction.load(AllConvNet(10, 16), path)
 
 
-FORGED = {"a wide unit": {"width": 10**12}, "a large kernel": {"kernels": [1, 10**6 + 1]}, "many layers": {"kernels": [1] * 10**5},
-          "half a filter": {"width": 2.5}, "a word": {"kernels": ["1", "3"]}, "no list": {"kernels": 3}}
+FORGED = {
+    "a wide unit": {"width": 10**12},
+    "a large kernel": {"kernels": [1, 10**6 + 1]},
+    "many layers": {"kernels": [1] * 10**5},
+    "half a filter": {"width": 2.5},
+    "a word": {"kernels": ["1", "3"]},
+    "no list": {"kernels": 3},
+}
 
 
 @pytest.mark.parametrize("case", FORGED)
@@ -172,7 +183,9 @@ def test_load_allocates_nothing_for_a_forged_description(net, corrected, tmp_pat
         correction.load(net, path)
 
 
-@pytest.mark.parametrize("change", [{"also_train": 5}, {"also_train": [["conv1"]]}, {"filters": 3}, {"filters": {"conv1": None}}])
+@pytest.mark.parametrize(
+    "change", [{"also_train": 5}, {"also_train": [["conv1"]]}, {"filters": 3}, {"filters": {"conv1": None}}]
+)
 def test_load_refuses_a_forged_plan(net, corrected, tmp_path, change):
     plan = corrected.correction | change
     path = tmp_path / "n.safetensors"

@@ -17,8 +17,20 @@ from dclib.models import ResNet8, count_parameters, multiply_adds
 from dclib.results import Record
 
 SMALL = profile("small")
-RUN = Run("elect", "Borda", "d", "f" * 64, 10, 4, 0, "blur", (1.0, 2.0), layers=("conv1", "conv4"), ranking_images=1,
-          ranking_split="train")
+RUN = Run(
+    "elect",
+    "Borda",
+    "d",
+    "f" * 64,
+    10,
+    4,
+    0,
+    "blur",
+    (1.0, 2.0),
+    layers=("conv1", "conv4"),
+    ranking_images=1,
+    ranking_split="train",
+)
 
 
 def whole(data):
@@ -44,8 +56,20 @@ def test_each_image_and_level_has_one_vote(store):
 @pytest.mark.parametrize("order, chosen", [("elected", [1, 3]), ("unelected", [2, 0])])
 def test_filters_are_those_with_most_or_fewest_points(store, order, chosen):
     store.put(Record(RUN.description, {"points": {"conv1": [2.0, 9.0, 1.0, 4.0]}}, {}, {}))
-    run = Run("train", "Elected filters", "d", "f" * 64, 10, 4, 0, "blur", (1.0,), layers=("conv1",), ranking=RUN,
-              selection=Selection(order, "local", "borda", (("conv1", 2),)))
+    run = Run(
+        "train",
+        "Elected filters",
+        "d",
+        "f" * 64,
+        10,
+        4,
+        0,
+        "blur",
+        (1.0,),
+        layers=("conv1",),
+        ranking=RUN,
+        selection=Selection(order, "local", "borda", (("conv1", 2),)),
+    )
     found = filters_of(run, store)
     assert found == {"conv1": chosen}
     network = small_net()

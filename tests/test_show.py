@@ -129,15 +129,28 @@ def outcomes(name, label, run):
     rng = np.random.default_rng(len(label))
     if run.kind == "swap":
         correct = {layer: rng.random((5, 6, 40)) < 0.5 for layer in run.layers}
-        return {"accuracy": {layer: b.mean(-1).tolist() for layer, b in correct.items()}, "images": 40,
-                "correct_after": {layer: pack_bits(b) for layer, b in correct.items()}, "distorted_accuracy": 6 * [0.2]}
+        return {
+            "accuracy": {layer: b.mean(-1).tolist() for layer, b in correct.items()},
+            "images": 40,
+            "correct_after": {layer: pack_bits(b) for layer, b in correct.items()},
+            "distorted_accuracy": 6 * [0.2],
+        }
     if run.kind == "rank":
-        return {"first_filters": pack_filters(rng.random((96, 3, 11, 11))), "distorted_accuracy": 6 * [0.2],
-                "swap_accuracy": {"conv1": rng.random((96, 6)).tolist()}, "images": 40, "clean_accuracy": 0.5}
+        return {
+            "first_filters": pack_filters(rng.random((96, 3, 11, 11))),
+            "distorted_accuracy": 6 * [0.2],
+            "swap_accuracy": {"conv1": rng.random((96, 6)).tolist()},
+            "images": 40,
+            "clean_accuracy": 0.5,
+        }
     if run.kind == "embed":
         labels = list(run.shown) * 3
-        return {"labels": labels, "points": rng.random((7, len(labels), 2)).tolist(), "separation": 7 * [0.5],
-                "images": len(labels)}
+        return {
+            "labels": labels,
+            "points": rng.random((7, len(labels), 2)).tolist(),
+            "separation": 7 * [0.5],
+            "images": len(labels),
+        }
     return {"curve": [{"iteration": i, "validation": [0.1 * i]} for i in (1, 2, 3)]}
 
 
@@ -176,7 +189,7 @@ def test_without_records_the_papers_part_is_drawn(store, name):
 
 @pytest.mark.parametrize("name, dataset", [("figure4", "cifar100"), ("figure4_imagenet", "imagenet")])
 def test_curves_of_figure_4_are_the_papers(store, name, dataset):
-    drawn = panels(name, "small", store)[::len(panels(name, "small", store)) // 2]
+    drawn = panels(name, "small", store)[:: len(panels(name, "small", store)) // 2]
     for panel, distortion in zip(drawn, DISTORTIONS, strict=True):
         curves = paper.swap_fractions(dataset, distortion)["conv1"]
         assert [line.get_ydata().tolist() for line in panel.axes[0].lines] == curves.tolist()

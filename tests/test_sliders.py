@@ -34,7 +34,8 @@ def test_every_level_has_its_position():
     slider = image_slider()
     assert [p.name for p in slider.positions] == ["clean", *(f"σ = {s:g} pixels" for s in SIGMAS)]
     assert [p.words for p in slider.positions] == [
-        f"Baseline {b:.3f}, Deepcorr-6 {d:.3f}" for b, d in zip(*ACCURACY.values())]
+        f"Baseline {b:.3f}, Deepcorr-6 {d:.3f}" for b, d in zip(*ACCURACY.values())
+    ]
 
 
 def test_pictures_hold_the_pixels_clipped_and_have_alternative_texts():
@@ -43,8 +44,10 @@ def test_pictures_hold_the_pixels_clipped_and_have_alternative_texts():
         source, alt = re.search(image_tag, position.content).groups()
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
         assert np.array_equal(shown.transpose(2, 0, 1), np.clip(np.rint(image), 0, 255))
-        assert html.unescape(alt) == f"A patch, {position.name}: its pixels have a standard deviation of " \
-                                     f"{image.std():.0f} grey values."
+        assert (
+            html.unescape(alt) == f"A patch, {position.name}: its pixels have a standard deviation of "
+            f"{image.std():.0f} grey values."
+        )
 
 
 def test_bars_share_one_scale_over_all_positions():
@@ -59,7 +62,9 @@ def test_image_without_accuracies_says_not_run_yet():
 
 def test_fractions_are_averaged_over_levels():
     assert [(p.name, p.words) for p in fraction_slider().positions] == [
-        ("10% of a layer", "conv1 0.500, conv2 0.250"), ("50% of a layer", "conv1 0.750, conv2 0.250")]
+        ("10% of a layer", "conv1 0.500, conv2 0.250"),
+        ("50% of a layer", "conv1 0.750, conv2 0.250"),
+    ]
     first = fraction_slider(before=[0.1, 0.1, 0.1, 0.2, 0.2, 0.2]).positions[0]
     assert (first.name, first.words) == ("no filter", "conv1 0.150, conv2 0.150")
 

@@ -70,7 +70,7 @@ def test_resample_means_equals_a_loop_with_the_same_draws():
 def test_bootstrap_interval_equals_drawing_images_one_by_one():
     a, b = bits(7, 300, 0.55, seed=1), bits(7, 300, 0.5, seed=2)
     result = statistics.bootstrap_interval(a, b, resamples=4000)
-    difference = (a.mean(0) - b.mean(0))
+    difference = a.mean(0) - b.mean(0)
     generator = np.random.default_rng(9)
     naive = [difference[generator.integers(300, size=300)].mean() for _ in range(4000)]
     assert result.estimate == pytest.approx(difference.mean())
@@ -152,8 +152,14 @@ def test_grouped_interval_equals_drawing_groups_one_by_one_and_scipy():
     assert result.estimate == pytest.approx(difference.mean())
     assert (result.low, result.high) == pytest.approx(np.quantile(naive, [0.025, 0.975]), abs=0.012)
     sums, sizes = np.array([difference[part].sum() for part in parts]), np.array([len(part) for part in parts])
-    library = stats.bootstrap((sums, sizes), lambda x, y, axis: x.sum(axis) / y.sum(axis), paired=True, method="percentile",
-                              n_resamples=4000, rng=1)
+    library = stats.bootstrap(
+        (sums, sizes),
+        lambda x, y, axis: x.sum(axis) / y.sum(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=4000,
+        rng=1,
+    )
     assert (result.low, result.high) == pytest.approx(tuple(library.confidence_interval), abs=0.012)
 
 
@@ -211,7 +217,8 @@ def test_draw_test_equals_least_squares(conditions, draws):
     oracle = sm.OLS(values, np.array(design)).fit()
     result = statistics.draw_test(chosen, drawn)
     assert (result.difference, result.statistic, result.pvalue) == pytest.approx(
-        (oracle.params[0], oracle.tvalues[0], oracle.pvalues[0]))
+        (oracle.params[0], oracle.tvalues[0], oracle.pvalues[0])
+    )
     assert (result.low, result.high) == pytest.approx(tuple(oracle.conf_int()[0]))
     assert result.degrees_of_freedom == oracle.df_resid
 

@@ -9,9 +9,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Calls that unpickle whatever they are given, by the last two of their names.
-UNPICKLING = {"pickle.load", "pickle.loads", "pickle.Unpickler", "dill.load", "dill.loads", "cloudpickle.load",
-              "cloudpickle.loads", "joblib.load", "pandas.read_pickle", "pd.read_pickle", "shelve.open", "marshal.load",
-              "marshal.loads"}
+UNPICKLING = {
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "dill.load",
+    "dill.loads",
+    "cloudpickle.load",
+    "cloudpickle.loads",
+    "joblib.load",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+    "shelve.open",
+    "marshal.load",
+    "marshal.loads",
+}
 #: The one place where others' pickles are read: CIFAR-100 as its authors publish it, behind its SHA-256. And the test that
 #: reads an array of its own source as NumPy does.
 ALLOWED = {("dclib/datasets/cifar.py", "pickle.load"), ("tests/test_authors.py", "np.load")}
@@ -42,14 +54,21 @@ def unpickled(source: str) -> set[str]:
 
 
 def test_no_code_opens_a_pickle():
-    found = {(str(path.relative_to(ROOT)), name) for path in tracked() if path.suffix == ".py"
-             for name in unpickled(path.read_text(encoding="utf-8"))}
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in tracked()
+        if path.suffix == ".py"
+        for name in unpickled(path.read_text(encoding="utf-8"))
+    }
     assert found <= ALLOWED
 
 
 def test_no_notebook_opens_a_pickle():
-    cells = "\n".join(path.read_text(encoding="utf-8") for path in tracked()
-                      if path.suffix in (".md", ".ipynb") and path.parent.name in ("notebooks", "book", "references"))
+    cells = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in tracked()
+        if path.suffix in (".md", ".ipynb") and path.parent.name in ("notebooks", "book", "references")
+    )
     assert not re.search(r"pickle\.|torch\.load\(|allow_pickle=True|read_pickle|joblib\.load", cells)
 
 
@@ -77,13 +96,17 @@ def locked() -> dict[str, tuple[str, int]]:
 
 
 def test_the_lock_has_the_versions_of_the_constraints_with_hashes():
-    pinned = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    pinned = dict(
+        re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     lock = locked()
     assert {"torch", "jupyter-book", "pytest", "papermill"} <= lock.keys()
     for name, (version, hashes) in lock.items():
         assert hashes > 0, name
         # A package may be there in several versions, for several systems.
-        assert version in re.findall(rf"^{re.escape(name)}==([^\s;]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE), name
+        assert version in re.findall(
+            rf"^{re.escape(name)}==([^\s;]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE
+        ), name
     assert pinned
 
 

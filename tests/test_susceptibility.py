@@ -56,8 +56,10 @@ def put_cifar_ranking(store, strong):
     p = profile("small")
     run, rng = ranking(p, "blur"), np.random.default_rng(0)
     widths = {layer: p.width * (1 if i < 3 else 2) for i, layer in enumerate(run.layers)}
-    swapped = {layer: np.clip(0.3 + rng.normal(0, 0.002, (n, 6)) + strong * (np.arange(n) < n // 4)[:, None], 0, 1).tolist()
-               for layer, n in widths.items()}
+    swapped = {
+        layer: np.clip(0.3 + rng.normal(0, 0.002, (n, 6)) + strong * (np.arange(n) < n // 4)[:, None], 0, 1).tolist()
+        for layer, n in widths.items()
+    }
     store.put(record(run, swap_accuracy=swapped, distorted_accuracy=[0.3] * 6, images=1000))
     return run
 
@@ -94,9 +96,11 @@ def test_the_valley_parts_two_groups():
     shares = np.concatenate([rng.normal(0.05, 0.02, 60), rng.normal(0.7, 0.1, 36)])
     cut = valley(shares)
     assert (shares < cut).sum() == 60
+
     # Otsu's criterion by brute force over all thresholds.
     def within(t):
         return sum(len(part) * part.var() for part in (shares[shares < t], shares[shares >= t]))
+
     assert within(cut) == pytest.approx(min(within(t) for t in np.sort(shares)[1:]))
 
 
@@ -109,8 +113,17 @@ def put_ranking(store, distortion, gains, weights=RED, images=200, bits=True):
     order = np.random.default_rng(0).permutation(images)
     more = {"changed": {"conv1": pack_bits(changed[..., order])}, "correct_before": pack_bits(before[:, order])}
     more = more if bits else {}
-    store.put(record(run, swap_accuracy={"conv1": changed.mean(-1).tolist()}, distorted_accuracy=[0.0] * 6, images=images,
-                     clean_accuracy=1.0, first_filters=pack_filters(weights), **more))
+    store.put(
+        record(
+            run,
+            swap_accuracy={"conv1": changed.mean(-1).tolist()},
+            distorted_accuracy=[0.0] * 6,
+            images=images,
+            clean_accuracy=1.0,
+            first_filters=pack_filters(weights),
+            **more,
+        )
+    )
     return run
 
 
@@ -150,7 +163,15 @@ def test_figure_6_is_judged_by_equation_1_and_says_what_the_other_score_gives(st
     swapped = np.where(np.arange(96) < 48, 0.25, 0.05)  # a red filter's swap hurts: susceptible by the released score alone
     weights = np.random.RandomState(0).randn(96, 1, 11, 11).repeat(3, 1).astype(np.float32)
     weights[48:, 0] += 3
-    store.put(record(run, swap_accuracy={"conv1": np.tile(swapped[:, None], (1, 6)).tolist()}, distorted_accuracy=[0.2] * 6,
-                     images=20, clean_accuracy=0.7, first_filters=pack_filters(weights)))
+    store.put(
+        record(
+            run,
+            swap_accuracy={"conv1": np.tile(swapped[:, None], (1, 6)).tolist()},
+            distorted_accuracy=[0.2] * 6,
+            images=20,
+            clean_accuracy=0.7,
+            first_filters=pack_filters(weights),
+        )
+    )
     found = measure({"figure": 6, "quantity": "without_colour", "distortion": "blur"}, "small", store)
     assert found.value == 1 and "by the released code's score it is 0.0000" in found.notes[0]

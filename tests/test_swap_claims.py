@@ -82,8 +82,10 @@ def test_recovered_less():
 def with_bits(accuracies, images=400, seed=0):
     """Curves of layers whose bits agree on most images: each image has one difficulty."""
     hardness = np.random.default_rng(seed).permutation(images) / images
-    after = {layer: np.broadcast_to((hardness < np.array(a)[:, None])[:, None], (5, 6, images)).copy()
-             for layer, a in accuracies.items()}
+    after = {
+        layer: np.broadcast_to((hardness < np.array(a)[:, None])[:, None], (5, 6, images)).copy()
+        for layer, a in accuracies.items()
+    }
     found = Swaps({layer: bits.mean(-1) for layer, bits in after.items()})
     found.images, found.after, found.runs = images, (after,), ("swap",)
     return lambda dataset, distortion: found

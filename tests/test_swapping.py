@@ -21,6 +21,7 @@ from dclib.ranking import (
 
 # ---------------------------------------------------------------- against the naive loop
 
+
 @pytest.fixture(scope="module")
 def cases():
     """{name: (model, layers, clean, distorted, labels)}, made when asked for."""
@@ -64,13 +65,14 @@ def test_each_image_is_right_where_the_naive_loop_has_it_right(cases):
     for layer, chosen in choices.items():
         filters = range(model.get_submodule(layer).out_channels)
         for found, swaps in ((alone[layer], [[f] for f in filters]), (together[layer], chosen)):
-            slow = [[correct_after_swap(model, layer, swap, clean, level, labels).numpy() for level in distorted]
-                    for swap in swaps]
+            slow = [
+                [correct_after_swap(model, layer, swap, clean, level, labels).numpy() for level in distorted]
+                for swap in swaps
+            ]
             assert found.dtype == bool and found.shape == (len(swaps), 2, 9) and np.array_equal(found, slow)
 
 
-@pytest.mark.parametrize("name", ["AllConvNet", "grouped", "used twice", "in place", "sized", "shared",
-                                  "squeezenet1_1"])
+@pytest.mark.parametrize("name", ["AllConvNet", "grouped", "used twice", "in place", "sized", "shared", "squeezenet1_1"])
 def test_joint_swaps_equal_the_naive_loop(cases, name):
     model, layers, clean, distorted, labels = cases(name)
     model = copy.deepcopy(model).eval()
@@ -79,8 +81,10 @@ def test_joint_swaps_equal_the_naive_loop(cases, name):
         choices = [[0], [count - 1, 1], list(range(count)), []]
         fast = joint_swap_accuracy(model, {layer: choices}, clean, distorted, labels, batch_size=4)[layer]
         with torch.inference_mode():
-            slow = [[accuracy_after_swap(model, layer, filters, clean, level, labels) for level in distorted]
-                    for filters in choices]
+            slow = [
+                [accuracy_after_swap(model, layer, filters, clean, level, labels) for level in distorted]
+                for filters in choices
+            ]
         assert np.array_equal(fast, np.array(slow))
 
 
@@ -112,8 +116,16 @@ def test_more_images_than_one_chunk_holds():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_every_window_of_response_normalisation(size, groups):
     torch.manual_seed(size)
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.LocalResponseNorm(size, alpha=3.0), nn.MaxPool2d(2),
-                          nn.Conv2d(6, 8, 3, groups=groups), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 9, CLASSES)).double()
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.LocalResponseNorm(size, alpha=3.0),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, groups=groups),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8 * 9, CLASSES),
+    ).double()
     clean, distorted = pairs(40, 12, 60.0)
     labels = labelled(centred(model, clean), clean)
     fast = swap_accuracy(model, ["0"], clean, distorted, labels)["0"]
@@ -236,8 +248,10 @@ BAD = {
     "dict": ({"model": Several("dict"), "layers": ["conv"]}, "logits"),
     "tuple": ({"model": Several("tuple"), "layers": ["conv"]}, "logits"),
     "two inputs": ({"model": TwoInputs(), "layers": ["conv"]}, "one input"),
-    "batch statistics": ({"model": nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)),
-                          "layers": ["0"]}, "running statistics"),
+    "batch statistics": (
+        {"model": nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)), "layers": ["0"]},
+        "running statistics",
+    ),
 }
 
 

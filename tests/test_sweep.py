@@ -220,6 +220,7 @@ def test_the_lock_is_given_back(calm, store, monkeypatch):
 
 # ---------------------------------------------------------------- single runs
 
+
 def test_the_record_says_what_was_done_and_where(calm):
     store = calm[0]
     for run in some_runs():
@@ -266,11 +267,14 @@ def test_other_data_than_described(calm, store):
 
 def test_filters_of_every_selection(store):
     p = profile("smoke")
-    scores = {layer: np.linspace(0.9, 0.1, p.width if i < 3 else 2 * p.width) for i, layer in
-              enumerate(ranking(p, "blur").layers)}
+    scores = {
+        layer: np.linspace(0.9, 0.1, p.width if i < 3 else 2 * p.width) for i, layer in enumerate(ranking(p, "blur").layers)
+    }
     scores["conv2"] = scores["conv2"] * 0  # the least susceptible of all
-    outcome = {"swap_accuracy": {layer: values[:, None].repeat(6, 1).tolist() for layer, values in scores.items()},
-               "distorted_accuracy": [0.0] * 6}
+    outcome = {
+        "swap_accuracy": {layer: values[:, None].repeat(6, 1).tolist() for layer, values in scores.items()},
+        "distorted_accuracy": [0.0] * 6,
+    }
     store.put(Record(ranking(p, "blur").description, outcome, {}, {}))
     assert filters_of(deepcorrect(p, 2, "blur"), store) == {"conv1": [0, 1, 2, 3], "conv2": [0, 1, 2, 3]}
     assert filters_of(first_layer(p, "least", 24, "blur"), store) == {"conv1": [7, 6]}

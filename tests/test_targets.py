@@ -18,15 +18,20 @@ def table16(tmp_path, monkeypatch):
     shutil.copytree(paper.FOLDER, tmp_path / "paper")
     monkeypatch.setattr(paper, "FOLDER", tmp_path / "paper")
     monkeypatch.setenv("DCLIB_RESULTS", str(tmp_path / "results"))
-    printed = [{"method": method, "accuracy": [0.75] + 6 * [0.5], "average": 0.5357, "parameters": 12}
-               for method in ("Finetune-2", "Deepcorr-2")]
+    printed = [
+        {"method": method, "accuracy": [0.75] + 6 * [0.5], "average": 0.5357, "parameters": 12}
+        for method in ("Finetune-2", "Deepcorr-2")
+    ]
     (tmp_path / "paper" / "table16.json").write_text(json.dumps({"table": 16, "title": "Two layers", "rows": printed}))
 
     def two_rows(p, seeds, distortion):
         return {m: [cifar100.method_run(p, m, distortion, s) for s in seeds] for m in ("Finetune-2", "Deepcorr-2")}
 
-    monkeypatch.setitem(TARGETS, "table16", Target("table16", "audit", table=16, rows=two_rows, distortion="blur",
-                                                   levels="cifar100", labels=("method",)))
+    monkeypatch.setitem(
+        TARGETS,
+        "table16",
+        Target("table16", "audit", table=16, rows=two_rows, distortion="blur", levels="cifar100", labels=("method",)),
+    )
 
 
 def test_a_table_more_is_known_everywhere(table16, capsys, tmp_path):

@@ -59,8 +59,10 @@ def test_binder_has_the_pinned_versions():
     asked = dict(entry.split("=") for entry in environment["dependencies"] if isinstance(entry, str) and "=" in entry)
     assert asked.pop("python") in ("3.11", "3.12", "3.13")
     assert {name.removesuffix("-cpu").replace("pytorch", "torch"): version for name, version in asked.items()} == {
-        "torch": pins["torch"], "torchvision": pins["torchvision"]}
-    pip, = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+        "torch": pins["torch"],
+        "torchvision": pins["torchvision"],
+    }
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     assert pip == ["-c ../constraints.txt", "-e ..[book]"]
 
 
@@ -83,9 +85,15 @@ def test_launch_buttons_point_to_the_branch_of_the_worksheets(launch, monkeypatc
     assert f"git push --force origin HEAD:{options['repository_branch']}\n" in workflow
 
 
-@pytest.mark.parametrize("origin, expected", [
-    ("git@github.com:someone/book.git", "someone/book"), ("https://github.com/someone/my.book", "someone/my.book"),
-    ("https://example.org/someone/book.git", None), ("", None)])
+@pytest.mark.parametrize(
+    "origin, expected",
+    [
+        ("git@github.com:someone/book.git", "someone/book"),
+        ("https://github.com/someone/my.book", "someone/my.book"),
+        ("https://example.org/someone/book.git", None),
+        ("", None),
+    ],
+)
 def test_repository_is_that_of_the_checkout(launch, monkeypatch, origin, expected):
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     monkeypatch.setattr(launch.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=origin + "\n"))

@@ -43,8 +43,13 @@ def test_one_bit_is_seen(tmp_path, what):
 
 
 def test_the_checksum_knows_names_types_and_shapes():
-    sums = [checksum({"a": torch.zeros(4)}), checksum({"b": torch.zeros(4)}), checksum({"a": torch.zeros(2, 2)}),
-            checksum({"a": torch.zeros(4, dtype=torch.int32)}), checksum({"a": torch.zeros(4)}, {"x": "y"})]
+    sums = [
+        checksum({"a": torch.zeros(4)}),
+        checksum({"b": torch.zeros(4)}),
+        checksum({"a": torch.zeros(2, 2)}),
+        checksum({"a": torch.zeros(4, dtype=torch.int32)}),
+        checksum({"a": torch.zeros(4)}, {"x": "y"}),
+    ]
     assert len(set(sums)) == 5 and sums[0] == checksum({"a": torch.zeros(8)[::2]})
 
 

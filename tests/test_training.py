@@ -27,6 +27,7 @@ def schedule(**changes):
 
 # ---------------------------------------------------------------- schedule
 
+
 def test_learning_rate_falls_at_its_drops():
     s = schedule(iterations=100, learning_rate=0.1, drops=(30, 60))
     assert [s.rate(i) for i in (0, 29, 30, 59, 60, 99)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
@@ -49,14 +50,16 @@ def test_one_cycle_rises_and_falls_to_zero():
     assert rates[-1] < 0.001 * rates.max()
 
 
-@pytest.mark.parametrize("changes", [{"shape": "triangle"}, {"shape": "one-cycle", "drops": (2,)}, {"warm_up": 7},
-                                     {"warm_up": -1}])
+@pytest.mark.parametrize(
+    "changes", [{"shape": "triangle"}, {"shape": "one-cycle", "drops": (2,)}, {"warm_up": 7}, {"warm_up": -1}]
+)
 def test_schedules_that_cannot_be(changes):
     with refused("schedule" if "shape" not in changes or "drops" in changes else "shape"):
         schedule(**{"drops": ()} | changes)
 
 
 # ---------------------------------------------------------------- mini-batches
+
 
 @pytest.mark.parametrize("distortion", ["blur", "awgn"])
 def test_images_are_cropped_before_they_are_distorted(distortion):
@@ -128,7 +131,7 @@ def test_sampling_is_without_replacement(count, size):
     batches = seen_batches(schedule(iterations=iterations, batch_size=size, evaluate_every=iterations), numbered(count))
     order = [number for batch in batches for number in numbers_in(batch)]
     assert all(len(batch) == size for batch in batches)
-    passes = [order[i:i + count] for i in range(0, len(order) - count + 1, count)]
+    passes = [order[i : i + count] for i in range(0, len(order) - count + 1, count)]
     assert len(passes) >= 3 and all(sorted(p) == list(range(count)) for p in passes)
     assert passes[0] != passes[1] != passes[2]
 
@@ -144,8 +147,12 @@ def test_the_seed_decides_the_batches():
 def test_exactly_half_of_each_batch_is_blurred(size):
     sigmas = (0.5, 1.0, 2.0)
     iterations = 60
-    batches = seen_batches(schedule(iterations=iterations, batch_size=size, evaluate_every=iterations), numbered(60),
-                           distortion="blur", sigmas=sigmas)
+    batches = seen_batches(
+        schedule(iterations=iterations, batch_size=size, evaluate_every=iterations),
+        numbered(60),
+        distortion="blur",
+        sigmas=sigmas,
+    )
     darkening = {sigma: gaussian_blur(torch.full((1, 1, 8, 8), 100.0), sigma)[0] / 100 for sigma in sigmas}
     levels = []
     for batch in batches:
@@ -162,8 +169,9 @@ def test_exactly_half_of_each_batch_is_blurred(size):
 
 def test_exactly_half_of_each_batch_is_noisy():
     sigmas = (4.0, 40.0)
-    batches = seen_batches(schedule(iterations=50, batch_size=12, evaluate_every=50), numbered(60, side=32),
-                           distortion="awgn", sigmas=sigmas)
+    batches = seen_batches(
+        schedule(iterations=50, batch_size=12, evaluate_every=50), numbered(60, side=32), distortion="awgn", sigmas=sigmas
+    )
     spreads = torch.stack([(batch - batch.mean((2, 3), keepdim=True)).flatten(1).std(1) for batch in batches])
     assert not spreads[:, 6:].any()
     noisy = spreads[:, :6].flatten()
@@ -179,6 +187,7 @@ def test_clean_training_sees_clean_images_only():
 
 
 # ---------------------------------------------------------------- steps
+
 
 def train_by_hand(model, batches, s, penalty=lambda model: 0.0):
     """SGD with Nesterov momentum as Keras has it, on a loss with its penalties written out; gives the losses."""
@@ -220,8 +229,9 @@ def check_equal(model, other):
 def test_steps_equal_sgd_by_hand_with_l2():
     model, data = small_net(), data_of()
     by_hand = copy.deepcopy(model)
-    s = schedule(iterations=4, evaluate_every=4, decay=0.1, learning_rate=0.02, drops=(2,),
-                 l2=(("conv1", 0.3), ("conv9", 0.02)))
+    s = schedule(
+        iterations=4, evaluate_every=4, decay=0.1, learning_rate=0.02, drops=(2,), l2=(("conv1", 0.3), ("conv9", 0.02))
+    )
 
     def penalty(m):
         return 0.3 * m.conv1.weight.square().sum() + 0.02 * m.conv9.weight.square().sum()
@@ -275,8 +285,16 @@ def test_only_what_requires_gradients_changes():
 def test_curve_and_report():
     model, calls = small_net(), []
     s = schedule(iterations=25, evaluate_every=10)
-    progress = train(model, data_of(), data_of(6, 1), s, seed=1, distortion="blur", sigmas=(1.0, 2.0),
-                     report=lambda i, loss: calls.append((i, loss)))
+    progress = train(
+        model,
+        data_of(),
+        data_of(6, 1),
+        s,
+        seed=1,
+        distortion="blur",
+        sigmas=(1.0, 2.0),
+        report=lambda i, loss: calls.append((i, loss)),
+    )
     assert [c["iteration"] for c in progress.curve] == [10, 20, 25] and progress.iteration == 25
     assert all(len(c["validation"]) == 3 for c in progress.curve)
     assert [i for i, _ in calls] == [10, 20] and all(math.isfinite(loss) for _, loss in calls)
@@ -302,10 +320,18 @@ def test_bfloat16_trains_too():
 
 # ---------------------------------------------------------------- which network is kept
 
-@pytest.mark.parametrize("accuracies, best", [
-    ((0.500, 0.600, 0.550), 2), ((0.500, 0.5005, 0.5008), 1), ((0.500, 0.5005, 0.5025), 3), ((0.0, 0.0, 0.0), 1),
-    ((0.500, 0.5015, 0.502), 2), ((0.9, 0.1, 0.9005), 1),
-])
+
+@pytest.mark.parametrize(
+    "accuracies, best",
+    [
+        ((0.500, 0.600, 0.550), 2),
+        ((0.500, 0.5005, 0.5008), 1),
+        ((0.500, 0.5005, 0.5025), 3),
+        ((0.0, 0.0, 0.0), 1),
+        ((0.500, 0.5015, 0.502), 2),
+        ((0.9, 0.1, 0.9005), 1),
+    ],
+)
 def test_a_better_network_must_be_better_by_the_tolerance(monkeypatch, accuracies, best):
     looks, states = iter(accuracies), []
 
@@ -316,8 +342,9 @@ def test_a_better_network_must_be_better_by_the_tolerance(monkeypatch, accuracie
 
     monkeypatch.setattr(loop, "correct_on", look)
     model = small_net()
-    progress = train(model, data_of(), data_of(6, 1), schedule(iterations=6, evaluate_every=2), seed=1,
-                     distortion="blur", sigmas=(1.0,))
+    progress = train(
+        model, data_of(), data_of(6, 1), schedule(iterations=6, evaluate_every=2), seed=1, distortion="blur", sigmas=(1.0,)
+    )
     assert TOLERANCE == 0.001
     assert progress.best_iteration == 2 * best and progress.best_accuracy == pytest.approx(accuracies[best - 1])
     assert all(torch.equal(v, states[best - 1][k]) for k, v in model.state_dict().items())
@@ -325,6 +352,7 @@ def test_a_better_network_must_be_better_by_the_tolerance(monkeypatch, accuracie
 
 
 # ---------------------------------------------------------------- bad input
+
 
 def test_bad_input():
     with refused("training images", "10", "9"):

@@ -32,11 +32,14 @@ def clusters(dimensions, spread=1.0, per_class=PER_CLASS, seed=0):
 def objective(machine, features, labels, cost):
     signs = torch.where(labels[:, None] == torch.arange(CLASSES), 1.0, -1.0).double()
     margins = signs * (features.double() @ machine.weights + machine.intercepts)
-    return (0.5 * (machine.weights.square().sum() + machine.intercepts.square().sum())
-            + cost * (1 - margins).clamp(min=0).square().sum()).item()
+    return (
+        0.5 * (machine.weights.square().sum() + machine.intercepts.square().sum())
+        + cost * (1 - margins).clamp(min=0).square().sum()
+    ).item()
 
 
 # ---------------------------------------------------------------- the machines
+
 
 @pytest.mark.parametrize("dimensions", [5, 400])  # more rows than columns, and fewer
 @pytest.mark.parametrize("cost", [1e-4, 0.01, 1.0, 30.0])
@@ -45,8 +48,9 @@ def test_equal_to_liblinear(dimensions, cost, few, monkeypatch):
     monkeypatch.setattr(svm, "_FEW", few)
     features, labels = clusters(dimensions, spread=2.0)
     ours = fit_svm(features, labels, cost)
-    theirs = LinearSVC(C=cost, dual=dimensions > 100, tol=1e-8, max_iter=1_000_000).fit(features.double().numpy(),
-                                                                                        labels.numpy())
+    theirs = LinearSVC(C=cost, dual=dimensions > 100, tol=1e-8, max_iter=1_000_000).fit(
+        features.double().numpy(), labels.numpy()
+    )
     assert np.allclose(ours.weights.T.numpy(), theirs.coef_, rtol=1e-3, atol=1e-3 * np.abs(theirs.coef_).max())
     assert np.allclose(ours.intercepts.numpy(), theirs.intercept_, atol=1e-3 * np.abs(theirs.coef_).max())
     others, _ = clusters(dimensions, spread=2.0, seed=1)
@@ -72,8 +76,9 @@ def test_start_changes_the_way_and_not_the_goal():
     assert objective(cold, features, labels, 5.0) == pytest.approx(objective(warm, features, labels, 5.0), rel=1e-9)
 
 
-@pytest.mark.parametrize("factor, offset, cost", [(1, 0, 1e4), (100, 0, 100), (255, 0, 100), (1e5, 0, 100), (100, 1000, 100),
-                                                  (1e4, 0, 1e4)])
+@pytest.mark.parametrize(
+    "factor, offset, cost", [(1, 0, 1e4), (100, 0, 100), (255, 0, 100), (1e5, 0, 100), (100, 1000, 100), (1e4, 0, 1e4)]
+)
 def test_features_that_nobody_scaled(factor, offset, cost):
     """The optimum of LinearSVC, or a better one: rounding keeps it from the last digits of long features."""
     rng = np.random.RandomState(0)
@@ -91,7 +96,8 @@ def test_features_that_nobody_scaled(factor, offset, cost):
             warnings.simplefilter("ignore")  # liblinear does not converge on the longest
             theirs.fit(features.numpy(), labels.numpy() == k)
         assert lost(machine.weights[:, k], machine.intercepts[k]) <= lost(
-            torch.from_numpy(theirs.coef_[0]), theirs.intercept_[0]) * (1 + 1e-6)
+            torch.from_numpy(theirs.coef_[0]), theirs.intercept_[0]
+        ) * (1 + 1e-6)
 
 
 def test_long_features_with_fewer_rows_than_columns():
@@ -116,21 +122,26 @@ def test_two_classes_and_equal_rows():
     assert machine.predict(features).tolist() == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("features, labels, cost, word", [
-    (torch.ones(4), torch.tensor([0, 0, 1, 1]), 1.0, "[4]"),
-    (torch.ones(4, 2), torch.tensor([0, 1]), 1.0, "[2]"),
-    (torch.full((2, 2), torch.nan), torch.tensor([0, 1]), 1.0, "NaN"),
-    (torch.ones(2, 2), torch.tensor([0, 2]), 1.0, "none of [1]"),
-    (torch.ones(2, 2), torch.tensor([-1, 0]), 1.0, "negative"),
-    (torch.ones(2, 2), torch.tensor([0, 0]), 1.0, "one class"),
-    (torch.ones(2, 2), torch.tensor([0, 1]), 0.0, "cost"),
-    (torch.ones(2, 2), torch.tensor([0, 1]), float("nan"), "cost")])
+@pytest.mark.parametrize(
+    "features, labels, cost, word",
+    [
+        (torch.ones(4), torch.tensor([0, 0, 1, 1]), 1.0, "[4]"),
+        (torch.ones(4, 2), torch.tensor([0, 1]), 1.0, "[2]"),
+        (torch.full((2, 2), torch.nan), torch.tensor([0, 1]), 1.0, "NaN"),
+        (torch.ones(2, 2), torch.tensor([0, 2]), 1.0, "none of [1]"),
+        (torch.ones(2, 2), torch.tensor([-1, 0]), 1.0, "negative"),
+        (torch.ones(2, 2), torch.tensor([0, 0]), 1.0, "one class"),
+        (torch.ones(2, 2), torch.tensor([0, 1]), 0.0, "cost"),
+        (torch.ones(2, 2), torch.tensor([0, 1]), float("nan"), "cost"),
+    ],
+)
 def test_what_cannot_be_fitted(features, labels, cost, word):
     with refused(word):
         fit_svm(features, labels, cost)
 
 
 # ---------------------------------------------------------------- features
+
 
 class Dense(nn.Module):
     """A dense network with dropout, whose ReLU is a function and works in place."""
@@ -179,8 +190,10 @@ def test_every_level_is_distorted_before_the_crop(pictures):
 
 
 def test_noise_is_the_same_for_every_network(pictures):
-    first, second, other = (transfer.features_per_level(model, pictures, "first", "awgn", (20.0,), crop=8, seed=seed)
-                            for model, seed in [(Dense(), 1)] * 2 + [(Dense(), 2)])
+    first, second, other = (
+        transfer.features_per_level(model, pictures, "first", "awgn", (20.0,), crop=8, seed=seed)
+        for model, seed in [(Dense(), 1)] * 2 + [(Dense(), 2)]
+    )
     assert not torch.equal(first[1], other[1])
     model = Dense()
     a, b = (transfer.features_per_level(model, pictures, "first", "awgn", (20.0,), crop=8, seed=1) for _ in range(2))
@@ -198,6 +211,7 @@ def test_layers_without_features(pictures, layer, word):
 
 
 # ---------------------------------------------------------------- the protocol
+
 
 def test_split_takes_its_counts_from_every_class():
     labels = torch.from_numpy(np.random.RandomState(1).permutation(np.repeat(np.arange(4), (40, 31, 60, 45))))
@@ -218,7 +232,8 @@ def test_mean_accuracy_per_class_is_balanced_accuracy():
     labels = np.repeat(np.arange(5), (1, 10, 3, 50, 7))
     predicted = np.where(rng.rand(len(labels)) < 0.6, labels, rng.randint(5, size=len(labels)))
     assert transfer.mean_accuracy_per_class(torch.from_numpy(predicted), torch.from_numpy(labels)) == pytest.approx(
-        balanced_accuracy_score(labels, predicted))
+        balanced_accuracy_score(labels, predicted)
+    )
 
 
 def test_cost_is_the_best_on_validation_rows():
@@ -226,8 +241,9 @@ def test_cost_is_the_best_on_validation_rows():
     others, _ = clusters(30, spread=4.0, seed=1)
     machine, cost = transfer.choose_cost(Split(features, labels), Split(others, labels))
     scale = features.double().square().sum(1).mean().item()
-    scores = {c: balanced_accuracy_score(labels, fit_svm(features, labels, c / scale).predict(others))
-              for c in transfer.COSTS}
+    scores = {
+        c: balanced_accuracy_score(labels, fit_svm(features, labels, c / scale).predict(others)) for c in transfer.COSTS
+    }
     assert scores[cost] == max(scores.values()) and len(set(scores.values())) > 1
     assert torch.allclose(machine.weights, fit_svm(features, labels, cost / scale).weights, atol=1e-6)
     scaled, same = transfer.choose_cost(Split(1000 * features, labels), Split(1000 * others, labels))
@@ -260,8 +276,9 @@ def test_accuracy_per_split_and_level():
 def test_machines_that_saw_distorted_images_serve_them_better():
     features, labels = levels_of()
     draws = [transfer.draw_split(labels, seed) for seed in (0, 1)]
-    clean, mixed = (transfer.transfer_accuracy(features, labels, draws, trained_on=name).accuracy.mean(0)
-                    for name in transfer.TRAINED_ON)
+    clean, mixed = (
+        transfer.transfer_accuracy(features, labels, draws, trained_on=name).accuracy.mean(0) for name in transfer.TRAINED_ON
+    )
     assert mixed[1] > clean[1]
     with refused("trained_on", "'noise'"):
         transfer.transfer_accuracy(features, labels, draws, trained_on="noise")

@@ -197,7 +197,12 @@ def test_measures():
     for value, expected in ((0.72, HOLDS), (0.4, DIRECTION), (-0.1, CONTRADICTED)):
         found = Measure(value, (value - 0.03, value + 0.03), runs=("r",), seeds=2, stand_in=(StandIn("20 classes"),))
         verdict = judged(test, Shelf({}), measure=lambda name: found)
-        assert (verdict.verdict, verdict.runs, verdict.seeds, verdict.stand_ins) == (expected, ("r",), 2, (StandIn("20 classes"),))
+        assert (verdict.verdict, verdict.runs, verdict.seeds, verdict.stand_ins) == (
+            expected,
+            ("r",),
+            2,
+            (StandIn("20 classes"),),
+        )
     words = claim("measure", name="n", what="w", above=0.5)
     assert judged(words, Shelf({}), measure=lambda name: Measure(0.7, (0.4, 0.9))).verdict == INCONCLUSIVE
     for more, expected in (({}, DIRECTION), ({"exact": True}, HOLDS), ({"interval": (0.1, 0.2)}, CONTRADICTED)):
@@ -267,7 +272,8 @@ def test_the_authors_spread_says_nothing_of_single_levels():
         assert verdict.verdict == DIRECTION and "how much a single level moves" in verdict.explanation
         assert judged(test, high).verdict == HOLDS
         assert judged(test, Shelf({"A": 0.5, "B": 0.7}), deviation=None).verdict == (
-            CONTRADICTED if over == "each level" else INCONCLUSIVE)  # the averages do contradict it
+            CONTRADICTED if over == "each level" else INCONCLUSIVE
+        )  # the averages do contradict it
 
 
 def test_several_seeds_decide():
@@ -284,14 +290,26 @@ def test_several_seeds_decide():
 
 def draws(values, ranked, seed=0):
     """ranked_48 and as many draws of random_48 as there are values."""
+
     def one(value, name, choice=None):
         return Record(np.full(7, value), None, seed, name, choice=choice)
-    return lambda table, method: ([one(ranked, "ranked")] if method == "R" else
-                                  [one(value, f"random-{i}", i) for i, value in enumerate(values)])
+
+    return lambda table, method: (
+        [one(ranked, "ranked")] if method == "R" else [one(value, f"random-{i}", i) for i, value in enumerate(values)]
+    )
 
 
-@pytest.mark.parametrize("count, beaten, expected", [(19, 19, HOLDS), (19, 18, DIRECTION), (10, 10, DIRECTION),
-                                                     (10, 9, INCONCLUSIVE), (3, 3, INCONCLUSIVE), (19, 0, CONTRADICTED)])
+@pytest.mark.parametrize(
+    "count, beaten, expected",
+    [
+        (19, 19, HOLDS),
+        (19, 18, DIRECTION),
+        (10, 10, DIRECTION),
+        (10, 9, INCONCLUSIVE),
+        (3, 3, INCONCLUSIVE),
+        (19, 0, CONTRADICTED),
+    ],
+)
 def test_for_random_filters_the_draw_is_the_unit(count, beaten, expected):
     values = [0.4] * beaten + [0.6] * (count - beaten)
     verdict = judged(claim("order", better="R", worse="random", over="average"), draws(values, 0.5))
@@ -311,6 +329,7 @@ def test_significance_of_a_ranking_is_that_of_its_rank():
             if method == "R":
                 return [Record(np.linspace(0.7, 0.3, 7) + levels, None, 0, "ranked")]
             return [Record(np.linspace(0.7, 0.3, 7), None, 0, f"random-{i}", choice=i) for i in range(count)]
+
         return lookup
 
     test = claim("significant", 0.0001, 4, pairs=[["R", "random"], ["R", "random"]])

@@ -27,9 +27,15 @@ def configure(app, config) -> None:
     """Give the theme what its launch buttons need."""
     if name := repository():
         config.html_theme_options |= {
-            "repository_url": f"https://github.com/{name}", "repository_branch": BRANCH, "path_to_docs": "",
-            "launch_buttons": {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com",
-                               "notebook_interface": "jupyterlab"}}
+            "repository_url": f"https://github.com/{name}",
+            "repository_branch": BRANCH,
+            "path_to_docs": "",
+            "launch_buttons": {
+                "binderhub_url": "https://mybinder.org",
+                "colab_url": "https://colab.research.google.com",
+                "notebook_interface": "jupyterlab",
+            },
+        }
 
 
 def setup(app) -> dict:

@@ -22,12 +22,34 @@ from dclib.errors import InputError
 _READERS = {
     "cifar": ("CIFAR100_ARCHIVE_SHA256", "CIFAR100_SHA256", "cifar100", "cifar100_fingerprint"),
     "embedded": ("PHOTOGRAPHS", "photograph_file", "photographs"),
-    "folders": ("IMAGENET20_FINGERPRINT", "IMAGENET20_OF_1000_FINGERPRINT", "IMAGENET_FINGERPRINT", "SELECTION_FINGERPRINTS",
-                "VALIDATION", "caltech101", "collection", "imagenet", "imagenet_of_1000", "sun397", "whole_fingerprint"),
+    "folders": (
+        "IMAGENET20_FINGERPRINT",
+        "IMAGENET20_OF_1000_FINGERPRINT",
+        "IMAGENET_FINGERPRINT",
+        "SELECTION_FINGERPRINTS",
+        "VALIDATION",
+        "caltech101",
+        "collection",
+        "imagenet",
+        "imagenet_of_1000",
+        "sun397",
+        "whole_fingerprint",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _READERS.items() for name in names}
-__all__ = ["Collection", "Dataset", "Split", "Subset", "cache_folder", "canonical_order", "data_folder", "fingerprint_of", "load",
-           "per_class_sample", *(name for name in _MODULE_OF if name != "cifar100_fingerprint")]
+__all__ = [
+    "Collection",
+    "Dataset",
+    "Split",
+    "Subset",
+    "cache_folder",
+    "canonical_order",
+    "data_folder",
+    "fingerprint_of",
+    "load",
+    "per_class_sample",
+    *(name for name in _MODULE_OF if name != "cifar100_fingerprint"),
+]
 
 
 def __getattr__(name: str) -> object:
@@ -54,15 +76,21 @@ def load(name: str, seed: int = 0) -> Dataset:
         return folders.imagenet_of_1000("imagenet20", seed=seed)
     if name == "imagenet20-of-1000-at-256":
         return folders.imagenet_of_1000("imagenet20", seed=seed, side=256)
-    raise InputError(f"data set: expected cifar100, photographs, {', '.join(folders.VALIDATION)}, imagenet20-of-1000 or "
-                     f"imagenet20-of-1000-at-256, got {name!r}.")
+    raise InputError(
+        f"data set: expected cifar100, photographs, {', '.join(folders.VALIDATION)}, imagenet20-of-1000 or "
+        f"imagenet20-of-1000-at-256, got {name!r}."
+    )
 
 
 def fingerprint_of(name: str) -> str:
     """The fingerprint of a data set, without reading it where it is known beforehand."""
     from dclib.datasets import cifar, folders
 
-    known = {"cifar100": cifar.cifar100_fingerprint(), "imagenet20": folders.IMAGENET20_FINGERPRINT,
-             "imagenet": folders.IMAGENET_FINGERPRINT, "imagenet20-of-1000": folders.IMAGENET20_OF_1000_FINGERPRINT,
-             "imagenet20-of-1000-at-256": folders.IMAGENET20_FINGERPRINT}
+    known = {
+        "cifar100": cifar.cifar100_fingerprint(),
+        "imagenet20": folders.IMAGENET20_FINGERPRINT,
+        "imagenet": folders.IMAGENET_FINGERPRINT,
+        "imagenet20-of-1000": folders.IMAGENET20_OF_1000_FINGERPRINT,
+        "imagenet20-of-1000-at-256": folders.IMAGENET20_FINGERPRINT,
+    }
     return known[name] if name in known else load(name).fingerprint

@@ -67,8 +67,10 @@ def decoded(name: str, root: Path, files: Sequence[str], side: int = SIDE) -> De
                 header = _read_header(stem, side) or _make(stem, name, root, files, side)
         except OSError as error:
             room = f"{len(files) * 3 * side**2 / 1e9:.1f} GB"
-            raise InputError(f"{stem.parent}: expected a folder with {room} of room for decoded images, got {error}; "
-                             "choose another with DCLIB_CACHE.") from error
+            raise InputError(
+                f"{stem.parent}: expected a folder with {room} of room for decoded images, got {error}; "
+                "choose another with DCLIB_CACHE."
+            ) from error
     missing = set(header["skipped"])
     kept = torch.tensor([i for i, file in enumerate(files) if file not in missing], dtype=torch.int64)
     return Decoded(_mapped(stem), tuple(files), kept, tuple(header["skipped"]), header["fingerprint"])
@@ -117,16 +119,21 @@ def _printable(path: Path) -> str:
     return str(path).encode(errors="backslashreplace").decode()
 
 
-def _decode_all(name: str, root: Path, files: Sequence[str], side: int
-                ) -> Iterator[tuple[str, tuple[np.ndarray, bytes] | Exception]]:
+def _decode_all(
+    name: str, root: Path, files: Sequence[str], side: int
+) -> Iterator[tuple[str, tuple[np.ndarray, bytes] | Exception]]:
     """Every file with its image and the image's SHA-256, or with what was wrong, in order.
 
     Threads are enough: Pillow, NumPy and hashlib let go of the interpreter while they work.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), desc=f"decoding {name}", unit=" images",
-                                                          leave=False, disable=None, dynamic_ncols=True) as bar:
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(
+            total=len(files), desc=f"decoding {name}", unit=" images", leave=False, disable=None, dynamic_ncols=True
+        ) as bar,
+    ):
         for start in range(0, len(files), _AT_ONCE):
-            part = files[start:start + _AT_ONCE]
+            part = files[start : start + _AT_ONCE]
             for file, result in zip(part, pool.map(partial(_decode, side=side), [root / file for file in part])):
                 bar.update()
                 yield file, result
@@ -159,16 +166,16 @@ def _in_bytes(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     white = 65535 if sixteen else 1
     if (image.mode == "I" and not sixteen) or not (values.min() >= 0 and values.max() <= white):
-        raise ValueError(f"expected 8 or 16 bits, or floats in 0..1, got {values.min():g}..{values.max():g} in mode "
-                         f"{image.mode}")
+        raise ValueError(
+            f"expected 8 or 16 bits, or floats in 0..1, got {values.min():g}..{values.max():g} in mode {image.mode}"
+        )
     return Image.fromarray(np.rint(values * (255 / white)).astype(np.uint8))
 
 
 def _npy_header(count: int, side: int) -> bytes:
     """The header of an .npy file with `count` images. NumPy pads it so that its length is the same for any count."""
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False,
-                                                  "shape": (count, 3, side, side)})
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": (count, 3, side, side)})
     return buffer.getvalue()
 
 

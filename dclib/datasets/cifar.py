@@ -11,8 +11,10 @@ from dclib.datasets.common import Dataset, canonical_order, data_folder, to_spli
 from dclib.errors import InputError
 
 #: SHA-256 of CIFAR-100's uint8 arrays [N, 32, 32, 3], ordered by (fine label, original file name).
-CIFAR100_SHA256 = {"train": "2aa2e92a742ec0fbd361b0b1386394899dfac5a05c448330d3371fd9b63b3e87",
-                   "test": "2716d826d85ee9ca7f948fb4dc3b3d7515225d1a436d1c4b7e6975855da3d9ee"}
+CIFAR100_SHA256 = {
+    "train": "2aa2e92a742ec0fbd361b0b1386394899dfac5a05c448330d3371fd9b63b3e87",
+    "test": "2716d826d85ee9ca7f948fb4dc3b3d7515225d1a436d1c4b7e6975855da3d9ee",
+}
 #: SHA-256 of cifar-100-python.tar.gz as its authors publish it.
 CIFAR100_ARCHIVE_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
 
@@ -34,9 +36,15 @@ def cifar100(folder: str | Path | None = None, seed: int = 0, validation: int = 
     if not 0 < validation < len(everything):
         raise InputError(f"validation: expected 1..{len(everything) - 1} images, got {validation}.")
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(everything)))
-    return Dataset("cifar100", everything.take(order[validation:]), everything.take(order[:validation]),
-                   to_split(arrays["test_images"], arrays["test_labels"]),
-                   tuple(str(c) for c in arrays["classes"]), "cifar100", cifar100_fingerprint())
+    return Dataset(
+        "cifar100",
+        everything.take(order[validation:]),
+        everything.take(order[:validation]),
+        to_split(arrays["test_images"], arrays["test_labels"]),
+        tuple(str(c) for c in arrays["classes"]),
+        "cifar100",
+        cifar100_fingerprint(),
+    )
 
 
 def cifar100_fingerprint() -> str:
@@ -50,8 +58,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in names}
     except Exception as error:  # a damaged file makes NumPy and zipfile raise almost anything
-        raise InputError(f"{path}: expected an array file with {', '.join(names)}, got {type(error).__name__} ({error}); "
-                         "make it again.") from error
+        raise InputError(
+            f"{path}: expected an array file with {', '.join(names)}, got {type(error).__name__} ({error}); make it again."
+        ) from error
 
 
 def _check_cifar100(arrays: dict[str, np.ndarray], folder: Path) -> None:
@@ -61,14 +70,16 @@ def _check_cifar100(arrays: dict[str, np.ndarray], folder: Path) -> None:
     for split, digest in CIFAR100_SHA256.items():
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (32, 32, 3):
-            raise InputError(f"CIFAR-100 {split} images: expected uint8 [N, 32, 32, 3], got {images.dtype} "
-                             f"{list(images.shape)}; {again}")
+            raise InputError(
+                f"CIFAR-100 {split} images: expected uint8 [N, 32, 32, 3], got {images.dtype} {list(images.shape)}; {again}"
+            )
         found = hashlib.sha256(images.tobytes()).hexdigest()
         if found != digest:
             raise InputError(f"CIFAR-100 {split} images: expected SHA-256 {digest[:12]}.., got {found[:12]}..; {again}")
         if classes != 100 or not np.array_equal(labels, np.repeat(np.arange(100), len(images) // 100)):
-            raise InputError(f"CIFAR-100 {split} labels: expected 0..99 in this order, {len(images) // 100} of each, got "
-                             f"others; {again}")
+            raise InputError(
+                f"CIFAR-100 {split} labels: expected 0..99 in this order, {len(images) // 100} of each, got others; {again}"
+            )
 
 
 def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
@@ -77,6 +88,7 @@ def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
 
     from torchvision.datasets import CIFAR100
     from torchvision.datasets.utils import check_integrity, download_url
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         extracted = folder / CIFAR100.base_folder
@@ -90,8 +102,10 @@ def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
         with suppress(OSError):
             if not check_integrity(str(archive), CIFAR100.tgz_md5):
                 archive.unlink(missing_ok=True)  # torchvision leaves what came before the connection broke
-        raise InputError(f"CIFAR-100: expected cifar100.npz in {folder} or a network to download it, got "
-                         f"{type(error).__name__} ({error}); set DCLIB_DATA to the folder that has it.") from error
+        raise InputError(
+            f"CIFAR-100: expected cifar100.npz in {folder} or a network to download it, got "
+            f"{type(error).__name__} ({error}); set DCLIB_DATA to the folder that has it."
+        ) from error
     arrays = {"classes": np.array(train.classes)}
     for name, source, file in (("train", train, extracted / "train"), ("test", test, extracted / "test")):
         labels = np.asarray(source.targets)
@@ -103,6 +117,7 @@ def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
 def _file_names(path: Path) -> np.ndarray:
     """The original file names inside one of CIFAR-100's pickles, which torchvision has just checked."""
     import pickle
+
     with path.open("rb") as file:
         return np.asarray(pickle.load(file, encoding="latin1")["filenames"])
 
@@ -111,5 +126,6 @@ def _check_file(path: Path, sha256: str) -> None:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != sha256:
         path.unlink()
-        raise InputError(f"{path.name}: expected SHA-256 {sha256[:12]}.., got {found[:12]}..; the file was deleted, "
-                         "download it again.")
+        raise InputError(
+            f"{path.name}: expected SHA-256 {sha256[:12]}.., got {found[:12]}..; the file was deleted, download it again."
+        )

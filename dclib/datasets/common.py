@@ -43,7 +43,7 @@ class Subset:
             return self
         copied = torch.empty(self.shape, dtype=dtype, device=device)
         for rows in torch.arange(len(self)).split(1024):  # never twice all of them at once
-            copied[rows[0]:rows[-1] + 1] = self[rows].to(device)
+            copied[rows[0] : rows[-1] + 1] = self[rows].to(device)
         return copied
 
 
@@ -64,8 +64,10 @@ class Split:
 
     def __post_init__(self) -> None:
         if not isinstance(self.images, (torch.Tensor, Subset)):
-            raise InputError(f"images: expected a torch tensor uint8 [N, C, H, W], got {type(self.images).__name__}; "
-                             "convert them with torch.as_tensor.")
+            raise InputError(
+                f"images: expected a torch tensor uint8 [N, C, H, W], got {type(self.images).__name__}; "
+                "convert them with torch.as_tensor."
+            )
         count = len(self.images) if self.images.ndim else 0
         probabilities = isinstance(self.labels, torch.Tensor) and self.labels.is_floating_point() and self.labels.ndim == 2
         if not probabilities:
@@ -76,9 +78,11 @@ class Split:
             raise InputError(f"labels: expected int64, got {self.labels.dtype}; convert them with labels.long().")
         features = self.images.ndim == 2 and self.images.dtype.is_floating_point
         if not features and (self.images.ndim != 4 or self.images.dtype != torch.uint8 or 0 in self.images.shape[1:]):
-            raise InputError(f"images: expected uint8 [N, C, H, W] in 0..255, got {self.images.dtype} "
-                             f"{list(self.images.shape)}; scale and round floats to 0..255, convert them with "
-                             "images.byte(), and put the channels before height and width.")
+            raise InputError(
+                f"images: expected uint8 [N, C, H, W] in 0..255, got {self.images.dtype} "
+                f"{list(self.images.shape)}; scale and round floats to 0..255, convert them with "
+                "images.byte(), and put the channels before height and width."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -164,6 +168,8 @@ def per_class_sample(labels: torch.Tensor, count: int, seed: int) -> torch.Tenso
 
 def to_split(images: np.ndarray, labels: np.ndarray, tiles: np.ndarray | None = None) -> Split:
     """Images [N, H, W, C] as they are decoded, labels [N] and tiles [N], if any, as a `Split`."""
-    return Split(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
-                 torch.from_numpy(labels.astype(np.int64)),
-                 None if tiles is None else torch.from_numpy(tiles.astype(np.int64)))
+    return Split(
+        torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+        torch.from_numpy(labels.astype(np.int64)),
+        None if tiles is None else torch.from_numpy(tiles.astype(np.int64)),
+    )

@@ -12,15 +12,34 @@ from dclib.datasets.common import Dataset, to_split
 from dclib.errors import InputError
 
 #: Photographs that ship inside scikit-image's wheel, one class each; scikit-learn adds the last two.
-PHOTOGRAPHS = ("astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "grass", "gravel",
-               "hubble_deep_field", "ihc", "moon", "motorcycle_left", "page", "retina", "rocket", "text",
-               "china", "flower")
+PHOTOGRAPHS = (
+    "astronaut",
+    "brick",
+    "camera",
+    "cell",
+    "chelsea",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "ihc",
+    "moon",
+    "motorcycle_left",
+    "page",
+    "retina",
+    "rocket",
+    "text",
+    "china",
+    "flower",
+)
 _TILE, _PATCH = 48, 32
 
 
 @lru_cache(maxsize=2)
-def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: int = 0,
-                classes: int | None = None) -> Dataset:
+def photographs(
+    train: int = 250, validation: int = 50, test: int = 100, seed: int = 0, classes: int | None = None
+) -> Dataset:
     """Which photograph is this patch from? 19 classes of 32x32 patches, made from installed packages.
 
     Each photograph is cut into tiles; a tile belongs to train, validation or test, so that no two splits share a
@@ -32,8 +51,7 @@ def photographs(train: int = 250, validation: int = 50, test: int = 100, seed: i
         InputError: scikit-image or scikit-learn lacks one of the photographs.
     """
     if min(train, validation, test) < 1:
-        raise InputError("photographs: expected at least one patch per class and split, "
-                         f"got {(train, validation, test)}.")
+        raise InputError(f"photographs: expected at least one patch per class and split, got {(train, validation, test)}.")
     if classes is not None and not 2 <= classes <= len(PHOTOGRAPHS):
         raise InputError(f"photographs: expected 2 to {len(PHOTOGRAPHS)} classes, got {classes}.")
     names, counts = PHOTOGRAPHS[:classes], (train, validation, test)
@@ -62,8 +80,10 @@ def photograph_file(name: str) -> Path:
     spec = find_spec(package)  # the packages themselves take seconds to import; only their images are needed
     files = sorted((Path(spec.origin).parent / folder).glob(f"{name}.*")) if spec else []
     if not files:
-        raise InputError(f"photograph {name!r}: expected it inside the package {package}, got no such file; "
-                         "reinstall scikit-image >= 0.26 and scikit-learn.")
+        raise InputError(
+            f"photograph {name!r}: expected it inside the package {package}, got no such file; "
+            "reinstall scikit-image >= 0.26 and scikit-learn."
+        )
     return files[0]
 
 
@@ -75,7 +95,7 @@ def _grey_photograph(name: str) -> np.ndarray:
 
 def _tiles(photograph: np.ndarray) -> np.ndarray:
     rows, columns = (size // _TILE for size in photograph.shape)
-    cut = photograph[:rows * _TILE, :columns * _TILE].reshape(rows, _TILE, columns, _TILE)
+    cut = photograph[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
     return cut.swapaxes(1, 2).reshape(rows * columns, _TILE, _TILE)
 
 
@@ -83,6 +103,6 @@ def _patches(tiles: np.ndarray, count: int, rng: np.random.RandomState) -> tuple
     """`count` tinted patches uint8 [count, 32, 32, 3], each from inside one tile, and which tile [count]."""
     which = rng.randint(len(tiles), size=count)
     offsets = rng.randint(_TILE - _PATCH + 1, size=(count, 2))
-    grey = np.stack([tiles[i, r:r + _PATCH, c:c + _PATCH] for i, (r, c) in zip(which, offsets)])
+    grey = np.stack([tiles[i, r : r + _PATCH, c : c + _PATCH] for i, (r, c) in zip(which, offsets)])
     tint = rng.uniform(0.6, 1.0, size=(count, 1, 1, 3))
     return np.clip(np.rint(grey[..., None] * tint), 0, 255).astype(np.uint8), which

@@ -27,17 +27,20 @@ COLLECTION_COUNTS = {"caltech101": (8_677, 101), "caltech256": (29_780, 256), "s
 SELECTION_FINGERPRINTS = {
     "imagenet20": IMAGENET20_FINGERPRINT,
     "caltech101": "ff0b01357ce45a791ab866d1dbaf53783ff3030048e8cd95fd50f7c06563835f",
-    "sun397": "40fc6d83eec070087bc70766bc8c206963198fefb0dde5034f814dda63a7278e"}
+    "sun397": "40fc6d83eec070087bc70766bc8c206963198fefb0dde5034f814dda63a7278e",
+}
 #: SHA-256 over the names of those selections' files: they are known by them where a file is damaged.
 SELECTION_FILES = {
     "imagenet20": "8064f3f71381b05b564fffb8fade5ef547fdd23a8c3a4e726c4d8bef43b3995f",
     "caltech101": "93892188f9d781a8c541e42ce8755aafbe4658be4ac3f63e426e73c309650ca1",
-    "sun397": "bad6432beeee5f3408ec6258b412a6d0ab4507bca74a9e8ce3ce26d5942c8199"}
+    "sun397": "bad6432beeee5f3408ec6258b412a6d0ab4507bca74a9e8ce3ce26d5942c8199",
+}
 IMAGENET_FINGERPRINT = hashlib.sha256(f"ILSVRC-2012 {IMAGENET_COUNTS}".encode()).hexdigest()
 
 
-def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int = 0,
-             validation: int | None = None, side: int = SIDE) -> Dataset:
+def imagenet(
+    name: str = "imagenet", folder: str | Path | None = None, seed: int = 0, validation: int | None = None, side: int = SIDE
+) -> Dataset:
     """ImageNet (ILSVRC-2012), or "imagenet20", a selection of 20 of its classes: images uint8 [N, 3, side, side].
 
     Read from ``<name>/train/<synset>/*.JPEG`` and ``<name>/val/<synset>/*.JPEG`` in `folder` (default:
@@ -58,23 +61,31 @@ def imagenet(name: str = "imagenet", folder: str | Path | None = None, seed: int
     where = f"{name}/train and {name}/val, each with one folder of images per synset"
     synsets = _classes(root / "train", where)
     if other := set(synsets).symmetric_difference(_classes(root / "val", where)):
-        raise InputError(f"{root}: expected the same classes in train and val, got {', '.join(sorted(other)[:5])} in "
-                         "one of them only; copy both from one source.")
+        raise InputError(
+            f"{root}: expected the same classes in train and val, got {', '.join(sorted(other)[:5])} in "
+            "one of them only; copy both from one source."
+        )
     parts = {part: _read(f"{name}-{part}", root / part, synsets, side) for part in ("train", "val")}
     (train, labels), (test, test_labels) = parts.values()
     count = VALIDATION[name] if validation is None else validation
     if count >= labels.bincount().min():
-        raise InputError(f"validation: expected fewer images than every class has for training "
-                         f"({labels.bincount().min()}), got {count}.")
+        raise InputError(
+            f"validation: expected fewer images than every class has for training ({labels.bincount().min()}), got {count}."
+        )
     held_out = per_class_sample(labels, count, seed)
     rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, held_out, False).nonzero().flatten()
     counts = {"classes": len(synsets), "train": len(train.files), "val": len(test.files)}
     complete = name == "imagenet" and counts == IMAGENET_COUNTS
-    return Dataset(name, Split(Subset(train.images, rest), labels[rest]),
-                   Split(train.images[held_out], labels[held_out]), Split(test.images, test_labels),
-                   _names(root / "imagenet_synsets.txt", synsets), "imagenet",
-                   IMAGENET_FINGERPRINT if complete else _fingerprint(name, parts),
-                   tuple(f"{part}/{file}" for part, (found, _) in parts.items() for file in found.skipped))
+    return Dataset(
+        name,
+        Split(Subset(train.images, rest), labels[rest]),
+        Split(train.images[held_out], labels[held_out]),
+        Split(test.images, test_labels),
+        _names(root / "imagenet_synsets.txt", synsets),
+        "imagenet",
+        IMAGENET_FINGERPRINT if complete else _fingerprint(name, parts),
+        tuple(f"{part}/{file}" for part, (found, _) in parts.items() for file in found.skipped),
+    )
 
 
 def imagenet_of_1000(name: str = "imagenet20", folder: str | Path | None = None, seed: int = 0, side: int = 224) -> Dataset:
@@ -90,8 +101,10 @@ def imagenet_of_1000(name: str = "imagenet20", folder: str | Path | None = None,
     places = {line.split("_", 1)[0]: place for place, line in enumerate(lines)}
     found = [places.get(synset) for synset in _classes(root / "train", "one folder of images per synset")]
     if len(places) != 1000 or None in found:
-        raise InputError(f"{listed}: expected the 1,000 synsets of ILSVRC-2012 in the order of their labels, one a line, got "
-                         f"{len(places)} lines and {found.count(None)} classes that are none of them; put the list there.")
+        raise InputError(
+            f"{listed}: expected the 1,000 synsets of ILSVRC-2012 in the order of their labels, one a line, got "
+            f"{len(places)} lines and {found.count(None)} classes that are none of them; put the list there."
+        )
     parts = (Split(part.images, torch.tensor(found)[part.labels]) for part in (data.train, data.validation, data.test))
     return Dataset(data.name, *parts, tuple(_IMAGENET_CATEGORIES), data.scale, data.fingerprint, data.skipped)
 
@@ -127,8 +140,14 @@ def sun397(folder: str | Path | None = None) -> Collection:
 def _collection(name: str, root: Path, classes: Sequence[str]) -> Collection:
     found, labels = _read(name, root, classes)
     complete = (len(found.files), len(classes)) == COLLECTION_COUNTS[name]
-    return Collection(name, Split(found.images, labels), tuple(classes), "imagenet",
-                      whole_fingerprint(name) if complete else _fingerprint(name, {"": (found, labels)}), found.skipped)
+    return Collection(
+        name,
+        Split(found.images, labels),
+        tuple(classes),
+        "imagenet",
+        whole_fingerprint(name) if complete else _fingerprint(name, {"": (found, labels)}),
+        found.skipped,
+    )
 
 
 def whole_fingerprint(name: str) -> str:
@@ -161,8 +180,9 @@ def _read(name: str, root: Path, classes: Sequence[str], side: int = SIDE) -> tu
 def _check_full(labels: torch.Tensor, root: Path, classes: Sequence[str], what: str) -> None:
     counts = labels.bincount(minlength=len(classes))
     if empty := [name for name, count in zip(classes, counts.tolist()) if not count]:
-        raise InputError(f"{root}: expected {what} in every class, got none in {', '.join(empty[:5])}; fill or remove "
-                         "these folders.")
+        raise InputError(
+            f"{root}: expected {what} in every class, got none in {', '.join(empty[:5])}; fill or remove these folders."
+        )
 
 
 def _classes(root: Path, where: str) -> list[str]:
@@ -173,8 +193,10 @@ def _classes(root: Path, where: str) -> list[str]:
 
 
 def _missing(root: Path, where: str, error: Exception) -> InputError:
-    return InputError(f"{root}: expected {where}, got {type(error).__name__}; put them there, or set DCLIB_DATA to the "
-                      "folder that has them.")
+    return InputError(
+        f"{root}: expected {where}, got {type(error).__name__}; put them there, or set DCLIB_DATA to the "
+        "folder that has them."
+    )
 
 
 def _names(path: Path, synsets: Sequence[str]) -> tuple[str, ...]:

@@ -39,8 +39,11 @@ def bring_in(folder: str | Path, store: Store, *, targets: tuple[str, ...] = (),
             no list of the arrays of its network; a baseline of another accuracy.
     """
     runs = queue(targets or profile("authors").targets, profile("authors"))
-    names = {run: next(name for name, blob in FILES.values() if blob == run.blob)
-             for run in queue(profile("authors").targets, profile("authors")) if run.blob}
+    names = {
+        run: next(name for name, blob in FILES.values() if blob == run.blob)
+        for run in queue(profile("authors").targets, profile("authors"))
+        if run.blob
+    }
     networks = _converted(names, Path(folder))
     baseline = next(run for run in networks if run.base is None)
     _keep(baseline, networks.pop(baseline), store)
@@ -54,20 +57,25 @@ def bring_in(folder: str | Path, store: Store, *, targets: tuple[str, ...] = (),
     for run, network in networks.items():
         _keep(run, network, store)
     there = {baseline, *networks}
-    return Brought(tuple(run for run in runs if all(link in there for link in _of_authors(run))),
-                   tuple(name for run, name in names.items() if run not in there))
+    return Brought(
+        tuple(run for run in runs if all(link in there for link in _of_authors(run))),
+        tuple(name for run, name in names.items() if run not in there),
+    )
 
 
 def _converted(names: dict[Run, str], folder: Path) -> dict[Run, nn.Module]:
     """The network of every run whose file is in `folder`."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a clone of the authors' repository or a folder of their files, got none; name "
-                         "another.")
+        raise InputError(
+            f"{folder}: expected a clone of the authors' repository or a folder of their files, got none; name another."
+        )
     paths = {run: path for run, name in names.items() if (path := _found(folder, name))}
     baseline, name = next((run, name) for run, name in names.items() if run.base is None)
     if baseline not in paths:
-        raise InputError(f"{folder}: expected the authors' {FOLDER}/{name}, which all others are measured against, got "
-                         f"{f'{len(paths)} others' if paths else 'none of their files'}; name a clone of their repository.")
+        raise InputError(
+            f"{folder}: expected the authors' {FOLDER}/{name}, which all others are measured against, got "
+            f"{f'{len(paths)} others' if paths else 'none of their files'}; name a clone of their repository."
+        )
     contents = {run: checked_file(path, run.blob) for run, path in paths.items()}
     base = untrained(baseline, None)
     networks = {}

@@ -29,10 +29,13 @@ def make_blurred(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -
     model, test = inputs.network.to(device), test_images(run, inputs.data)
     parts.total = len(run.conditions) + bool(run.layers)
     found = [parts.find(name, lambda name=name: _answered(run, model, test, name)) for name in run.conditions]
-    outcome = {"correct": pack_bits(np.stack([one[:, 0] == 0 for one in found])), "images": len(test),
-               "among_five": pack_bits(np.stack([one[:, 0] < 5 for one in found])),
-               "confidence": [round(one[:, 1].mean().item(), 6) for one in found],
-               "entropy": [round(one[:, 2].mean().item(), 6) for one in found]}
+    outcome = {
+        "correct": pack_bits(np.stack([one[:, 0] == 0 for one in found])),
+        "images": len(test),
+        "among_five": pack_bits(np.stack([one[:, 0] < 5 for one in found])),
+        "confidence": [round(one[:, 1].mean().item(), 6) for one in found],
+        "entropy": [round(one[:, 2].mean().item(), 6) for one in found],
+    }
     if run.layers:
         moved = parts.find("moved", lambda: _moved(run, model, test))
         outcome["moved"] = {layer: [round(x, 6) for x in row] for layer, row in zip(run.layers, moved.tolist())}
@@ -83,23 +86,48 @@ def make_deblurred(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
     parts.total = len(run.conditions) * (1 + len(STRENGTHS)) + sum(map(len, STRENGTHS.values()))
     strengths, tried = {}, {}
     for way, several in STRENGTHS.items():
-        tried[way] = [round(parts.find(f"{way} {strength}", lambda way=way, strength=strength: torch.stack(
-            [_restored(model, held_out, name, way, strength, None) for name in run.conditions])).double().mean().item(), 6)
-            for strength in several]
+        tried[way] = [
+            round(
+                parts.find(
+                    f"{way} {strength}",
+                    lambda way=way, strength=strength: torch.stack(
+                        [_restored(model, held_out, name, way, strength, None) for name in run.conditions]
+                    ),
+                )
+                .double()
+                .mean()
+                .item(),
+                6,
+            )
+            for strength in several
+        ]
         strengths[way] = several[int(np.argmax(tried[way]))]
-    bits = {way: [parts.find(f"{name} {way}", lambda name=name, way=way: _restored(
-        model, test, name, way, strengths.get(way), parts)) for name in run.conditions] for way in ("blurred", *STRENGTHS)}
+    bits = {
+        way: [
+            parts.find(
+                f"{name} {way}", lambda name=name, way=way: _restored(model, test, name, way, strengths.get(way), parts)
+            )
+            for name in run.conditions
+        ]
+        for way in ("blurred", *STRENGTHS)
+    }
     count = len(test) * len(run.conditions)
     parts.facts["seconds_per_image"] = {way: parts.facts[way] / count for way in ("network", *STRENGTHS)}
-    return {"correct": {way: pack_bits(np.stack(found)) for way, found in bits.items()}, "strengths": strengths,
-            "tried": tried, "images": len(test)} | left_out(inputs.data)
+    return {
+        "correct": {way: pack_bits(np.stack(found)) for way, found in bits.items()},
+        "strengths": strengths,
+        "tried": tried,
+        "images": len(test),
+    } | left_out(inputs.data)
 
 
-def _restored(model: nn.Module, split: Split, name: str, way: str, strength: float | None, parts: Parts | None
-              ) -> torch.Tensor:
+def _restored(
+    model: nn.Module, split: Split, name: str, way: str, strength: float | None, parts: Parts | None
+) -> torch.Tensor:
     """Which images under a kernel are right, restored unless `way` is "blurred": bool [N]. The test's time is kept."""
     images = under(name, split.images.to(next(model.parameters()).device, torch.float32))
     if way != "blurred":
+
         def restore() -> torch.Tensor:
             return deblur(images, kernels.named(name), way, strength)
 

@@ -44,8 +44,15 @@ class Parts:
         InputError: a checkpoint that is damaged, of another run or of another version.
     """
 
-    def __init__(self, run: Run, path: Path, weights: Path | None = None, *, deadline: float | None = None,
-                 report: Report | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        path: Path,
+        weights: Path | None = None,
+        *,
+        deadline: float | None = None,
+        report: Report | None = None,
+    ) -> None:
         self.run, self.path, self.weights, self.deadline, self.report = run, path, weights, deadline, report
         self.total = 0
         found = _read(self.path, run)
@@ -109,8 +116,13 @@ class Parts:
         """Write all parts to the checkpoint, whole or not at all."""
         self.facts["seconds"] = self.seconds
         facts = json.dumps(self.facts)
-        metadata = {"run": self.run.id, "version": str(VERSION), "facts": facts, "checksum": checksum(self._parts),
-                    "checksum of facts": _digest(facts)}
+        metadata = {
+            "run": self.run.id,
+            "version": str(VERSION),
+            "facts": facts,
+            "checksum": checksum(self._parts),
+            "checksum of facts": _digest(facts),
+        }
         write_whole(self.path, save(self._parts, metadata))
         self._new, self._written = 0, time.monotonic()
 
@@ -133,8 +145,10 @@ def _read(path: Path, run: Run) -> tuple[dict, dict[str, torch.Tensor]] | None:
         if type(facts["seconds"]) not in (int, float) or not math.isfinite(facts["seconds"]):
             raise ValueError(f"seconds {str(facts['seconds'])[:16]}")
     except UNREADABLE as error:
-        raise InputError(f"{path}: expected a checkpoint of {run}, got another or a damaged one ({reason(error)}); delete "
-                         "the file to start the run anew.") from error
+        raise InputError(
+            f"{path}: expected a checkpoint of {run}, got another or a damaged one ({reason(error)}); delete "
+            "the file to start the run anew."
+        ) from error
     return facts, dict(parts)
 
 

@@ -59,14 +59,27 @@ _DRAIN = 120.0
 def local_cluster(jobs: int, terms: Terms) -> Iterator[LocalCluster]:
     """So many workers on this machine, for this process alone."""
     _quiet()
-    with tempfile.TemporaryDirectory(prefix="dclib-") as folder, dask.config.set({
-            # Each death is to be heard of here: the scheduler would count those beside it too.
-            "distributed.scheduler.allowed-failures": 0,
-            "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}):
+    with (
+        tempfile.TemporaryDirectory(prefix="dclib-") as folder,
+        dask.config.set(
+            {
+                # Each death is to be heard of here: the scheduler would count those beside it too.
+                "distributed.scheduler.allowed-failures": 0,
+                "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+            }
+        ),
+    ):
         with inherited(terms.threads):  # by the nannies' thread too, which starts workers anew
-            started = LocalCluster(n_workers=jobs, threads_per_worker=1, memory_limit=0, host="127.0.0.1",
-                                   dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0",
-                                   local_directory=folder, silence_logs=logging.CRITICAL)
+            started = LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                memory_limit=0,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
+                local_directory=folder,
+                silence_logs=logging.CRITICAL,
+            )
         with started as cluster:
             yield cluster
 
@@ -90,8 +103,16 @@ class Cluster(Sharing):
         bytes_of: the memory that a run needs.
     """
 
-    def __init__(self, queue: Queue, where: str | LocalCluster, terms: Terms, deadline: Deadline, progress: Progress,
-                 say: Callable[[str], None], bytes_of: Callable[[Run], float]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        where: str | LocalCluster,
+        terms: Terms,
+        deadline: Deadline,
+        progress: Progress,
+        say: Callable[[str], None],
+        bytes_of: Callable[[Run], float],
+    ) -> None:
         super().__init__(queue, terms, deadline, progress, say)
         self.where, self.bytes_of = where, bytes_of
         self.client: Client | None = None
@@ -171,8 +192,17 @@ class Cluster(Sharing):
         everybody = set(flight.able) == set(self.workers)
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):  # networks are large
             flight.future = self.client.submit(
-                sit, order, kept, needs, *map(self._answer_of, needs), key=self._key(run), priority=-flight.number,
-                workers=None if everybody else list(flight.able), resources=self._resources(run), pure=False)
+                sit,
+                order,
+                kept,
+                needs,
+                *map(self._answer_of, needs),
+                key=self._key(run),
+                priority=-flight.number,
+                workers=None if everybody else list(flight.able),
+                resources=self._resources(run),
+                pure=False,
+            )
         flight.future.add_done_callback(lambda future, run=run: self._news.put(("answer", run.id, future)))
 
     def _answer_of(self, run: Run) -> Future:
@@ -197,16 +227,21 @@ class Cluster(Sharing):
     def _able(self, run: Run) -> tuple[str, ...]:
         """The workers that may make `run`, as far as is known."""
         unable = self._unable[ALL].keys() | self._unable[run.fingerprint].keys()
-        return tuple(address for address, worker in self.workers.items()
-                     if address not in unable and not 0 < (worker.get("memory_limit") or 0) < self.bytes_of(run))
+        return tuple(
+            address
+            for address, worker in self.workers.items()
+            if address not in unable and not 0 < (worker.get("memory_limit") or 0) < self.bytes_of(run)
+        )
 
     def _why_unable(self, run: Run) -> str:
         """What the first of the workers that cannot make `run` said; or that they are too small."""
         for unable in (self._unable[ALL], self._unable[run.fingerprint]):
             for address in self.workers.keys() & unable.keys():
                 return unable[address]
-        return (f"{run}: expected a worker with {self.bytes_of(run) / 1e9:.1f} GB, got none; start one with "
-                "dask worker --memory-limit.")
+        return (
+            f"{run}: expected a worker with {self.bytes_of(run) / 1e9:.1f} GB, got none; start one with "
+            "dask worker --memory-limit."
+        )
 
     # ------------------------------------------------------------ listening
 
@@ -298,8 +333,10 @@ class Cluster(Sharing):
             self.client = _opened(self.where, patience)
         except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"scheduler: expected one at {self.where} within {patience:.0f} s, got none ({reason}); start "
-                             "it with dask scheduler and name it as tcp://host:8786.") from error
+            raise InputError(
+                f"scheduler: expected one at {self.where} within {patience:.0f} s, got none ({reason}); start "
+                "it with dask scheduler and name it as tcp://host:8786."
+            ) from error
         self.session = f"dclib-{uuid.uuid4().hex}"
         self.client.subscribe_topic(self.session, self._hear_event)
         self._looked = -math.inf
@@ -337,6 +374,7 @@ class Cluster(Sharing):
 
     def _tell_to_stop(self, session: str) -> None:
         """Tell all workers; in a thread, for one that does not answer would keep the others waiting."""
+
         def tell(client: Client) -> None:
             with suppress(Exception):  # without a scheduler, sittings end by themselves
                 client.run(stop, session, on_error="ignore")

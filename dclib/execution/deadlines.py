@@ -38,6 +38,7 @@ class Deadline:
     @contextmanager
     def brought_forward_by_interrupt(self) -> Iterator[None]:
         """During the block a first Ctrl-C brings the deadline forward; a second one interrupts as ever."""
+
         def interrupt(*_) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt

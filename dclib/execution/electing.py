@@ -15,7 +15,11 @@ def make_election(run: Run, inputs: Inputs, device: torch.device, parts: Parts) 
     parts.total = len(run.layers)
     votes = {}
     for layer in run.layers:
-        votes[layer] = parts.find(layer, lambda layer=layer: torch.from_numpy(
-            ranking.activation_distances(model, [layer], clean, distorted)[layer]).flatten(0, 1))
+        votes[layer] = parts.find(
+            layer,
+            lambda layer=layer: torch.from_numpy(
+                ranking.activation_distances(model, [layer], clean, distorted)[layer]
+            ).flatten(0, 1),
+        )
     points = {layer: ranking.borda_count(found.numpy()).tolist() for layer, found in votes.items()}
     return {"points": points, "voters": len(images) * len(run.sigmas), "images": len(images)} | left_out(inputs.data)

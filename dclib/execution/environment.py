@@ -18,9 +18,15 @@ from dclib.errors import InputError
 
 def environment(device: str = "cpu") -> dict:
     """What the outcome may depend on besides the description."""
-    return {"device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__,
-            "python": platform.python_version(), "dclib": dclib.__version__, "commit": commit(),
-            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "dclib": dclib.__version__,
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 def device_name(device: str) -> str:
@@ -59,8 +65,9 @@ def check_device(device: str) -> None:
     try:
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device: expected one that this machine has, got {device!r} "
-                         f"({str(error).splitlines()[0]}); use cpu.") from error
+        raise InputError(
+            f"device: expected one that this machine has, got {device!r} ({str(error).splitlines()[0]}); use cpu."
+        ) from error
 
 
 def peak_bytes(device: str) -> int | None:

@@ -9,8 +9,7 @@ from dclib.experiments import Run
 from dclib.results import Record
 
 #: Bytes of a run of which nothing like it has a record: for the network, and for each of its channels and images at once.
-_BYTES = {"AllConvNet": (1.5e9, 1.2e5), "AlexNet": (7e9, 0.0), "EfficientNet-Lite0": (3e9, 0.0),
-          "ResNet-8": (1.5e9, 1.2e5)}
+_BYTES = {"AllConvNet": (1.5e9, 1.2e5), "AlexNet": (7e9, 0.0), "EfficientNet-Lite0": (3e9, 0.0), "ResNet-8": (1.5e9, 1.2e5)}
 
 
 class Forecast:

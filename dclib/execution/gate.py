@@ -36,8 +36,14 @@ def make_gate(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> d
     features, reliability, places = (np.concatenate([one[key] for one in found]) for key in ("features", "true", "places"))
     machine = make_pipeline(StandardScaler(), SVC(class_weight="balanced")).fit(features, places >= AMONG)
     schedule = run.schedule
-    student = distil(torch.cat(images), torch.from_numpy(reliability), schedule.rate, schedule.iterations,
-                     schedule.batch_size, seed=run.seed)
+    student = distil(
+        torch.cat(images),
+        torch.from_numpy(reliability),
+        schedule.rate,
+        schedule.iterations,
+        schedule.batch_size,
+        seed=run.seed,
+    )
     scored = partial(_scores, machine=machine, student=student)
     seen, found = _looked_at(run, model, calibrating, "sharp", parts, "calibrate")
     sharp = scored(seen, found)
@@ -57,13 +63,14 @@ def thirds(split: Split, shares: tuple[float, ...]) -> tuple[Split, Split, Split
     for label in split.labels.unique():
         rows = (split.labels == label).nonzero().flatten()
         ends = round(first * len(rows)), round((first + second) * len(rows))
-        for group, part in zip(found, (rows[:ends[0]], rows[ends[0]:ends[1]], rows[ends[1]:])):
+        for group, part in zip(found, (rows[: ends[0]], rows[ends[0] : ends[1]], rows[ends[1] :])):
             group.append(part)
     return tuple(split.take(torch.cat(group)) for group in found)
 
 
-def _looked_at(run: Run, model: nn.Module, split: Split, name: str, parts: Parts, use: str
-               ) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+def _looked_at(
+    run: Run, model: nn.Module, split: Split, name: str, parts: Parts, use: str
+) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
     """The images under a condition, uint8 [N, 3, H, W], and what is known of each: statistics, answers, the true class."""
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(run.seed)
@@ -74,8 +81,12 @@ def _looked_at(run: Run, model: nn.Module, split: Split, name: str, parts: Parts
         shown.append(changed.byte().cpu())
     images = torch.cat(shown)
     known = parts.find(f"{use} {name}", lambda: _known(model, images, split.labels)).numpy()
-    return images, {"features": known[:, :-3], "true": known[:, -3], "confidence": known[:, -2],
-                    "places": known[:, -1].astype(int)}
+    return images, {
+        "features": known[:, :-3],
+        "true": known[:, -3],
+        "confidence": known[:, -2],
+        "places": known[:, -1].astype(int),
+    }
 
 
 def _known(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -93,8 +104,11 @@ def _known(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torc
 
 def _scores(images: torch.Tensor, known: dict[str, np.ndarray], *, machine: object, student: nn.Module) -> dict:
     """Each detector's scores [N]."""
-    return {"quality": machine.decision_function(known["features"]), "student": suspicion(student, images).double().numpy(),
-            "confidence": 1 - known["confidence"]}
+    return {
+        "quality": machine.decision_function(known["features"]),
+        "student": suspicion(student, images).double().numpy(),
+        "confidence": 1 - known["confidence"],
+    }
 
 
 def _outcome(sharp: dict, tested: list[dict], test: Split) -> dict:
@@ -102,16 +116,23 @@ def _outcome(sharp: dict, tested: list[dict], test: Split) -> dict:
     for scores in (*tested, sharp):  # the sharp ones last: they are the unit
         scores["both"] = sum((scores[name] - sharp[name].mean()) / sharp[name].std() for name in both)
     places = np.stack([scores["places"] for scores in tested])
-    return {"egregious": pack_bits(places >= AMONG), "wrong": pack_bits(places >= 1), "images": len(test),
-            "scores": {name: pack_filters(np.stack([scores[name] for scores in tested])) for name in sharp},
-            "calibration": {name: pack_filters(scores) for name, scores in sharp.items()}}
+    return {
+        "egregious": pack_bits(places >= AMONG),
+        "wrong": pack_bits(places >= 1),
+        "images": len(test),
+        "scores": {name: pack_filters(np.stack([scores[name] for scores in tested])) for name in sharp},
+        "calibration": {name: pack_filters(scores) for name, scores in sharp.items()},
+    }
 
 
 def _costs(model: nn.Module, machine: object, student: nn.Module, test: Split) -> dict[str, float]:
     """Seconds that each part takes for one image, of images that come singly."""
     device, images = next(model.parameters()).device, test.images[:_AT_ONCE].float()
-    said = {"network": lambda one: model(one.to(device)), "student": lambda one: suspicion(student, one),
-            "quality": lambda one: machine.decision_function(natural_scene_statistics(one))}
+    said = {
+        "network": lambda one: model(one.to(device)),
+        "student": lambda one: suspicion(student, one),
+        "quality": lambda one: machine.decision_function(natural_scene_statistics(one)),
+    }
     with torch.inference_mode():
         return {name: _seconds(work, images) for name, work in said.items()}
 

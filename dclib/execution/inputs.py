@@ -43,8 +43,12 @@ def gather(run: Run, store: Store) -> Inputs:
     if run.kind == "import":
         return Inputs(data, network(run, store), {}, None, network(run.base, store) if run.base else None)
     model = untrained(run, store) if run.kind == "train" else _start(run, store)
-    return Inputs(data, model, filters_of(run, store) if run.kind == "train" and run.selection else {},
-                  ranking_of(run, store) if run.ranking else None)
+    return Inputs(
+        data,
+        model,
+        filters_of(run, store) if run.kind == "train" and run.selection else {},
+        ranking_of(run, store) if run.ranking else None,
+    )
 
 
 def network(run: Run, store: Store, device: str | torch.device = "cpu") -> nn.Module:
@@ -77,8 +81,10 @@ def check_fingerprint(run: Run, data: Dataset | Collection) -> None:
     """`InputError` unless the data that were found are those that `run` was described for."""
     if data.fingerprint != run.fingerprint:
         advice = f" Repair what is damaged there: {', '.join(data.skipped[:5])}." if data.skipped else ""
-        raise InputError(f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got {data.fingerprint[:12]}..; the "
-                         f"run was described for other data.{advice}")
+        raise InputError(
+            f"{run.dataset}: expected fingerprint {run.fingerprint[:12]}.., got {data.fingerprint[:12]}..; the "
+            f"run was described for other data.{advice}"
+        )
 
 
 def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
@@ -98,8 +104,10 @@ def filters_of(run: Run, store: Store) -> dict[str, list[int]]:
     if selection.order in ("elected", "unelected"):
         sign = 1 if selection.order == "elected" else -1
         points = {layer: sign * np.array(record.outcome["points"][layer]) for layer in counts}
-        return {layer: ranking.select_local({layer: points[layer]}, count / len(points[layer]))[layer].tolist()
-                for layer, count in counts.items()}
+        return {
+            layer: ranking.select_local({layer: points[layer]}, count / len(points[layer]))[layer].tolist()
+            for layer, count in counts.items()
+        }
     priorities = priorities_of(record, selection.score, tuple(counts))
     if selection.scope == "global":
         chosen = ranking.select_global(priorities, sum(counts.values()))
@@ -126,8 +134,10 @@ def ranking_of(run: Run, store: Store) -> Record:
 def priorities_of(record: Record, score: str, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Correction priorities per layer [filters], from a record of Algorithm 1."""
     baseline = np.array(record.outcome["distorted_accuracy"])
-    return {layer: ranking.correction_priority(np.array(record.outcome["swap_accuracy"][layer]), baseline, score=score)
-            for layer in layers}
+    return {
+        layer: ranking.correction_priority(np.array(record.outcome["swap_accuracy"][layer]), baseline, score=score)
+        for layer in layers
+    }
 
 
 def ranking_images(run: Run, data: Dataset) -> Split:
@@ -164,9 +174,10 @@ def pairs(run: Run, images: Split, device: torch.device, first: int = 0) -> tupl
 
     `first` is as in `distorted_copies`: where `images` begin among all those that are ranked on.
     """
-    return (images.images.to(device, torch.float32),
-            distorted_copies(images, run.distortion, run.sigmas, device=device, first=first,
-                             blur_of_bytes=run.blur_of_bytes))
+    return (
+        images.images.to(device, torch.float32),
+        distorted_copies(images, run.distortion, run.sigmas, device=device, first=first, blur_of_bytes=run.blur_of_bytes),
+    )
 
 
 def left_out(data: Dataset | Collection, test: Split | None = None) -> dict:
@@ -219,5 +230,12 @@ def with_method(run: Run, base: nn.Module, filters: dict[str, list[int]]) -> nn.
     design = dict(run.designs) or run.design
     if design is None:
         return selected_copy(base, filters)
-    return correction.correct(base, filters, design, also_train=run.also_train, batch_statistics=run.batch_statistics,
-                              train_batchnorm=run.trains_batchnorm, seed=run.seed)
+    return correction.correct(
+        base,
+        filters,
+        design,
+        also_train=run.also_train,
+        batch_statistics=run.batch_statistics,
+        train_batchnorm=run.trains_batchnorm,
+        seed=run.seed,
+    )

@@ -28,23 +28,33 @@ def make_selection(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
     single = ranking.correction_priority(accuracy[0], before[1:])
     orders = {"joint": order, "single": ranking.select_local({layer: single}, 1.0)[layer].tolist()}
     held_out = _held_out(run, model, layer, orders, validation_images(run, inputs.data), parts)
-    outcome = {"order": {layer: order}, "swap_accuracy": {layer: accuracy[0].round(6).tolist()},
-               "joint_accuracy": {layer: [after[f].round(6).tolist() for after, f in zip(accuracy, order)]},
-               "clean_accuracy": round(before[0], 6), "distorted_accuracy": before[1:].round(6).tolist(),
-               "images": len(images), "held_out": held_out}
+    outcome = {
+        "order": {layer: order},
+        "swap_accuracy": {layer: accuracy[0].round(6).tolist()},
+        "joint_accuracy": {layer: [after[f].round(6).tolist() for after, f in zip(accuracy, order)]},
+        "clean_accuracy": round(before[0], 6),
+        "distorted_accuracy": before[1:].round(6).tolist(),
+        "images": len(images),
+        "held_out": held_out,
+    }
     return outcome | left_out(inputs.data)
 
 
-def _chosen(run: Run, model: nn.Module, layer: str, images: Split, parts: Parts
-            ) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
+def _chosen(
+    run: Run, model: nn.Module, layer: str, images: Split, parts: Parts
+) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
     """Accuracy [1 + levels] without a swap, the filters in order, and the accuracies [filters, levels] of each step."""
     device = next(model.parameters()).device
     names = [f"step {number}" for number in range(model.get_submodule(layer).out_channels)]
     steps = [parts[name] for name in names if name in parts]  # each with the chosen filter in a last row
     if "without a swap" not in parts or len(steps) < len(names):
         (clean, distorted), labels = pairs(run, images, device), images.labels.to(device)
-        parts.find("without a swap", lambda: torch.stack(
-            [correct_on(model, level[None], labels)[0].double().mean() for level in (clean, *distorted)]))
+        parts.find(
+            "without a swap",
+            lambda: torch.stack(
+                [correct_on(model, level[None], labels)[0].double().mean() for level in (clean, *distorted)]
+            ),
+        )
         begun = [int(step[-1, 0]) for step in steps]
         for step in ranking.select_jointly(model, layer, clean, distorted, labels, begun=begun):
             found = np.vstack([step.accuracy, np.full(step.accuracy.shape[1], step.chosen)])
@@ -57,9 +67,16 @@ def _held_out(run: Run, model: nn.Module, layer: str, orders: dict[str, list[int
     """What top fractions of the layer give in each order, on images that had no part in choosing."""
     counts = [round(fraction * len(orders["joint"])) for fraction in run.fractions]
     choices = {layer: [order[:count] for order in orders.values() for count in counts]}
-    before, after, accuracy = correct_around(partial(ranking.joint_swaps_in_parts, model, choices), run, model, parts, images)
+    before, after, accuracy = correct_around(
+        partial(ranking.joint_swaps_in_parts, model, choices), run, model, parts, images
+    )
     bits = dict(zip(orders, np.split(after[layer], len(orders))))
-    return {"images": len(images), "clean_accuracy": round(float(accuracy[0]), 6),
-            "distorted_accuracy": accuracy[1:].round(6).tolist(), "counts": counts, "correct_before": pack_bits(before),
-            "accuracy": {name: those.mean(axis=-1).round(6).tolist() for name, those in bits.items()},
-            "correct_after": {name: pack_bits(those) for name, those in bits.items()}}
+    return {
+        "images": len(images),
+        "clean_accuracy": round(float(accuracy[0]), 6),
+        "distorted_accuracy": accuracy[1:].round(6).tolist(),
+        "counts": counts,
+        "correct_before": pack_bits(before),
+        "accuracy": {name: those.mean(axis=-1).round(6).tolist() for name, those in bits.items()},
+        "correct_after": {name: pack_bits(those) for name, those in bits.items()},
+    }

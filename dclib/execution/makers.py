@@ -43,8 +43,12 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
     if not distributed.agreed("curve" in parts.facts):
         progress = train_network(run, inputs, device, parts)
         state = {k: v.contiguous() for k, v in model.state_dict().items()}
-        parts.keep_trained(save(state, sealed(state)), seconds=progress.seconds, curve=progress.curve,
-                           best_iteration=progress.best_iteration)
+        parts.keep_trained(
+            save(state, sealed(state)),
+            seconds=progress.seconds,
+            curve=progress.curve,
+            best_iteration=progress.best_iteration,
+        )
     _read_trained(model, parts)
     if distributed.world_size() > 1:
         parts.deadline = None  # the other processes wait for the record
@@ -68,9 +72,20 @@ def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) 
         validation = Split(validation.images, answers(model, validation.images).argmax(1))
     answered = time.monotonic() - began
     distortion, sigmas = _trained_under(run)
-    progress = train(model, data, validation, run.schedule, seed=run.seed, distortion=distortion, sigmas=sigmas,
-                     blur_of_bytes=run.blur_of_bytes, precision=run.precision, checkpoint=parts.path, deadline=parts.deadline,
-                     report=said)
+    progress = train(
+        model,
+        data,
+        validation,
+        run.schedule,
+        seed=run.seed,
+        distortion=distortion,
+        sigmas=sigmas,
+        blur_of_bytes=run.blur_of_bytes,
+        precision=run.precision,
+        checkpoint=parts.path,
+        deadline=parts.deadline,
+        report=said,
+    )
     progress.seconds += answered
     return progress
 
@@ -93,8 +108,10 @@ def _read_trained(model: nn.Module, parts: Parts) -> None:
     try:
         model.load_state_dict(read(parts.weights)[0])
     except UNREADABLE as error:
-        raise InputError(f"{parts.weights}: expected the weights of {parts.run}, got {reason(error)}; delete "
-                         f"{parts.path} to train it anew.") from error
+        raise InputError(
+            f"{parts.weights}: expected the weights of {parts.run}, got {reason(error)}; delete "
+            f"{parts.path} to train it anew."
+        ) from error
     model.eval()
 
 
@@ -120,26 +137,35 @@ def _make_import(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -
 def _check_baseline(run: Run, accuracy: float) -> None:
     printed = paper.row(1, "Baseline", dataset=run.dataset)["accuracy"][0]
     if abs(accuracy - printed) > _TURNED + 1e-9:
-        raise InputError(f"the authors' baseline: expected the paper's accuracy of {printed:.4f} on clean test images, got "
-                         f"{accuracy:.4f}; it is not the network of Tables 1 to 4, or was not read as it was written.")
+        raise InputError(
+            f"the authors' baseline: expected the paper's accuracy of {printed:.4f} on clean test images, got "
+            f"{accuracy:.4f}; it is not the network of Tables 1 to 4, or was not read as it was written."
+        )
 
 
 def _tested(run: Run, model: nn.Module, test: Split, parts: Parts) -> dict:
     """Which test images are right at every level, restored first where `run` says so; of 1,000 classes also among five."""
     levels = (0.0, *run.sigmas) if run.distortion else (0.0,)
     firsts = range(0, len(test), _TESTED)
-    begins = [[(first, start) for first in firsts for start in _cuts(run, sigma, min(_TESTED, len(test) - first))]
-              for sigma in levels]
+    begins = [
+        [(first, start) for first in firsts for start in _cuts(run, sigma, min(_TESTED, len(test) - first))]
+        for sigma in levels
+    ]
     parts.total = sum(map(len, begins))
     for first in firsts:
         images = test.take(torch.arange(first, min(first + _TESTED, len(test))))
         for level, sigma in enumerate(levels):
             _test_level(run, model, images, first, level, sigma, parts)
-    found = np.stack([np.concatenate([parts[_part(level, *begin)] for begin in those])
-                      for level, those in enumerate(begins)])
+    found = np.stack(
+        [np.concatenate([parts[_part(level, *begin)] for begin in those]) for level, those in enumerate(begins)]
+    )
     correct, among_five = (found == 0, found < 5) if _notes_places(run) else (found, None)
-    outcome = {"correct": pack_bits(correct), "correct_count": correct.sum(1).tolist(), "accuracy": correct.mean(1).tolist(),
-               "parameters_trained": count_parameters(model)}
+    outcome = {
+        "correct": pack_bits(correct),
+        "correct_count": correct.sum(1).tolist(),
+        "accuracy": correct.mean(1).tolist(),
+        "parameters_trained": count_parameters(model),
+    }
     if among_five is not None:
         outcome |= {"among_five": pack_bits(among_five), "accuracy_of_five": among_five.mean(1).tolist()}
     return outcome
@@ -157,15 +183,18 @@ def _test_level(run: Run, model: nn.Module, images: Split, first: int, level: in
         return
     device = next(model.parameters()).device
     if sigma:
-        shown = distorted_copies(images, run.distortion, (sigma,), device=device, first=first,
-                                 blur_of_bytes=run.blur_of_bytes)[0]
+        shown = distorted_copies(
+            images, run.distortion, (sigma,), device=device, first=first, blur_of_bytes=run.blur_of_bytes
+        )[0]
     else:
         shown = images.images.to(device, torch.float32)
     look = places_on if _notes_places(run) else correct_on
     for start in cuts:
         rows = slice(start, start + cuts.step)
-        parts.find(_part(level, first, start), lambda rows=rows: look(
-            model, _restored(run, shown[rows], sigma, parts)[None], images.labels[rows])[0])
+        parts.find(
+            _part(level, first, start),
+            lambda rows=rows: look(model, _restored(run, shown[rows], sigma, parts)[None], images.labels[rows])[0],
+        )
 
 
 def _restored(run: Run, images: torch.Tensor, sigma: float, parts: Parts) -> torch.Tensor:
@@ -197,8 +226,13 @@ def _make_transfer(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
 
     found = np.stack([parts.find(f"draw {n}", lambda n=n: classified(n)) for n in range(len(draws))])
     accuracy, costs = found[:, :-1], found[:, -1]
-    outcome = {"accuracy": accuracy.mean(0).round(6).tolist(), "splits": accuracy.round(6).tolist(),
-               "costs": costs.tolist(), "images": len(labels), "parameters_trained": None}
+    outcome = {
+        "accuracy": accuracy.mean(0).round(6).tolist(),
+        "splits": accuracy.round(6).tolist(),
+        "costs": costs.tolist(),
+        "images": len(labels),
+        "parameters_trained": None,
+    }
     return outcome | left_out(collection)
 
 
@@ -211,22 +245,56 @@ def _make_embedding(run: Run, inputs: Inputs, device: torch.device, parts: Parts
     perplexity = min(30, (len(labels) - 1) / 4)
     parts.total = 2 * (1 + len(run.sigmas))
     features = _features(run, inputs.network.to(device), chosen.images, parts).numpy()
-    points = [parts.find(f"points {level}", lambda rows=rows: torch.from_numpy(
-        TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(rows))) for level, rows in enumerate(features)]
-    outcome = {"labels": labels.tolist(), "points": np.round(np.stack(points), 2).tolist(),
-               "separation": [round(own_neighbours(level, labels), 6) for level in features], "images": len(labels)}
+    points = [
+        parts.find(
+            f"points {level}",
+            lambda rows=rows: torch.from_numpy(TSNE(random_state=run.seed, perplexity=perplexity).fit_transform(rows)),
+        )
+        for level, rows in enumerate(features)
+    ]
+    outcome = {
+        "labels": labels.tolist(),
+        "points": np.round(np.stack(points), 2).tolist(),
+        "separation": [round(own_neighbours(level, labels), 6) for level in features],
+        "images": len(labels),
+    }
     return outcome | left_out(inputs.data)
 
 
 def _features(run: Run, model: nn.Module, images: torch.Tensor | datasets.Subset, parts: Parts) -> torch.Tensor:
     """`run.features` of all images at every level: float32 [1 + levels, N, D]."""
-    return torch.stack([parts.find(f"features {level}", lambda level=level, sigma=sigma: transfer.features_at_level(
-        model, images, run.features, run.distortion or "blur", sigma, level, seed=run.seed,
-        blur_of_bytes=run.blur_of_bytes)) for level, sigma in enumerate((0.0, *run.sigmas))])
+    return torch.stack(
+        [
+            parts.find(
+                f"features {level}",
+                lambda level=level, sigma=sigma: transfer.features_at_level(
+                    model,
+                    images,
+                    run.features,
+                    run.distortion or "blur",
+                    sigma,
+                    level,
+                    seed=run.seed,
+                    blur_of_bytes=run.blur_of_bytes,
+                ),
+            )
+            for level, sigma in enumerate((0.0, *run.sigmas))
+        ]
+    )
 
 
 #: The maker of each kind of run: from the run, what was gathered for it, a device and its parts to the outcome.
 MAKERS: dict[str, Callable[[Run, Inputs, torch.device, Parts], dict]] = {
-    "train": _make_training, "import": _make_import, "evaluate": _make_evaluation, "rank": make_ranking, "swap": make_swaps,
-    "select": make_selection, "transfer": _make_transfer, "embed": _make_embedding, "gate": make_gate,
-    "blurred": make_blurred, "deblurred": make_deblurred, "elect": make_election}
+    "train": _make_training,
+    "import": _make_import,
+    "evaluate": _make_evaluation,
+    "rank": make_ranking,
+    "swap": make_swaps,
+    "select": make_selection,
+    "transfer": _make_transfer,
+    "embed": _make_embedding,
+    "gate": make_gate,
+    "blurred": make_blurred,
+    "deblurred": make_deblurred,
+    "elect": make_election,
+}

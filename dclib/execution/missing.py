@@ -44,8 +44,16 @@ def missing(profile_name: str, store: Store, forecast: Forecast) -> list[Missing
         if runs:
             expected = [forecast.seconds(run) for run in runs]
             names = [shown.title for shown in in_paper() if shown.runs_of == target]
-            found.append(Missing(target, " and ".join(names) or target, runs, sum(filter(None, expected)),
-                                 expected.count(None), f"dclib run {target} --profile {profile_name}"))
+            found.append(
+                Missing(
+                    target,
+                    " and ".join(names) or target,
+                    runs,
+                    sum(filter(None, expected)),
+                    expected.count(None),
+                    f"dclib run {target} --profile {profile_name}",
+                )
+            )
     return found
 
 
@@ -68,5 +76,7 @@ def about_unasked(store: Store) -> str:
     names = list(dict.fromkeys(record.description["method"] for record in found))
     shown = ", ".join(names[:3]) + (", .." if len(names) > 3 else "")
     are = "s are" if len(found) > 1 else " is"
-    return (f"{len(found)} record{are} of runs that this version does not make ({shown}); nothing shows or changes them: "
-            f"keep them with dclib results export.")
+    return (
+        f"{len(found)} record{are} of runs that this version does not make ({shown}); nothing shows or changes them: "
+        f"keep them with dclib results export."
+    )

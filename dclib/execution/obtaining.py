@@ -16,8 +16,15 @@ from dclib.results import Record, Store
 from dclib.training import distributed
 
 
-def obtain(run: Run, store: Store, *, device: str = "cpu", recompute: bool = False, deadline: float | None = None,
-           report: Report | None = None) -> Record:
+def obtain(
+    run: Run,
+    store: Store,
+    *,
+    device: str = "cpu",
+    recompute: bool = False,
+    deadline: float | None = None,
+    report: Report | None = None,
+) -> Record:
     """The record of `run`: read if it is there, else made, with all that it needs, and written.
 
     Args:
@@ -64,13 +71,17 @@ def _say_whether_it_is_another(run: Run, earlier: Record, record: Record) -> Non
     """Warn where a baseline that was made again answers otherwise: comparisons by image are between runs of one network."""
     if earlier.outcome["correct"] == record.outcome["correct"]:
         return
-    warnings.warn(f"{run}: made again it is another network, with accuracy {record.accuracy[0]:.3f} instead of "
-                  f"{earlier.accuracy[0]:.3f}; records that start from the one before do not belong beside new ones: make them "
-                  "again with --recompute.", stacklevel=2)
+    warnings.warn(
+        f"{run}: made again it is another network, with accuracy {record.accuracy[0]:.3f} instead of "
+        f"{earlier.accuracy[0]:.3f}; records that start from the one before do not belong beside new ones: make them "
+        "again with --recompute.",
+        stacklevel=2,
+    )
 
 
-def make(run: Run, store: Store, device: str = "cpu", deadline: float | None = None, report: Report | None = None
-         ) -> tuple[dict, dict]:
+def make(
+    run: Run, store: Store, device: str = "cpu", deadline: float | None = None, report: Report | None = None
+) -> tuple[dict, dict]:
     """The outcome of `run` and what it took; what it needs has to be there. Its record is not written."""
     inputs = gather(run, store)
     with _parts(run, store, deadline, report) as parts:
@@ -111,19 +122,23 @@ def claim(run: Run, store: Store) -> AbstractContextManager:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
-        raise InputError(f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
-                         "DCLIB_RESULTS or --results.") from error
+        raise InputError(
+            f"{store.folder}: expected a folder that can be written, got {error}; choose another with "
+            "DCLIB_RESULTS or --results."
+        ) from error
     try:
         return FileLock(path, fallback_to_soft=False).acquire(timeout=0)
     except Timeout as error:
         # Under torchrun the other processes of the group cannot be told to take another run.
         kind = BusyError if distributed.world_size() == 1 else InputError
-        raise kind(f"{run}: expected to make it, got another process that is making it; wait for it or choose other "
-                   "runs.") from error
+        raise kind(
+            f"{run}: expected to make it, got another process that is making it; wait for it or choose other runs."
+        ) from error
     except (OSError, NotImplementedError) as error:
-        raise InputError(f"{store.folder}: expected a file system with locks, which keep two processes from making one run, "
-                         f"got {error}; choose a folder on a disk of this machine with DCLIB_RESULTS or --results."
-                         ) from error
+        raise InputError(
+            f"{store.folder}: expected a file system with locks, which keep two processes from making one run, "
+            f"got {error}; choose a folder on a disk of this machine with DCLIB_RESULTS or --results."
+        ) from error
 
 
 class BusyError(InputError):

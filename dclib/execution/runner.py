@@ -40,9 +40,21 @@ def say_at_once(line: str) -> None:
     print(line, flush=True)
 
 
-def sweep(runs: Sequence[Run], store: Store, *, device: str = "cpu", time_budget: float | None = None,
-          recompute: bool = False, progress: bool = True, jobs: int = 1, threads: int | None = None, nice: int | None = None,
-          gentle: bool = False, scheduler: str | None = None, say: Callable[[str], None] = say_at_once) -> Swept:
+def sweep(
+    runs: Sequence[Run],
+    store: Store,
+    *,
+    device: str = "cpu",
+    time_budget: float | None = None,
+    recompute: bool = False,
+    progress: bool = True,
+    jobs: int = 1,
+    threads: int | None = None,
+    nice: int | None = None,
+    gentle: bool = False,
+    scheduler: str | None = None,
+    say: Callable[[str], None] = say_at_once,
+) -> Swept:
     """Make every run of `runs` that has no record yet, the most valuable ones first, each after what it needs.
 
     A run that another process is making, in this sweep or another one that shares the folder, is left to it, and others
@@ -109,14 +121,25 @@ def _check(jobs: int, threads: int | None, nice: int | None, recompute: bool, sc
         return
     if jobs > 1 or recompute or distributed.world_size() > 1:
         got = f"jobs {jobs}" if jobs > 1 else "recompute" if recompute else "torchrun"
-        raise InputError(f"scheduler: expected it without jobs, recompute or torchrun, got {got} too; leave one of them out.")
+        raise InputError(
+            f"scheduler: expected it without jobs, recompute or torchrun, got {got} too; leave one of them out."
+        )
     if not _has_cluster():
-        raise InputError("scheduler: expected dask.distributed, got an installation without it; install it with pip install "
-                         "'dclib[cluster]'.")
+        raise InputError(
+            "scheduler: expected dask.distributed, got an installation without it; install it with pip install "
+            "'dclib[cluster]'."
+        )
 
 
-def _alone(queue: Queue, store: Store, device: str, deadline: Deadline, line: Progress, say: Callable[[str], None],
-           threads: int | None) -> Swept:
+def _alone(
+    queue: Queue,
+    store: Store,
+    device: str,
+    deadline: Deadline,
+    line: Progress,
+    say: Callable[[str], None],
+    threads: int | None,
+) -> Swept:
     """Make the runs in this process, one after another."""
     if threads is not None:
         torch.set_num_threads(threads)
@@ -132,8 +155,14 @@ def _alone(queue: Queue, store: Store, device: str, deadline: Deadline, line: Pr
             continue
         line.begin(run)
         try:
-            record = obtain(run, store, device=device, recompute=run.id in queue.again, deadline=until,
-                            report=lambda *values, run=run: line.report(run, *values))
+            record = obtain(
+                run,
+                store,
+                device=device,
+                recompute=run.id in queue.again,
+                deadline=until,
+                report=lambda *values, run=run: line.report(run, *values),
+            )
         except BusyError:
             queue.leave_to_others(run)
         except Diverged as error:
@@ -152,8 +181,10 @@ def _alone(queue: Queue, store: Store, device: str, deadline: Deadline, line: Pr
     return Swept(queue.done, queue.left, queue.left > 0)
 
 
-_DIVERGED = ("sweep: expected every training to converge, got {} that did not, which have no record; choose lower learning "
-             "rates for them.")
+_DIVERGED = (
+    "sweep: expected every training to converge, got {} that did not, which have no record; choose lower learning "
+    "rates for them."
+)
 
 
 def _has_cluster() -> bool:
@@ -161,8 +192,9 @@ def _has_cluster() -> bool:
     return find_spec("distributed") is not None
 
 
-def _share(queue: Queue, deadline: Deadline, line: Progress, say: Callable[[str], None], terms: Terms,
-           scheduler: str | None) -> Swept:
+def _share(
+    queue: Queue, deadline: Deadline, line: Progress, say: Callable[[str], None], terms: Terms, scheduler: str | None
+) -> Swept:
     """Let several processes make the runs: a cluster's, or without dask.distributed our own."""
     jobs, bytes_of = line.jobs, line.forecast.bytes
     if queue.waiting and scheduler is None:
@@ -172,6 +204,7 @@ def _share(queue: Queue, deadline: Deadline, line: Progress, say: Callable[[str]
     if not _has_cluster():
         return _ended(Pool(queue, jobs, terms, deadline, line, say))
     from dclib.execution.cluster import Cluster, local_cluster  # not installed everywhere
+
     if scheduler is not None:
         return _ended(Cluster(queue, scheduler, terms, deadline, line, say, bytes_of))
     with local_cluster(jobs, terms) as cluster:
@@ -196,10 +229,14 @@ def _check_memory(queue: Queue, forecast: Forecast, jobs: int, terms: Terms, say
     free = free_bytes(terms.device)
     if free is not None and jobs * each > free and jobs > 1:
         most = max(1, int(free / each))
-        raise InputError(f"jobs: expected at most {most}, since a job may need {each / 1e9:.1f} GB and {free / 1e9:.1f} GB "
-                         f"are free, got {jobs}; ask for fewer, or choose targets whose runs are smaller.")
-    say(f"{jobs} jobs with {terms.threads} thread{'s' * (terms.threads > 1)} each, nice {terms.nice}; a job may need "
-        f"{each / 1e9:.1f} GB" + (f" of {free / 1e9:.1f} GB that are free." if free is not None else "."))
+        raise InputError(
+            f"jobs: expected at most {most}, since a job may need {each / 1e9:.1f} GB and {free / 1e9:.1f} GB "
+            f"are free, got {jobs}; ask for fewer, or choose targets whose runs are smaller."
+        )
+    say(
+        f"{jobs} jobs with {terms.threads} thread{'s' * (terms.threads > 1)} each, nice {terms.nice}; a job may need "
+        f"{each / 1e9:.1f} GB" + (f" of {free / 1e9:.1f} GB that are free." if free is not None else ".")
+    )
 
 
 def parse_duration(text: str) -> float:

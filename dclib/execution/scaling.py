@@ -32,6 +32,7 @@ def makespan(runs: Sequence[Run], seconds: Callable[[Run], float], machines: int
 
 def longest_chain(runs: Sequence[Run], seconds: Callable[[Run], float]) -> float:
     """Seconds of the longest chain of runs that need each other: no number of machines is faster."""
+
     def until(run: Run) -> float:
         return seconds(run) + max(map(until, run.needs), default=0.0)
 
@@ -82,8 +83,11 @@ class Training:
         forward = 2 * self.multiply_adds / machine.operations
         link = machine.within if machines == 1 else machine.between
         exchange = 2 * (gpus - 1) * (self.trained * NUMBER / gpus / link + machine.latency)  # a ring: two rounds
-        each = {"network": 3 * forward * self.batch / gpus,  # forwards once, backwards twice as much
-                "reading": self.batch * IMAGE / machines / machine.disk, "exchange": exchange}
+        each = {
+            "network": 3 * forward * self.batch / gpus,  # forwards once, backwards twice as much
+            "reading": self.batch * IMAGE / machines / machine.disk,
+            "exchange": exchange,
+        }
         return {name: self.iterations * seconds for name, seconds in each.items()} | {"looks": self.looked_at * forward}
 
     def seconds(self, gpus: int, machine: Machine) -> float:

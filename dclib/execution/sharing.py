@@ -38,8 +38,9 @@ class Sharing:
         say: called with a line for every run that was made or given up.
     """
 
-    def __init__(self, queue: Queue, terms: Terms, deadline: Deadline, progress: Progress,
-                 say: Callable[[str], None]) -> None:
+    def __init__(
+        self, queue: Queue, terms: Terms, deadline: Deadline, progress: Progress, say: Callable[[str], None]
+    ) -> None:
         self.queue, self.terms, self.deadline = queue, terms, deadline
         self.progress, self.say = progress, say
         self.store = Store(terms.folder)
@@ -81,5 +82,8 @@ class Sharing:
         """So many more workers died while they made `run`, which waits again; it is given up after `DEATHS`."""
         self._deaths[run.id] += deaths
         if self._deaths[run.id] >= DEATHS:
-            self.give_up(run, f"{run}: expected to be made, got {self._deaths[run.id]} processes that died of it ({ending}); "
-                              "make it alone with --jobs 1.")
+            self.give_up(
+                run,
+                f"{run}: expected to be made, got {self._deaths[run.id]} processes that died of it ({ending}); "
+                "make it alone with --jobs 1.",
+            )

@@ -151,6 +151,7 @@ def _content(path: Path) -> bytes | None:
 
 # ---------------------------------------------------------------- what a worker has to have
 
+
 @lru_cache
 def code_versions() -> dict[str, str]:
     """What has to be equal wherever records are to be equal: versions, and a digest of dclib's own sources.
@@ -161,8 +162,12 @@ def code_versions() -> dict[str, str]:
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
-    return {"dclib": dclib.__version__, "sources": digest.hexdigest()[:12], "torch": torch.__version__.partition("+")[0],
-            "Python": ".".join(platform.python_version_tuple()[:2])}
+    return {
+        "dclib": dclib.__version__,
+        "sources": digest.hexdigest()[:12],
+        "torch": torch.__version__.partition("+")[0],
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+    }
 
 
 def _unable(order: Order, device: str, threads: int) -> tuple[str, str] | None:
@@ -172,8 +177,10 @@ def _unable(order: Order, device: str, threads: int) -> tuple[str, str] | None:
         expected, got = (", ".join(f"{name} {versions.get(name)}" for name in different) for versions in (order.code, here))
         return ALL, f"worker: expected {expected} as where the command runs, got {got}; install the same on both."
     if threads != 1:
-        return ALL, (f"worker: expected one that makes one run at a time, got {threads} threads; start it with "
-                     "dask worker --nthreads 1.")
+        return ALL, (
+            f"worker: expected one that makes one run at a time, got {threads} threads; start it with "
+            "dask worker --nthreads 1."
+        )
     try:
         check_device(device)
     except InputError as error:

@@ -30,8 +30,10 @@ def make_ranking(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -
     model = inputs.network.to(device)
     before, after, shared = _ranked_around(partial(ranking.swaps_in_parts, model, run.layers), run, inputs, parts)
     # Few swaps change an answer: written as changes, the bits need less room.
-    outcome = {"swap_accuracy": _accuracies(after),
-               "changed": {layer: pack_bits(bits != before[1:]) for layer, bits in after.items()}} | shared
+    outcome = {
+        "swap_accuracy": _accuracies(after),
+        "changed": {layer: pack_bits(bits != before[1:]) for layer, bits in after.items()},
+    } | shared
     if run.network == "AlexNet":  # large enough to be looked at (Figure 6)
         outcome["first_filters"] = pack_filters(model.conv1.weight.detach().cpu().numpy())
     return outcome
@@ -49,7 +51,9 @@ def make_swaps(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> 
 def _ranked(run: Run, record: Record) -> dict[str, list]:
     """Of each layer the top fractions of its filters, by the record of their ranking."""
     priorities = priorities_of(record, run.selection.score, run.layers)
-    return {layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions] for layer in run.layers}
+    return {
+        layer: [ranking.select_local({layer: priorities[layer]}, f)[layer] for f in run.fractions] for layer in run.layers
+    }
 
 
 def _spaced(run: Run, model: nn.Module) -> dict[str, list]:
@@ -63,17 +67,26 @@ def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:
     return {layer: bits.mean(axis=-1).round(6).tolist() for layer, bits in correct.items()}
 
 
-def _ranked_around(swaps: Swaps, run: Run, inputs: Inputs, parts: Parts
-                   ) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
+def _ranked_around(swaps: Swaps, run: Run, inputs: Inputs, parts: Parts) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
     """`correct_around` of the images that `run` ranks on, and what is recorded of both kinds of swaps."""
     images = ranking_images(run, inputs.data)
     before, after, accuracy = correct_around(swaps, run, inputs.network, parts, images)
-    return before, after, {"correct_before": pack_bits(before), "clean_accuracy": accuracy[0].item(),
-                           "distorted_accuracy": accuracy[1:].round(6).tolist(), "images": len(images)} | left_out(inputs.data)
+    return (
+        before,
+        after,
+        {
+            "correct_before": pack_bits(before),
+            "clean_accuracy": accuracy[0].item(),
+            "distorted_accuracy": accuracy[1:].round(6).tolist(),
+            "images": len(images),
+        }
+        | left_out(inputs.data),
+    )
 
 
-def correct_around(swaps: Swaps, run: Run, model: nn.Module, parts: Parts, images: Split
-                   ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+def correct_around(
+    swaps: Swaps, run: Run, model: nn.Module, parts: Parts, images: Split
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Which of the images are right before and after swaps.
 
     Bits before the swaps [1 + levels, images], level 0 clean, and per layer after each of them [swaps, levels, images]; the
@@ -81,14 +94,21 @@ def correct_around(swaps: Swaps, run: Run, model: nn.Module, parts: Parts, image
     """
     levels = range(len(run.sigmas))
     starts = range(0, len(images), _AT_ONCE)
-    begins = [first + start for first in starts
-              for start in ranking.part_starts(images.images[:1], min(_AT_ONCE, len(images) - first))]
+    begins = [
+        first + start
+        for first in starts
+        for start in ranking.part_starts(images.images[:1], min(_AT_ONCE, len(images) - first))
+    ]
     parts.total += len(starts) * (1 + len(levels)) + len(begins) * len(levels) * len(run.layers)
     for first in starts:
         _find_on(swaps, run, model, images.take(torch.arange(first, min(first + _AT_ONCE, len(images)))), first, parts)
     before = np.stack([np.concatenate([parts[_before(first, level)] for first in starts]) for level in (-1, *levels)])
-    after = {layer: np.stack([np.concatenate([parts[_after(layer, level, begin)] for begin in begins], axis=-1)
-                              for level in levels], axis=1) for layer in run.layers}
+    after = {
+        layer: np.stack(
+            [np.concatenate([parts[_after(layer, level, begin)] for begin in begins], axis=-1) for level in levels], axis=1
+        )
+        for layer in run.layers
+    }
     return before, after, before.mean(axis=-1)
 
 

@@ -38,8 +38,9 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Pool(Sharing):
     """Makes the runs of a queue in `jobs` processes."""
 
-    def __init__(self, queue: Queue, jobs: int, terms: Terms, deadline: Deadline, progress: Progress,
-                 say: Callable[[str], None]) -> None:
+    def __init__(
+        self, queue: Queue, jobs: int, terms: Terms, deadline: Deadline, progress: Progress, say: Callable[[str], None]
+    ) -> None:
         super().__init__(queue, terms, deadline, progress, say)
         self.jobs = jobs
         self.workers: list[_Worker] = []
@@ -112,8 +113,9 @@ class Pool(Sharing):
         if not worker.ready:
             self._stillborn += 1
             if self._stillborn == DEATHS:
-                raise InputError(f"jobs: expected processes that start, got {DEATHS} that ended with code {code} at once; "
-                                 "use --jobs 1.")
+                raise InputError(
+                    f"jobs: expected processes that start, got {DEATHS} that ended with code {code} at once; use --jobs 1."
+                )
         elif run:
             self.died_of(run, 1, f"exit code {code}" + (", as where memory runs out" if code == -9 else ""))
 

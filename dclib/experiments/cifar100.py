@@ -17,9 +17,17 @@ TOP = CONV[6:]
 
 def common(p: Profile, seed: int) -> dict:
     """What all runs of a profile's CIFAR-100 half say."""
-    return {"dataset": p.dataset, "fingerprint": fingerprint(p), "classes": p.classes, "width": p.width, "seed": seed,
-            "photographs": p.photographs, "batchnorm_momentum": p.batchnorm_momentum, "precision": p.precision,
-            "semantics": SEMANTICS}
+    return {
+        "dataset": p.dataset,
+        "fingerprint": fingerprint(p),
+        "classes": p.classes,
+        "width": p.width,
+        "seed": seed,
+        "photographs": p.photographs,
+        "batchnorm_momentum": p.batchnorm_momentum,
+        "precision": p.precision,
+        "semantics": SEMANTICS,
+    }
 
 
 @lru_cache
@@ -40,8 +48,15 @@ def baseline(p: Profile, seed: int = 0) -> Run:
     """The network trained on clean images."""
     if p.published:
         return _published(p, "Baseline")
-    return Run("train", "Baseline", **common(p, seed), layers=p.baseline_layers, schedule=p.baseline,
-               validation_images=p.validation_images, batch_statistics=bool(p.baseline_layers))
+    return Run(
+        "train",
+        "Baseline",
+        **common(p, seed),
+        layers=p.baseline_layers,
+        schedule=p.baseline,
+        validation_images=p.validation_images,
+        batch_statistics=bool(p.baseline_layers),
+    )
 
 
 def baseline_under(p: Profile, distortion: str, seed: int = 0) -> Run:
@@ -53,37 +68,73 @@ def finetune(p: Profile, k: int, distortion: str, seed: int = 0) -> Run:
     """Finetune-k: the first k convolutions and their BatchNorm trained on (Section 5.1.1)."""
     if p.published:
         return _published(p, f"Finetune-{k}", distortion, layers=CONV[:k], base=baseline(p))
-    return Run("train", f"Finetune-{k}", **common(p, seed), **_levels(distortion), layers=CONV[:k],
-               schedule=p.finetune, base=baseline(p, seed), validation_images=p.validation_images,
-               batch_statistics=p.batch_statistics)
+    return Run(
+        "train",
+        f"Finetune-{k}",
+        **common(p, seed),
+        **_levels(distortion),
+        layers=CONV[:k],
+        schedule=p.finetune,
+        base=baseline(p, seed),
+        validation_images=p.validation_images,
+        batch_statistics=p.batch_statistics,
+    )
 
 
 def ranking(p: Profile, distortion: str, seed: int = 0) -> Run:
     """Algorithm 1 over conv1..conv6: accuracy after each filter's swap, per level."""
-    return Run("rank", "Algorithm 1", **common(p, seed), **_levels(distortion), layers=CONV[:6],
-               ranking_images=p.ranking_images, ranking_split=p.ranking_split, base=baseline(p, seed))
+    return Run(
+        "rank",
+        "Algorithm 1",
+        **common(p, seed),
+        **_levels(distortion),
+        layers=CONV[:6],
+        ranking_images=p.ranking_images,
+        ranking_split=p.ranking_split,
+        base=baseline(p, seed),
+    )
 
 
 def swaps(p: Profile, distortion: str, seed: int = 0) -> Run:
     """Top fractions of one layer's filters swapped together (Figures 4 and 5)."""
-    return Run("swap", "Figures 4 and 5", **common(p, seed), **_levels(distortion), layers=CONV[:6],
-               ranking_images=p.ranking_images, ranking_split=p.ranking_split, fractions=FRACTIONS,
-               selection=Selection("ranked", "local", p.score, ()), base=baseline(p, seed),
-               ranking=ranking(p, distortion, seed))
+    return Run(
+        "swap",
+        "Figures 4 and 5",
+        **common(p, seed),
+        **_levels(distortion),
+        layers=CONV[:6],
+        ranking_images=p.ranking_images,
+        ranking_split=p.ranking_split,
+        fractions=FRACTIONS,
+        selection=Selection("ranked", "local", p.score, ()),
+        base=baseline(p, seed),
+        ranking=ranking(p, distortion, seed),
+    )
 
 
 def joint_selection(p: Profile, layer: str, distortion: str, seed: int = 0) -> Run:
     """The filters of one layer chosen by greedy joint swaps, the paper's future work (Section 4.1)."""
-    return Run("select", f"Joint swaps in {layer}", **common(p, seed), **_levels(distortion), layers=(layer,),
-               ranking_images=max(1, p.ranking_images // JOINT_SHARE), ranking_split=p.ranking_split, fractions=FRACTIONS,
-               validation_images=p.validation_images, base=baseline(p, seed))
+    return Run(
+        "select",
+        f"Joint swaps in {layer}",
+        **common(p, seed),
+        **_levels(distortion),
+        layers=(layer,),
+        ranking_images=max(1, p.ranking_images // JOINT_SHARE),
+        ranking_split=p.ranking_split,
+        fractions=FRACTIONS,
+        validation_images=p.validation_images,
+        base=baseline(p, seed),
+    )
 
 
 def joint_deepcorrect(p: Profile, order: str, distortion: str, seed: int = 0) -> Run:
     """Deepcorr-1 on the filters that joint swaps chose (`order` "joint"), or by Eq. 1 on the same images ("ranked")."""
     selection = Selection(order, "local", "priority", ((CONV[0], p.narrow),))
-    return replace(_corrected(p, f"Deepcorr-1 {order}", distortion, seed, selection),
-                   ranking=joint_selection(p, CONV[0], distortion, seed))
+    return replace(
+        _corrected(p, f"Deepcorr-1 {order}", distortion, seed, selection),
+        ranking=joint_selection(p, CONV[0], distortion, seed),
+    )
 
 
 def deepcorrect(p: Profile, k: int, distortion: str, seed: int = 0, *, also_top: bool = False) -> Run:
@@ -115,20 +166,31 @@ def first_layer(p: Profile, order: str, share: int, distortion: str, seed: int =
 def unit_variants(p: Profile, distortion: str, seed: int = 0) -> dict[str, Run]:
     """Deepcorr-1 with the kinds of unit that Tables 7, 8, 11 and 12 compare on AlexNet, for the small network."""
     run = deepcorrect(p, 1, distortion, seed)
-    designs = {"no-bn": replace(p.design, batchnorm=False, input_batchnorm=False),
-               "lite": replace(p.design, width=max(1, p.design.width // 2)),
-               "bottleneck": UnitDesign(max(1, p.narrow // 2), (1, 3, 3, 3, 1), input_batchnorm=True)}
-    return {"Deepcorr-1": run} | {f"Deepcorr-1-{kind}": replace(run, method=f"Deepcorr-1-{kind}", design=design)
-                                  for kind, design in designs.items()}
+    designs = {
+        "no-bn": replace(p.design, batchnorm=False, input_batchnorm=False),
+        "lite": replace(p.design, width=max(1, p.design.width // 2)),
+        "bottleneck": UnitDesign(max(1, p.narrow // 2), (1, 3, 3, 3, 1), input_batchnorm=True),
+    }
+    return {"Deepcorr-1": run} | {
+        f"Deepcorr-1-{kind}": replace(run, method=f"Deepcorr-1-{kind}", design=design) for kind, design in designs.items()
+    }
 
 
 def _published(p: Profile, method: str, distortion: str | None = None, **more) -> Run:
     """A network from the authors' file, whatever the seed: it is not trained here."""
     if (method, distortion) not in FILES:
-        raise InputError(f"method: expected one of the networks that the authors published "
-                         f"({', '.join(dict.fromkeys(m for m, _ in FILES))}), got {method!r}.")
-    return Run("import", method, **common(p, 0) | {"semantics": ""}, **(_levels(distortion) if distortion else {}),
-               blob=FILES[method, distortion][1], **more)
+        raise InputError(
+            f"method: expected one of the networks that the authors published "
+            f"({', '.join(dict.fromkeys(m for m, _ in FILES))}), got {method!r}."
+        )
+    return Run(
+        "import",
+        method,
+        **common(p, 0) | {"semantics": ""},
+        **(_levels(distortion) if distortion else {}),
+        blob=FILES[method, distortion][1],
+        **more,
+    )
 
 
 def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: Selection) -> Run:
@@ -136,10 +198,20 @@ def _corrected(p: Profile, method: str, distortion: str, seed: int, selection: S
     schedule = p.deepcorrect
     if len(layers) > 4 and p.deep_warm_up:  # released: with more than four corrected layers the first epoch runs at 0.01
         schedule = replace(schedule, warm_up=p.deep_warm_up, warm_up_rate=0.01)
-    return Run("train", method, **common(p, seed), **_levels(distortion), layers=layers, design=p.design,
-               selection=selection, schedule=schedule, base=baseline(p, seed),
-               ranking=ranking(p, distortion, seed) if selection.order != "random" else None,
-               validation_images=p.validation_images, batch_statistics=p.batch_statistics)
+    return Run(
+        "train",
+        method,
+        **common(p, seed),
+        **_levels(distortion),
+        layers=layers,
+        design=p.design,
+        selection=selection,
+        schedule=schedule,
+        base=baseline(p, seed),
+        ranking=ranking(p, distortion, seed) if selection.order != "random" else None,
+        validation_images=p.validation_images,
+        batch_statistics=p.batch_statistics,
+    )
 
 
 def method_run(p: Profile, method: str, distortion: str, seed: int = 0) -> Run:
@@ -155,8 +227,19 @@ def method_run(p: Profile, method: str, distortion: str, seed: int = 0) -> Run:
     raise InputError(f"method: expected Baseline, Finetune-1..9 or Deepcorr-1..6 with or without c, got {method!r}.")
 
 
-METHODS = ("Baseline", "Finetune-1", "Finetune-3", "Finetune-6", "Finetune-9", "Deepcorr-1", "Deepcorr-3",
-           "Deepcorr-6", "Deepcorr-1c", "Deepcorr-3c", "Deepcorr-6c")
+METHODS = (
+    "Baseline",
+    "Finetune-1",
+    "Finetune-3",
+    "Finetune-6",
+    "Finetune-9",
+    "Deepcorr-1",
+    "Deepcorr-3",
+    "Deepcorr-6",
+    "Deepcorr-1c",
+    "Deepcorr-3c",
+    "Deepcorr-6c",
+)
 SHARES = (6, 12, 24, 48)
 DRAWS = 10
 #: Of the ranking's images one in so many is what filters are chosen on by joint swaps, for n filters take n²/2 trials. One layer of the
@@ -188,8 +271,11 @@ def swap_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
 
 def scope_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Table 5: filters ranked within each layer, or over all layers together."""
-    return {f"{scope} {d}": [make(p, d, s) for s in seeds] for d in DISTORTIONS
-            for scope, make in (("local", _local_6c), ("global", global_deepcorrect))}
+    return {
+        f"{scope} {d}": [make(p, d, s) for s in seeds]
+        for d in DISTORTIONS
+        for scope, make in (("local", _local_6c), ("global", global_deepcorrect))
+    }
 
 
 def first_layer_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
@@ -199,21 +285,32 @@ def first_layer_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]
 
 def audit_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Text against released code, one choice at a time."""
-    return {f"{method} {d} {choice}": [method_run(as_in_the_text(p, choice), method, d, s) for s in seeds]
-            for method in ("Deepcorr-1", "Deepcorr-6c") for d in DISTORTIONS for choice in CHOICES}
+    return {
+        f"{method} {d} {choice}": [method_run(as_in_the_text(p, choice), method, d, s) for s in seeds]
+        for method in ("Deepcorr-1", "Deepcorr-6c")
+        for d in DISTORTIONS
+        for choice in CHOICES
+    }
 
 
 def budget_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Accuracy over the images that a training sees."""
-    return {f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
-            for d in DISTORTIONS for method in BUDGETED for share in BUDGETS}
+    return {
+        f"{method} {d} {share:g}": [method_run(with_budget(p, share), method, d, s) for s in seeds]
+        for d in DISTORTIONS
+        for method in BUDGETED
+        for share in BUDGETS
+    }
 
 
 def joint_rows(p: Profile, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Filters chosen by joint swaps layer by layer, and Deepcorr-1 on those of conv1, with the first seed."""
     chosen = {f"{layer} {d}": [joint_selection(p, layer, d, s) for s in seeds] for layer in CONV[:6] for d in DISTORTIONS}
-    trained = {f"Deepcorr-1 {order} {d}": [joint_deepcorrect(p, order, d, s) for s in seeds]
-               for d in DISTORTIONS for order in ("joint", "ranked")}
+    trained = {
+        f"Deepcorr-1 {order} {d}": [joint_deepcorrect(p, order, d, s) for s in seeds]
+        for d in DISTORTIONS
+        for order in ("joint", "ranked")
+    }
     return trained | chosen  # what trainings need is made before them: conv1 comes first
 
 
@@ -228,6 +325,7 @@ def _first_layer_rows(p: Profile, seeds: tuple[int, ...], draws: int) -> dict[st
             labelled[f"ranked_{share} {distortion}"] = [first_layer(p, "ranked", share, distortion, seeds[0])]
         labelled[f"ranked_48_least {distortion}"] = [first_layer(p, "least", 48, distortion, seeds[0])]
         for share in SHARES:
-            labelled[f"random_{share} {distortion}"] = [first_layer(p, "random", share, distortion, seeds[0], draw)
-                                                        for draw in range(draws)]
+            labelled[f"random_{share} {distortion}"] = [
+                first_layer(p, "random", share, distortion, seeds[0], draw) for draw in range(draws)
+            ]
     return labelled

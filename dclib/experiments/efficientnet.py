@@ -44,15 +44,26 @@ RATES = {"Deepcorr": {"blur": 0.1, "awgn": 0.1}, "Finetune": {"blur": 0.01, "awg
 
 
 def _common(seed: int, distortion: str) -> dict:
-    return {"dataset": DATASET, "fingerprint": datasets.fingerprint_of(DATASET), "classes": 1000, "width": 0, "seed": seed,
-            "network": "EfficientNet-Lite0", "trunk": EFFICIENTNET_SHA256, "blur_of_bytes": True, "distortion": distortion,
-            "sigmas": levels("imagenet", distortion)}
+    return {
+        "dataset": DATASET,
+        "fingerprint": datasets.fingerprint_of(DATASET),
+        "classes": 1000,
+        "width": 0,
+        "seed": seed,
+        "network": "EfficientNet-Lite0",
+        "trunk": EFFICIENTNET_SHA256,
+        "blur_of_bytes": True,
+        "distortion": distortion,
+        "sigmas": levels("imagenet", distortion),
+    }
 
 
 def _schedule(rate: float) -> Schedule:
     """All retrainings see the same images: half of them distorted, none turned or shifted."""
     iterations = 300
-    return Schedule(iterations, 16, rate, (), iterations // 3, shape="one-cycle", warm_up=iterations // 6, augmentation="none")
+    return Schedule(
+        iterations, 16, rate, (), iterations // 3, shape="one-cycle", warm_up=iterations // 6, augmentation="none"
+    )
 
 
 def baseline_under(distortion: str, seed: int = 0) -> Run:
@@ -62,21 +73,43 @@ def baseline_under(distortion: str, seed: int = 0) -> Run:
 
 def susceptibility(distortion: str, seed: int = 0) -> Run:
     """What each convolution gains where half of its filters are undistorted, on training images."""
-    run = Run("swap", "Convolutions", **_common(seed, distortion), layers=convolutions(6), ranking_images=5,
-              ranking_split="train", fractions=(0.5,), selection=Selection("spaced", "local", "relative_error", ()))
+    run = Run(
+        "swap",
+        "Convolutions",
+        **_common(seed, distortion),
+        layers=convolutions(6),
+        ranking_images=5,
+        ranking_split="train",
+        fractions=(0.5,),
+        selection=Selection("spaced", "local", "relative_error", ()),
+    )
     return replace(run, sigmas=run.sigmas[1:6:2])
 
 
 def _retrained(method: str, distortion: str, seed: int, **more) -> Run:
     schedule = _schedule(RATES[method.split("-")[0]][distortion])
-    return Run("train", method, **_common(seed, distortion), semantics=SEMANTICS, layers=tuple(FILTERS), schedule=schedule,
-               validation_images=2, **more)
+    return Run(
+        "train",
+        method,
+        **_common(seed, distortion),
+        semantics=SEMANTICS,
+        layers=tuple(FILTERS),
+        schedule=schedule,
+        validation_images=2,
+        **more,
+    )
 
 
 def deepcorrect(distortion: str, seed: int = 0, *, unlabelled: bool = False) -> Run:
     """Units behind `FILTERS`, trained with labels or with the frozen network's own answers."""
-    return _retrained(f"Deepcorr-{len(FILTERS)}", distortion, seed, design=UNIT, unlabelled=unlabelled,
-                      selection=Selection("spaced", "local", "relative_error", tuple(FILTERS.items())))
+    return _retrained(
+        f"Deepcorr-{len(FILTERS)}",
+        distortion,
+        seed,
+        design=UNIT,
+        unlabelled=unlabelled,
+        selection=Selection("spaced", "local", "relative_error", tuple(FILTERS.items())),
+    )
 
 
 def finetune(distortion: str, seed: int = 0) -> Run:
@@ -92,8 +125,12 @@ def twenty_of_1000(s: ImageNetHalf) -> tuple[StandIn, ...]:
 def method_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
     """The published network, corrected without and with labels, and fine-tuned, per level; profile small alone has them."""
     seed = seeds[0]
-    made = {"Baseline": baseline_under(distortion, seed), "Deepcorr without labels": deepcorrect(distortion, seed, unlabelled=True),
-            "Deepcorr with labels": deepcorrect(distortion, seed), "Finetune": finetune(distortion, seed)}
+    made = {
+        "Baseline": baseline_under(distortion, seed),
+        "Deepcorr without labels": deepcorrect(distortion, seed, unlabelled=True),
+        "Deepcorr with labels": deepcorrect(distortion, seed),
+        "Finetune": finetune(distortion, seed),
+    }
     return {label: [run] for label, run in made.items()} if s.name == "small" else {}
 
 

@@ -22,10 +22,30 @@ RIVALS = {"blur": ("NCSR", "deconvolution"), "awgn": ("BM3D", "bm3d")}
 #: paper's method is judged by it.
 SUBSTITUTES = {"NCSR": "Wiener deconvolution"}
 #: Names of the classes in the order of their labels, where a page shows them one by one.
-CLASSES = {"imagenet20": (
-    "tench", "Shih-Tzu", "Rhodesian ridgeback", "beagle", "English foxhound", "Border terrier", "Australian terrier",
-    "golden retriever", "English springer", "Old English sheepdog", "Samoyed", "dingo", "cassette player", "chain saw",
-    "church", "French horn", "garbage truck", "gas pump", "golf ball", "parachute")}
+CLASSES = {
+    "imagenet20": (
+        "tench",
+        "Shih-Tzu",
+        "Rhodesian ridgeback",
+        "beagle",
+        "English foxhound",
+        "Border terrier",
+        "Australian terrier",
+        "golden retriever",
+        "English springer",
+        "Old English sheepdog",
+        "Samoyed",
+        "dingo",
+        "cassette player",
+        "chain saw",
+        "church",
+        "French horn",
+        "garbage truck",
+        "gas pump",
+        "golf ball",
+        "parachute",
+    )
+}
 #: Labels of the classes in Figures 2 and 10: no two of one kind. The paper does not name its 11; of the stand-in
 #: these are all that are no dogs, and the Samoyed; of ImageNet every 91st.
 SHOWN = {"imagenet20": (0, 10, 12, 13, 14, 15, 16, 17, 18, 19), "imagenet": tuple(range(0, 1000, 91))}
@@ -44,15 +64,28 @@ ALEXNET_UNITS = {
     "Deepcorr-5-lite": _alexnet_designs(UnitDesign(128), UnitDesign(128, dilations=(1, 1, 2, 1))),
     "Deepcorr-5-bottleneck": {
         layer: UnitDesign(count // 2, (1, 3, 3, 3, 1), (1, 1, 1, 2, 1) if layer == "conv1" else ())
-        for layer, count in ALEXNET_FILTERS.items()},
+        for layer, count in ALEXNET_FILTERS.items()
+    },
 }
 
 
 def _common(s: ImageNetHalf, seed: int) -> dict:
-    return {"dataset": s.dataset, "fingerprint": datasets.fingerprint_of(s.dataset), "classes": s.classes, "width": 0,
-            "seed": seed, "precision": s.precision, "network": "AlexNet", "layout": "caffe", "trunk": TRUNK_SHA256,
-            "validation_images": s.validation_images, "test_images": s.test_images, "semantics": SEMANTICS,
-            "blur_of_bytes": True, "batch_statistics": True}
+    return {
+        "dataset": s.dataset,
+        "fingerprint": datasets.fingerprint_of(s.dataset),
+        "classes": s.classes,
+        "width": 0,
+        "seed": seed,
+        "precision": s.precision,
+        "network": "AlexNet",
+        "layout": "caffe",
+        "trunk": TRUNK_SHA256,
+        "validation_images": s.validation_images,
+        "test_images": s.test_images,
+        "semantics": SEMANTICS,
+        "blur_of_bytes": True,
+        "batch_statistics": True,
+    }
 
 
 def _levels(distortion: str) -> dict:
@@ -78,22 +111,46 @@ def restored(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
 
 def finetune(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """Finetune-8: all layers trained on (Section 5.2.1)."""
-    return Run("train", "Finetune-8", **_common(s, seed), **_levels(distortion), layers=(*CONV, *DENSE),
-               schedule=s.finetune, base=baseline(s, seed))
+    return Run(
+        "train",
+        "Finetune-8",
+        **_common(s, seed),
+        **_levels(distortion),
+        layers=(*CONV, *DENSE),
+        schedule=s.finetune,
+        base=baseline(s, seed),
+    )
 
 
 def ranking(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """Algorithm 1 over all 1376 filters."""
-    return Run("rank", "Algorithm 1", **_common(s, seed), **_levels(distortion), layers=CONV,
-               ranking_images=s.ranking_images, ranking_split="train", base=baseline(s, seed))
+    return Run(
+        "rank",
+        "Algorithm 1",
+        **_common(s, seed),
+        **_levels(distortion),
+        layers=CONV,
+        ranking_images=s.ranking_images,
+        ranking_split="train",
+        base=baseline(s, seed),
+    )
 
 
 def swaps(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:
     """Top fractions of one layer's filters swapped together (AlexNet's half of Figures 4 and 5)."""
-    return Run("swap", "Figures 4 and 5", **_common(s, seed), **_levels(distortion), layers=CONV,
-               ranking_images=s.ranking_images, ranking_split="train", fractions=FRACTIONS,
-               selection=Selection("ranked", "local", "relative_error", ()), base=baseline(s, seed),
-               ranking=ranking(s, distortion, seed))
+    return Run(
+        "swap",
+        "Figures 4 and 5",
+        **_common(s, seed),
+        **_levels(distortion),
+        layers=CONV,
+        ranking_images=s.ranking_images,
+        ranking_split="train",
+        fractions=FRACTIONS,
+        selection=Selection("ranked", "local", "relative_error", ()),
+        base=baseline(s, seed),
+        ranking=ranking(s, distortion, seed),
+    )
 
 
 def deepcorrect(s: ImageNetHalf, method: str, distortion: str, seed: int = 0, *, scope: str = "local") -> Run:
@@ -103,17 +160,29 @@ def deepcorrect(s: ImageNetHalf, method: str, distortion: str, seed: int = 0, *,
     Deepcorr-5c learn at the rate of Finetune-8: the paper gives none for them, and at that of the units they diverge.
     """
     top = DENSE if method == "Deepcorr-5c" else ()
-    units = {layer: replace(design, batchnorm_momentum=s.unit_momentum)
-             for layer, design in ALEXNET_UNITS["Deepcorr-5" if top else method].items()}
+    units = {
+        layer: replace(design, batchnorm_momentum=s.unit_momentum)
+        for layer, design in ALEXNET_UNITS["Deepcorr-5" if top else method].items()
+    }
     selection = Selection("ranked", scope, "relative_error", tuple(ALEXNET_FILTERS.items()))
     name = method if scope == "local" else f"{method} {scope}"
     schedule = s.without_batchnorm if method == "Deepcorr-5-no-bn" else s.deepcorrect
     if top:
         slower = s.finetune.learning_rate / schedule.learning_rate
         schedule = replace(schedule, factors=tuple((layer, slower) for layer in top))
-    return Run("train", name, **_common(s, seed), **_levels(distortion), layers=CONV, also_train=top,
-               designs=tuple(units.items()), selection=selection, schedule=schedule, base=baseline(s, seed),
-               ranking=ranking(s, distortion, seed))
+    return Run(
+        "train",
+        name,
+        **_common(s, seed),
+        **_levels(distortion),
+        layers=CONV,
+        also_train=top,
+        designs=tuple(units.items()),
+        selection=selection,
+        schedule=schedule,
+        base=baseline(s, seed),
+        ranking=ranking(s, distortion, seed),
+    )
 
 
 #: What may let Deepcorr-5's units learn or not, by the name of what is made otherwise, one at a time.
@@ -146,20 +215,37 @@ def transferred(s: ImageNetHalf, method: str, dataset: str, distortion: str | No
     Table 13, with no distortion, trains them on clean images; Tables 14 and 15 train one set on images of all levels.
     The baseline is the same under both distortions.
     """
-    networks = {"Baseline": lambda: baseline(s, seed), "Finetune-8": lambda: finetune(s, distortion, seed),
-                "Deepcorr-5": lambda: deepcorrect(s, "Deepcorr-5", distortion, seed)}
+    networks = {
+        "Baseline": lambda: baseline(s, seed),
+        "Finetune-8": lambda: finetune(s, distortion, seed),
+        "Deepcorr-5": lambda: deepcorrect(s, "Deepcorr-5", distortion, seed),
+    }
     selected = datasets.SELECTION_FINGERPRINTS.get(dataset) if not s.whole_collections else None
     classes = {"caltech101": 101, "sun397": 18 if selected else 397}
-    return Run("transfer", method, dataset, selected or datasets.whole_fingerprint(dataset), classes[dataset], 0, seed,
-               **(_levels(distortion) if distortion else {}), base=networks[method](), network="AlexNet",
-               semantics=SEMANTICS, blur_of_bytes=True, features=LAYERS[dataset], trained_on="all levels" if distortion else "clean")
+    return Run(
+        "transfer",
+        method,
+        dataset,
+        selected or datasets.whole_fingerprint(dataset),
+        classes[dataset],
+        0,
+        seed,
+        **(_levels(distortion) if distortion else {}),
+        base=networks[method](),
+        network="AlexNet",
+        semantics=SEMANTICS,
+        blur_of_bytes=True,
+        features=LAYERS[dataset],
+        trained_on="all levels" if distortion else "clean",
+    )
 
 
 def embedded(s: ImageNetHalf, method: str, distortion: str, seed: int = 0) -> Run:
     """Penultimate features of some classes in the plane: Figure 2 for the baseline, Figure 10 for Deepcorr-5."""
     network = baseline(s, seed) if method == "Baseline" else deepcorrect(s, method, distortion, seed)
-    return Run("embed", method, **_common(s, seed), **_levels(distortion), base=network, features="fc7",
-               shown=SHOWN[s.dataset])
+    return Run(
+        "embed", method, **_common(s, seed), **_levels(distortion), base=network, features="fc7", shown=SHOWN[s.dataset]
+    )
 
 
 # What the runs behind a table stand in for, where it is not what the half as a whole does.
@@ -199,21 +285,29 @@ def method_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str) -> dic
 
 def unit_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
     """Tables 11 and 12."""
-    return {m: [deepcorrect(s, m, distortion, seed) for seed in seeds]
-            for m in ("Deepcorr-5", "Deepcorr-5-lite", "Deepcorr-5-bottleneck")}
+    return {
+        m: [deepcorrect(s, m, distortion, seed) for seed in seeds]
+        for m in ("Deepcorr-5", "Deepcorr-5-lite", "Deepcorr-5-bottleneck")
+    }
 
 
 def scope_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Table 9: filters ranked within each layer, or over all layers together."""
-    return {f"{scope} {d}": [deepcorrect(s, "Deepcorr-5", d, seed, scope=scope) for seed in seeds]
-            for d in DISTORTIONS for scope in ("local", "global")}
+    return {
+        f"{scope} {d}": [deepcorrect(s, "Deepcorr-5", d, seed, scope=scope) for seed in seeds]
+        for d in DISTORTIONS
+        for scope in ("local", "global")
+    }
 
 
 def transfer_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str | None = None) -> dict[str, list[Run]]:
     """Tables 13 (clean), 14 and 15. Caltech-256 has rows only in the paper: nobody here has read it yet."""
     methods = ("Baseline", "Finetune-8", "Deepcorr-5") if distortion else ("Baseline",)
-    return {f"{method} {dataset}": [transferred(s, method, dataset, distortion, seed) for seed in seeds]
-            for dataset in ("sun397", "caltech101") for method in methods}
+    return {
+        f"{method} {dataset}": [transferred(s, method, dataset, distortion, seed) for seed in seeds]
+        for dataset in ("sun397", "caltech101")
+        for method in methods
+    }
 
 
 def ranking_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
@@ -228,8 +322,9 @@ def swap_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
 
 def embedding_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
     """Figures 2 and 10, with the first seed."""
-    return {f"{m} {d}": [embedded(s, m, d, seed) for seed in seeds[:1]] for d in DISTORTIONS
-            for m in ("Baseline", "Deepcorr-5")}
+    return {
+        f"{m} {d}": [embedded(s, m, d, seed) for seed in seeds[:1]] for d in DISTORTIONS for m in ("Baseline", "Deepcorr-5")
+    }
 
 
 def class_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
@@ -249,5 +344,8 @@ def audit_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
 
 
 def _retrained_rows(s: ImageNetHalf, seeds: tuple[int, ...], methods: tuple[str, ...]) -> dict[str, list[Run]]:
-    return {f"{m} {d}": [finetune(s, d, seed) if m == "Finetune-8" else deepcorrect(s, m, d, seed) for seed in seeds[:1]]
-            for d in DISTORTIONS for m in methods}
+    return {
+        f"{m} {d}": [finetune(s, d, seed) if m == "Finetune-8" else deepcorrect(s, m, d, seed) for seed in seeds[:1]]
+        for d in DISTORTIONS
+        for m in methods
+    }

@@ -44,8 +44,11 @@ def trained_parameters(run: Run) -> int:
     filters = {layer: list(range(count)) for layer, count in run.selection.counts}
     if not (run.design or run.designs):
         return count_parameters(selected_copy(whole, filters))
-    return count_parameters(correct(whole, filters, dict(run.designs) or run.design, also_train=run.also_train,
-                                    train_batchnorm=run.trains_batchnorm))
+    return count_parameters(
+        correct(
+            whole, filters, dict(run.designs) or run.design, also_train=run.also_train, train_batchnorm=run.trains_batchnorm
+        )
+    )
 
 
 def _trained_of_published(run: Run) -> int:
@@ -68,15 +71,23 @@ def other_classes(run: Run, whole: Run) -> str:
 def other_width(run: Run, whole: Run) -> str:
     """Where `run`, or the network that it starts from, is narrower or wider than in profile paper; "" if not."""
     pairs = zip(_chain(run), _chain(whole), strict=True)
-    return " and ".join(dict.fromkeys(f"{here.width} channels instead of {there.width}" for here, there in pairs
-                                      if here.width != there.width))
+    return " and ".join(
+        dict.fromkeys(
+            f"{here.width} channels instead of {there.width}" for here, there in pairs if here.width != there.width
+        )
+    )
 
 
 def short_training(run: Run, whole: Run) -> str:
     """Where `run`, or the network that it starts from, is trained for fewer iterations than in profile paper."""
     pairs = ((here.schedule, there.schedule) for here, there in zip(_chain(run), _chain(whole), strict=True))
-    return " and ".join(dict.fromkeys(f"{here.iterations:,} iterations instead of {there.iterations:,}"
-                                      for here, there in pairs if here and there and here.iterations < there.iterations))
+    return " and ".join(
+        dict.fromkeys(
+            f"{here.iterations:,} iterations instead of {there.iterations:,}"
+            for here, there in pairs
+            if here and there and here.iterations < there.iterations
+        )
+    )
 
 
 def _class_counts(run: Run) -> Iterator[int]:

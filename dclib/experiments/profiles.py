@@ -36,9 +36,11 @@ def in_words(stand_ins: Iterable[StandIn]) -> str:
 
 #: How the ImageNet networks of each profile differ from the paper's, which were a finished AlexNet in another layout.
 _TWENTY = (StandIn("20 ImageNet classes", ", new dense layers on BVLC's convolutions"),)
-NETWORKS = {"small": _TWENTY, "imagenet20": _TWENTY,
-            "paper": (StandIn("new dense layers on BVLC's convolutions",
-                              ", read from a slightly coarse, product-quantised copy"),)}
+NETWORKS = {
+    "small": _TWENTY,
+    "imagenet20": _TWENTY,
+    "paper": (StandIn("new dense layers on BVLC's convolutions", ", read from a slightly coarse, product-quantised copy"),),
+}
 
 
 @dataclass(frozen=True)
@@ -110,23 +112,78 @@ class Profile:
 def _paper() -> Profile:
     """The released schedules: steps of a tenth (Section 5.1.1)."""
     per_epoch = 176  # 45,000 images in batches of 256
-    baseline = Schedule(110 * per_epoch, 256, 0.1, tuple(per_epoch * e for e in (30, 60, 90)), per_epoch,
-                        augmentation="rotate-shift-flip", l2=RELEASED_L2)
+    baseline = Schedule(
+        110 * per_epoch,
+        256,
+        0.1,
+        tuple(per_epoch * e for e in (30, 60, 90)),
+        per_epoch,
+        augmentation="rotate-shift-flip",
+        l2=RELEASED_L2,
+    )
     # 40 "epochs" of 90,000 samples, as released: twice the passes that the text names. Four equal parts.
-    finetune = Schedule(40 * 360, 250, 0.01, (10 * 360, 20 * 360, 30 * 360), 360, decay=1e-5,
-                        augmentation="rotate-shift-flip", l2=RELEASED_L2)
+    finetune = Schedule(
+        40 * 360,
+        250,
+        0.01,
+        (10 * 360, 20 * 360, 30 * 360),
+        360,
+        decay=1e-5,
+        augmentation="rotate-shift-flip",
+        l2=RELEASED_L2,
+    )
     deepcorrect = replace(finetune, learning_rate=0.1, l2=DEEPCORRECT_L2, l1=1e-5)
-    return Profile("paper", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
-                   10, "train", (0, 1, 2), deep_warm_up=360, precision="bfloat16",
-                   imagenet=_in_proportion("paper", "imagenet", 1000, 62_500, 256, 50, ranking_images=5, seeds=(0,),
-                                           precision="bfloat16", whole_collections=True, stand_in=NETWORKS["paper"]))
+    return Profile(
+        "paper",
+        "cifar100",
+        100,
+        96,
+        50,
+        100,
+        RELEASED_CIFAR100,
+        baseline,
+        finetune,
+        deepcorrect,
+        10,
+        "train",
+        (0, 1, 2),
+        deep_warm_up=360,
+        precision="bfloat16",
+        imagenet=_in_proportion(
+            "paper",
+            "imagenet",
+            1000,
+            62_500,
+            256,
+            50,
+            ranking_images=5,
+            seeds=(0,),
+            precision="bfloat16",
+            whole_collections=True,
+            stand_in=NETWORKS["paper"],
+        ),
+    )
 
 
 def _imagenet20() -> Profile:
     """`paper`'s CIFAR-100 half; of ImageNet 20 classes."""
-    return replace(_paper(), name="imagenet20", imagenet=_in_proportion(
-        "imagenet20", "imagenet20", 20, 1250, 128, 10, ranking_images=5, seeds=(0, 1, 2), rival_images=10,
-        precision="bfloat16", stand_in=NETWORKS["imagenet20"]))
+    return replace(
+        _paper(),
+        name="imagenet20",
+        imagenet=_in_proportion(
+            "imagenet20",
+            "imagenet20",
+            20,
+            1250,
+            128,
+            10,
+            ranking_images=5,
+            seeds=(0, 1, 2),
+            rival_images=10,
+            precision="bfloat16",
+            stand_in=NETWORKS["imagenet20"],
+        ),
+    )
 
 
 def _one_cycle(iterations: int, batch: int, peak: float, looks: int, **more) -> Schedule:
@@ -136,8 +193,10 @@ def _one_cycle(iterations: int, batch: int, peak: float, looks: int, **more) -> 
 
 def _retraining(iterations: int, batch: int, looks: int, finetune: float, deepcorrect: float) -> tuple[Schedule, Schedule]:
     """Finetune-k's and Deepcorr-k's schedule with their peak rates: the same images for both."""
-    return (_one_cycle(iterations, batch, finetune, looks, l2=RELEASED_L2),
-            _one_cycle(iterations, batch, deepcorrect, looks, l2=DEEPCORRECT_L2, l1=1e-5))
+    return (
+        _one_cycle(iterations, batch, finetune, looks, l2=RELEASED_L2),
+        _one_cycle(iterations, batch, deepcorrect, looks, l2=DEEPCORRECT_L2, l1=1e-5),
+    )
 
 
 # Peak rates of the short schedules were chosen on held-out training images, from as many candidates for Finetune as for
@@ -148,29 +207,83 @@ def _retraining(iterations: int, batch: int, looks: int, finetune: float, deepco
 def _short_training() -> Profile:
     baseline = _one_cycle(16 * 176, 256, 0.2, 8, l2=RELEASED_L2)
     finetune, deepcorrect = _retraining(1000, 125, 8, 0.01, 0.1)
-    return Profile("short-training", "cifar100", 100, 96, 50, 100, RELEASED_CIFAR100, baseline, finetune, deepcorrect,
-                   5, "train", (0,), validation_images=1000, stand_in=(StandIn("the paper's own network", ", trained for a short time"),))
+    return Profile(
+        "short-training",
+        "cifar100",
+        100,
+        96,
+        50,
+        100,
+        RELEASED_CIFAR100,
+        baseline,
+        finetune,
+        deepcorrect,
+        5,
+        "train",
+        (0,),
+        validation_images=1000,
+        stand_in=(StandIn("the paper's own network", ", trained for a short time"),),
+    )
 
 
 def _small() -> Profile:
     baseline = _one_cycle(15 * 176, 256, 0.2, 8, l2=RELEASED_L2)
     finetune, deepcorrect = _retraining(1000, 125, 8, 0.01, 0.1)
-    return Profile("small", "cifar100", 100, 32, 16, 32, UnitDesign(width=16, input_batchnorm=True), baseline,
-                   finetune, deepcorrect, 10, "train", (0, 1, 2), validation_images=1000,
-                   stand_in=(StandIn("CIFAR-100 at a third of the width",
-                                     " (32, 64 channels), units of width 16 on half the filters"),),
-                   imagenet=_small_imagenet())
+    return Profile(
+        "small",
+        "cifar100",
+        100,
+        32,
+        16,
+        32,
+        UnitDesign(width=16, input_batchnorm=True),
+        baseline,
+        finetune,
+        deepcorrect,
+        10,
+        "train",
+        (0, 1, 2),
+        validation_images=1000,
+        stand_in=(
+            StandIn("CIFAR-100 at a third of the width", " (32, 64 channels), units of width 16 on half the filters"),
+        ),
+        imagenet=_small_imagenet(),
+    )
 
 
-def _photographs(name: str, counts: tuple[int, int, int], width: int, baseline: int, retrain: int, batch: int,
-                 per_class: int, seeds: tuple[int, ...]) -> Profile:
+def _photographs(
+    name: str,
+    counts: tuple[int, int, int],
+    width: int,
+    baseline: int,
+    retrain: int,
+    batch: int,
+    per_class: int,
+    seeds: tuple[int, ...],
+) -> Profile:
     finetune, deepcorrect = _retraining(retrain, batch, 4, 0.001, 0.1)
-    return Profile(name, "photographs", len(datasets.PHOTOGRAPHS), width, width // 2, width,
-                   UnitDesign(width=16, input_batchnorm=True, batchnorm_momentum=0.1),
-                   _one_cycle(baseline, batch, 0.1, 4, l2=RELEASED_L2), finetune, deepcorrect,
-                   per_class, "train", seeds, photographs=counts, batchnorm_momentum=0.1,
-                   stand_in=(StandIn(f"{len(datasets.PHOTOGRAPHS)} classes of patches from photographs",
-                                     f", {width} and {2 * width} channels"),))
+    return Profile(
+        name,
+        "photographs",
+        len(datasets.PHOTOGRAPHS),
+        width,
+        width // 2,
+        width,
+        UnitDesign(width=16, input_batchnorm=True, batchnorm_momentum=0.1),
+        _one_cycle(baseline, batch, 0.1, 4, l2=RELEASED_L2),
+        finetune,
+        deepcorrect,
+        per_class,
+        "train",
+        seeds,
+        photographs=counts,
+        batchnorm_momentum=0.1,
+        stand_in=(
+            StandIn(
+                f"{len(datasets.PHOTOGRAPHS)} classes of patches from photographs", f", {width} and {2 * width} channels"
+            ),
+        ),
+    )
 
 
 #: What all trainings share: released are the middle 227 pixels, cut out before anything else, and this mixture.
@@ -190,20 +303,40 @@ def _in_proportion(name: str, dataset: str, classes: int, iterations: int, batch
 def _small_imagenet() -> ImageNetHalf:
     """A short training in one cycle. `benchmarks.peak_rates` chose its peak rates among five for every family, but the
     baseline's, on held-out training images."""
-    def one_cycle(iterations: int, peak: float, **more) -> Schedule:
-        return Schedule(iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON,
-                        **more)
 
-    return ImageNetHalf("small", "imagenet20", 20, one_cycle(240, 0.001), one_cycle(120, 0.0001),
-                        one_cycle(120, 3.0, l1=1e-5), one_cycle(120, 0.0003, l1=1e-5), ranking_images=5, seeds=(0,),
-                        unit_momentum=0.1, validation_images=5, rival_images=10, stand_in=NETWORKS["small"])
+    def one_cycle(iterations: int, peak: float, **more) -> Schedule:
+        return Schedule(
+            iterations, 32, peak, (), -(-iterations // 4), shape="one-cycle", warm_up=iterations // 6, **_COMMON, **more
+        )
+
+    return ImageNetHalf(
+        "small",
+        "imagenet20",
+        20,
+        one_cycle(240, 0.001),
+        one_cycle(120, 0.0001),
+        one_cycle(120, 3.0, l1=1e-5),
+        one_cycle(120, 0.0003, l1=1e-5),
+        ranking_images=5,
+        seeds=(0,),
+        unit_momentum=0.1,
+        validation_images=5,
+        rival_images=10,
+        stand_in=NETWORKS["small"],
+    )
 
 
 def _authors() -> Profile:
-    return replace(_paper(), name="authors", seeds=(0,), precision="float32", published=True,
-                   targets=("table1", "table2", "table3", "table4", "figure4", "figure5"),
-                   imagenet=None,
-                   stand_in=(StandIn("the networks that the authors published", ", tested again"),))
+    return replace(
+        _paper(),
+        name="authors",
+        seeds=(0,),
+        precision="float32",
+        published=True,
+        targets=("table1", "table2", "table3", "table4", "figure4", "figure5"),
+        imagenet=None,
+        stand_in=(StandIn("the networks that the authors published", ", tested again"),),
+    )
 
 
 PROFILES = {
@@ -226,8 +359,7 @@ def profile(name: str) -> Profile:
 
 
 #: Where the paper's text and the released code differ, by the name of the choice; and one that only the code makes.
-CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation", "frozen BatchNorm",
-           "untrained top")
+CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation", "frozen BatchNorm", "untrained top")
 
 
 def as_in_the_text(p: Profile, choice: str) -> Profile:
@@ -249,8 +381,9 @@ def as_in_the_text(p: Profile, choice: str) -> Profile:
         return replace(p, finetune=shortened(p.finetune, 0.5), deepcorrect=shortened(p.deepcorrect, 0.5))
     if choice == "augmentation":
         other = "pad-crop-flip" if p.finetune.augmentation == "rotate-shift-flip" else "rotate-shift-flip"
-        return replace(p, finetune=replace(p.finetune, augmentation=other),
-                       deepcorrect=replace(p.deepcorrect, augmentation=other))
+        return replace(
+            p, finetune=replace(p.finetune, augmentation=other), deepcorrect=replace(p.deepcorrect, augmentation=other)
+        )
     if choice == "frozen BatchNorm":
         return replace(p, batch_statistics=False)
     if choice == "untrained top":
@@ -260,11 +393,17 @@ def as_in_the_text(p: Profile, choice: str) -> Profile:
 
 def shortened(schedule: Schedule, share: float) -> Schedule:
     """A complete schedule of the same shape with that share of the iterations."""
+
     def cut(iterations: int) -> int:
         return int(iterations * share)
 
-    return replace(schedule, iterations=cut(schedule.iterations), warm_up=cut(schedule.warm_up),
-                   drops=tuple(map(cut, schedule.drops)), evaluate_every=max(1, cut(schedule.evaluate_every)))
+    return replace(
+        schedule,
+        iterations=cut(schedule.iterations),
+        warm_up=cut(schedule.warm_up),
+        drops=tuple(map(cut, schedule.drops)),
+        evaluate_every=max(1, cut(schedule.evaluate_every)),
+    )
 
 
 def with_budget(p: Profile, share: float) -> Profile:

@@ -19,6 +19,30 @@ from dclib.figures.images import distortion_strip, filters, gallery, predictions
 from dclib.figures.neighbours import matrix, over_images, over_layers, roc
 from dclib.figures.style import NAMES, STYLE, SYMBOLS, TITLES, UNITS, WIDTH
 
-__all__ = ["DIFFERENCE", "NAMES", "STYLE", "SYMBOLS", "TITLES", "UNITS", "WIDTH", "accuracy_over_levels", "blur_windows",
-           "class_difference", "distortion_strip", "embeddings", "filters", "gallery", "learning_curves", "matrix", "over_images",
-           "over_layers", "predictions", "priorities", "roc", "swap_fractions", "swap_layers", "swap_orders", "training_curves"]
+__all__ = [
+    "DIFFERENCE",
+    "NAMES",
+    "STYLE",
+    "SYMBOLS",
+    "TITLES",
+    "UNITS",
+    "WIDTH",
+    "accuracy_over_levels",
+    "blur_windows",
+    "class_difference",
+    "distortion_strip",
+    "embeddings",
+    "filters",
+    "gallery",
+    "learning_curves",
+    "matrix",
+    "over_images",
+    "over_layers",
+    "predictions",
+    "priorities",
+    "roc",
+    "swap_fractions",
+    "swap_layers",
+    "swap_orders",
+    "training_curves",
+]

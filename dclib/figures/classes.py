@@ -39,7 +39,8 @@ def class_difference(difference: np.ndarray, names: Sequence[str], distortion: s
     figure.alt_text = (
         f"Per-class accuracy of Deepcorr-5 minus that of Finetune-8 under {NAMES[distortion]}, {source}: Deepcorr-5 is "
         f"better for {better} classes, worse for {worse}, equal for {len(difference) - better - worse}. It gains most for "
-        f"{names[most]} ({difference[most]:+.3f}) and least for {names[least]} ({difference[least]:+.3f}).")
+        f"{names[most]} ({difference[most]:+.3f}) and least for {names[least]} ({difference[least]:+.3f})."
+    )
     return figure
 
 
@@ -60,15 +61,16 @@ def _squares(difference: np.ndarray, limit: float) -> Figure:
     axes = figure.subplots()
     side = int(np.ceil(np.sqrt(len(difference))))
     padded = np.full(side * side, np.nan)
-    padded[:len(difference)] = difference
+    padded[: len(difference)] = difference
     image = axes.imshow(padded.reshape(side, side), cmap=DIFFERENCE, vmin=-limit, vmax=limit, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, label="gain in accuracy", shrink=0.85)
     return figure
 
 
-def embeddings(points: Mapping[str, np.ndarray], labels: Sequence[int], classes: Sequence[str], distortion: str,
-               sigmas: Sequence[float]) -> Figure:
+def embeddings(
+    points: Mapping[str, np.ndarray], labels: Sequence[int], classes: Sequence[str], distortion: str, sigmas: Sequence[float]
+) -> Figure:
     """Figures 2 and 10: features in the plane, one row per network, one column per level, one point per image.
 
     Args:
@@ -90,15 +92,27 @@ def embeddings(points: Mapping[str, np.ndarray], labels: Sequence[int], classes:
             _scatter(axes, np.asarray(level), labels, classes)
             axes.set_xlabel(f"{share:.0%} near\ntheir own", fontsize=9, labelpad=3)
         row[0].set_ylabel(network, fontsize=10)
-        parts.append(f"{network}: " + ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {share:.0%}"
-                                                for sigma, share in zip(sigmas, shares)))
+        parts.append(
+            f"{network}: "
+            + ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {share:.0%}" for sigma, share in zip(sigmas, shares))
+        )
     for axes, sigma in zip(grid[0], sigmas):
         axes.set_title("clean" if sigma == 0 else f"{SYMBOLS[distortion]} = {sigma:g}", fontsize=10, pad=4)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9,
-                  handletextpad=0.1, columnspacing=0.8, markerscale=1.8)
-    figure.alt_text = (f"Scatter plots of {len(labels)} images of {len(classes)} classes by the features of a network, "
-                       f"under growing {NAMES[distortion]}. The share of points whose nearest neighbour is of their own "
-                       f"class: {'; '.join(parts)}.")
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+        handletextpad=0.1,
+        columnspacing=0.8,
+        markerscale=1.8,
+    )
+    figure.alt_text = (
+        f"Scatter plots of {len(labels)} images of {len(classes)} classes by the features of a network, "
+        f"under growing {NAMES[distortion]}. The share of points whose nearest neighbour is of their own "
+        f"class: {'; '.join(parts)}."
+    )
     return figure
 
 
@@ -106,7 +120,8 @@ def _scatter(axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequen
     for number, name in enumerate(classes):
         own = points[labels == number]
         marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]  # no pair comes twice within 81 classes
-        axes.scatter(own[:, 0], own[:, 1], s=9, marker=marker, color=COLOURS[number % len(COLOURS)], linewidths=0,
-                     label=short(name))
+        axes.scatter(
+            own[:, 0], own[:, 1], s=9, marker=marker, color=COLOURS[number % len(COLOURS)], linewidths=0, label=short(name)
+        )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="0.8")

@@ -13,8 +13,15 @@ from dclib.figures.style import GREY, NAMES, SYMBOLS, TITLES, UNITS, course, loo
 from dclib.results import Record
 
 
-def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str, sigmas: Sequence[float],
-                         source: str, *, measure: str = "top-1 accuracy", methods: Mapping[str, str] | None = None) -> Figure:
+def accuracy_over_levels(
+    curves: Mapping[str, Sequence[float]],
+    distortion: str,
+    sigmas: Sequence[float],
+    source: str,
+    *,
+    measure: str = "top-1 accuracy",
+    methods: Mapping[str, str] | None = None,
+) -> Figure:
     """Tables 3 and 4, drawn: {label: accuracy [1 + levels]}, level 0 clean.
 
     Each method has its own look (`dclib.figures.style`); `methods` says which one a label stands for that is no method's name.
@@ -31,12 +38,22 @@ def accuracy_over_levels(curves: Mapping[str, Sequence[float]], distortion: str,
     best = max(means, key=means.get)
     lines = "; ".join(f"{m} {course(a)}, mean {means[m]:.3f}" for m, a in curves.items())
     leader = f" The highest mean is that of {best}." if len(curves) > 1 else ""
-    return with_alt(figure, f"Line chart, {source}: {measure} from clean images to {NAMES[distortion]} of σ = "
-                            f"{sigmas[-1]:g}. {lines}.{leader}")
+    return with_alt(
+        figure,
+        f"Line chart, {source}: {measure} from clean images to {NAMES[distortion]} of σ = {sigmas[-1]:g}. {lines}.{leader}",
+    )
 
 
-def swap_fractions(accuracy: np.ndarray, fractions: Sequence[float], distortion: str, sigmas: Sequence[float],
-                   source: str, *, layer: str = "conv1", before: Sequence[float] | None = None) -> Figure:
+def swap_fractions(
+    accuracy: np.ndarray,
+    fractions: Sequence[float],
+    distortion: str,
+    sigmas: Sequence[float],
+    source: str,
+    *,
+    layer: str = "conv1",
+    before: Sequence[float] | None = None,
+) -> Figure:
     """Figure 4: accuracy [fractions, levels] when the top fractions of a layer's filters give their clean output.
 
     `before` is the accuracy [levels] without any swap.
@@ -51,13 +68,25 @@ def swap_fractions(accuracy: np.ndarray, fractions: Sequence[float], distortion:
         start = f" Without a swap it {course(before)}."
     _over_sigma(axes, figure, sigmas, distortion)
     ends = "; ".join(f"{f:.0%} {course(a)}" for f, a in zip(fractions, accuracy))
-    return with_alt(figure, f"Line chart, {source}: accuracy over the {len(sigmas)} levels of {NAMES[distortion]} "
-                            f"when the most susceptible filters of {layer} give their clean output.{start} "
-                            f"By share of filters: {ends}.")
+    return with_alt(
+        figure,
+        f"Line chart, {source}: accuracy over the {len(sigmas)} levels of {NAMES[distortion]} "
+        f"when the most susceptible filters of {layer} give their clean output.{start} "
+        f"By share of filters: {ends}.",
+    )
 
 
-def swap_orders(joint: np.ndarray, single: np.ndarray, fractions: Sequence[float], distortion: str, source: str, *,
-                layer: str = "conv1", before: float | None = None, clean: float | None = None) -> Figure:
+def swap_orders(
+    joint: np.ndarray,
+    single: np.ndarray,
+    fractions: Sequence[float],
+    distortion: str,
+    source: str,
+    *,
+    layer: str = "conv1",
+    before: float | None = None,
+    clean: float | None = None,
+) -> Figure:
     """Figure 4's accuracies over the share of filters, in two orders: the ranking of Eq. 1, and joint swaps.
 
     joint, single: mean accuracy over levels [fractions]; before: without a swap; clean: on clean images.
@@ -73,13 +102,23 @@ def swap_orders(joint: np.ndarray, single: np.ndarray, fractions: Sequence[float
     axes.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     lines = "; ".join(f"{f:.0%} {a:.3f} and {b:.3f}" for f, a, b in zip(fractions, single, joint, strict=True))
-    return with_alt(figure, f"Line chart, {source}: accuracy, averaged over levels of {NAMES[distortion]}, when a share of "
-                            f"{layer}'s filters gives its clean output; filters ranked each by itself, and chosen beside "
-                            f"those before: {lines}." + ("" if before is None else f" Without a swap {before:.3f}."))
+    return with_alt(
+        figure,
+        f"Line chart, {source}: accuracy, averaged over levels of {NAMES[distortion]}, when a share of "
+        f"{layer}'s filters gives its clean output; filters ranked each by itself, and chosen beside "
+        f"those before: {lines}." + ("" if before is None else f" Without a swap {before:.3f}."),
+    )
 
 
-def swap_layers(accuracy: Mapping[str, np.ndarray], fraction: float, distortion: str, sigmas: Sequence[float],
-                source: str, *, before: Sequence[float] | None = None) -> Figure:
+def swap_layers(
+    accuracy: Mapping[str, np.ndarray],
+    fraction: float,
+    distortion: str,
+    sigmas: Sequence[float],
+    source: str,
+    *,
+    before: Sequence[float] | None = None,
+) -> Figure:
     """Figure 5: {layer: accuracy [levels]} when one fraction of that layer's filters gives its clean output."""
     not_empty(accuracy)
     figure, axes = panel(f"{TITLES[distortion]}, {fraction:.0%} of a layer: {source}")
@@ -91,13 +130,17 @@ def swap_layers(accuracy: Mapping[str, np.ndarray], fraction: float, distortion:
     means = {layer: float(np.mean(a)) for layer, a in accuracy.items()}
     best, worst = max(means, key=means.get), min(means, key=means.get)
     lines = ", ".join(f"{layer} {mean:.3f}" for layer, mean in means.items())
-    return with_alt(figure, f"Line chart, {source}: accuracy over the {len(sigmas)} levels of {NAMES[distortion]} "
-                            f"when {fraction:.0%} of one layer's filters give their clean output. Means over levels: "
-                            f"{lines}. {best} helps most, {worst} least.")
+    return with_alt(
+        figure,
+        f"Line chart, {source}: accuracy over the {len(sigmas)} levels of {NAMES[distortion]} "
+        f"when {fraction:.0%} of one layer's filters give their clean output. Means over levels: "
+        f"{lines}. {best} helps most, {worst} least.",
+    )
 
 
-def priorities(scores: Mapping[str, np.ndarray], distortion: str, source: str, *,
-               label: str = "correction priority τ") -> Figure:
+def priorities(
+    scores: Mapping[str, np.ndarray], distortion: str, source: str, *, label: str = "correction priority τ"
+) -> Figure:
     """Scores per filter {layer: [filters]}, sorted within each layer, over the share of that layer's filters."""
     not_empty(scores)
     figure, axes = panel(f"{TITLES[distortion]}: {source}")
@@ -110,8 +153,11 @@ def priorities(scores: Mapping[str, np.ndarray], distortion: str, source: str, *
     axes.set(xlabel="share of the layer's filters, most susceptible first", ylabel=label, xlim=(0, 1))
     axes.xaxis.set_major_formatter(mpl.ticker.PercentFormatter(1))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return with_alt(figure, f"Line chart, {source}: {label} of every filter under {NAMES[distortion]}, sorted within "
-                            f"each layer. {'; '.join(parts)}.")
+    return with_alt(
+        figure,
+        f"Line chart, {source}: {label} of every filter under {NAMES[distortion]}, sorted within "
+        f"each layer. {'; '.join(parts)}.",
+    )
 
 
 def learning_curves(records: Sequence[Record], source: str) -> Figure:
@@ -126,16 +172,23 @@ def learning_curves(records: Sequence[Record], source: str) -> Figure:
         curve = record.outcome["curve"]
         own = look_of(record.description["method"], i)
         lines[_record_name(record, records)] = (
-            [entry["iteration"] for entry in curve], [float(np.mean(entry["validation"])) for entry in curve],
-            own if distinct else look(i) | {"color": own["color"]})
+            [entry["iteration"] for entry in curve],
+            [float(np.mean(entry["validation"])) for entry in curve],
+            own if distinct else look(i) | {"color": own["color"]},
+        )
     return _over_iterations(lines, source, (0, 1))
 
 
 def training_curves(iterations: Sequence[int], curves: Mapping[str, Sequence[float]], source: str) -> Figure:
     """Figure 12 as the paper has it: {method: validation accuracy [iterations]}; the axis begins near the lowest value."""
     not_empty(curves)
-    return _over_iterations({method: (iterations, accuracy, look_of(method, i) | {"markevery": max(1, len(iterations) // 10)})
-                             for i, (method, accuracy) in enumerate(curves.items())}, source)
+    return _over_iterations(
+        {
+            method: (iterations, accuracy, look_of(method, i) | {"markevery": max(1, len(iterations) // 10)})
+            for i, (method, accuracy) in enumerate(curves.items())
+        },
+        source,
+    )
 
 
 def _over_iterations(lines: Mapping[str, tuple], source: str, limits: tuple[float, float] | None = None) -> Figure:
@@ -149,8 +202,11 @@ def _over_iterations(lines: Mapping[str, tuple], source: str, limits: tuple[floa
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     last = max(iterations[-1] for iterations, _, _ in lines.values())
-    return with_alt(figure, f"Line chart, {source}: validation accuracy, averaged over levels, during {last} training "
-                            f"iterations. {'; '.join(parts)}.")
+    return with_alt(
+        figure,
+        f"Line chart, {source}: validation accuracy, averaged over levels, during {last} training "
+        f"iterations. {'; '.join(parts)}.",
+    )
 
 
 def blur_windows(sigmas: Sequence[float]) -> Figure:
@@ -163,10 +219,13 @@ def blur_windows(sigmas: Sequence[float]) -> Figure:
         axes.plot(np.arange(len(taps)) - len(taps) // 2, taps, label=f"{SYMBOLS['blur']} = {sigma:g}", **look(i))
     axes.set(xlabel="offset in pixels", ylabel="weight", ylim=(0, None))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return with_alt(figure, "Line chart of the blur's weights by offset. The windows have "
-                            f"{', '.join(map(str, sizes))} taps; the central weight falls from "
-                            f"{max(gaussian_window(sigmas[0])):.2f} at σ = {sigmas[0]:g} to "
-                            f"{max(gaussian_window(sigmas[-1])):.2f} at σ = {sigmas[-1]:g}.")
+    return with_alt(
+        figure,
+        "Line chart of the blur's weights by offset. The windows have "
+        f"{', '.join(map(str, sizes))} taps; the central weight falls from "
+        f"{max(gaussian_window(sigmas[0])):.2f} at σ = {sigmas[0]:g} to "
+        f"{max(gaussian_window(sigmas[-1])):.2f} at σ = {sigmas[-1]:g}.",
+    )
 
 
 def _over_sigma(axes: Axes, figure: Figure, sigmas: Sequence[float], distortion: str, top: float | None = 1) -> None:
@@ -178,6 +237,7 @@ def _over_sigma(axes: Axes, figure: Figure, sigmas: Sequence[float], distortion:
 
 def _record_name(record: Record, records: Sequence[Record]) -> str:
     """The method, with what tells the record from the others."""
+
     def differ(key: str) -> bool:
         return len({r.description.get(key) for r in records}) > 1
 

@@ -22,9 +22,13 @@ from dclib.models import AlexNet, AllConvNet
 _ROW, _HEIGHT = 1.0, 0.66  # distance of two rows, height of a block
 _TRAINED, _NARROW, _WIDE, _POINTWISE = (tuple(0.3 * c + 0.7 for c in COLOURS[i]) for i in (1, 0, 2, 3))
 #: Of a layer's block by its kind: convolutions that step over pixels and those of 1×1 have colours of their own.
-_COLOURS = {"conv": lambda step: _POINTWISE if step.module.kernel_size == (1, 1) else
-            _NARROW if step.module.stride == (1, 1) else _WIDE,
-            "between": lambda step: "white", "dense": lambda step: _POINTWISE}
+_COLOURS = {
+    "conv": lambda step: (
+        _POINTWISE if step.module.kernel_size == (1, 1) else _NARROW if step.module.stride == (1, 1) else _WIDE
+    ),
+    "between": lambda step: "white",
+    "dense": lambda step: _POINTWISE,
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,16 @@ def architecture(model: AllConvNet | AlexNet | None = None) -> Figure:
     convolutions, classes = [step for step in steps if step.kind == "conv"], steps[-1].channels
     normed = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     layers = "; ".join(f"{step.text}{step.groups} to {step.size}" for step in steps)
-    ending = f"then the average over all positions and softmax over {classes} classes" if averaged else (
-        f"softmax over {classes} classes")
-    figure.alt_text = (f"Block diagram, from top to bottom: a {sizes[0]} image, then {len(convolutions)} convolutions, each "
-                       f"with {'BatchNorm and ReLU' if normed else 'ReLU'}: {layers}; {ending}. Blocks are as wide as a layer "
-                       "has filters.")
+    ending = (
+        f"then the average over all positions and softmax over {classes} classes"
+        if averaged
+        else (f"softmax over {classes} classes")
+    )
+    figure.alt_text = (
+        f"Block diagram, from top to bottom: a {sizes[0]} image, then {len(convolutions)} convolutions, each "
+        f"with {'BatchNorm and ReLU' if normed else 'ReLU'}: {layers}; {ending}. Blocks are as wide as a layer "
+        "has filters."
+    )
     return figure
 
 
@@ -76,8 +85,10 @@ def correction_unit(design: UnitDesign = CRITICALLY_WIDE, channels: int | None =
     stack = [row[0].text for row in rows[1:]]
     rows += [[_Block("+", 0)], [_Block(f"corrected outputs of {n} filters", 0.86)]]
     figure = _draw(rows, skip=(0, len(rows) - 2))
-    figure.alt_text = (f"Block diagram of a correction unit. The outputs of {n} filters go through {len(stack)} steps "
-                       f"({'; '.join(stack)}) and, by a skip connection, around them. Both are added.")
+    figure.alt_text = (
+        f"Block diagram of a correction unit. The outputs of {n} filters go through {len(stack)} steps "
+        f"({'; '.join(stack)}) and, by a skip connection, around them. Both are added."
+    )
     return figure
 
 
@@ -95,17 +106,23 @@ def deepcorrect_architecture(k: int, counts: Mapping[str, int], model: AllConvNe
         if step.name in corrected:
             filters[step.name], chosen = step.channels, corrected[step.name]
             whole = max(0.98, _width(step, widest))
-            rows.append([_Block(f"{step.channels - chosen} pass", whole * (1 - chosen / step.channels), "white", frozen=True),
-                         _Block(f"unit: {chosen} filters", whole * chosen / step.channels, _TRAINED)])
+            rows.append(
+                [
+                    _Block(f"{step.channels - chosen} pass", whole * (1 - chosen / step.channels), "white", frozen=True),
+                    _Block(f"unit: {chosen} filters", whole * chosen / step.channels, _TRAINED),
+                ]
+            )
     if steps[-1].kind == "conv":
         rows.append([_Block("average over positions, softmax", 0.84, "0.95", frozen=True)])
     figure = _draw(rows)
     units = "; ".join(f"{count} of {filters[name]} filters behind {name}" for name, count in corrected.items())
     layers = {kind: sum(step.kind == kind for step in steps) for kind in ("conv", "dense")}
     also = f" and {layers['dense']} dense layers" if layers["dense"] else ""
-    figure.alt_text = (f"Block diagram of Deepcorr-{k}: the {layers['conv']} convolutions{also} of the baseline, all frozen "
-                       f"and drawn grey and dashed. Trained correction units stand behind the first {k}: {units}. "
-                       "The other filters pass unchanged.")
+    figure.alt_text = (
+        f"Block diagram of Deepcorr-{k}: the {layers['conv']} convolutions{also} of the baseline, all frozen "
+        f"and drawn grey and dashed. Trained correction units stand behind the first {k}: {units}. "
+        "The other filters pass unchanged."
+    )
     return figure
 
 
@@ -161,7 +178,9 @@ def _step(name: str, module: nn.Module, output: torch.Tensor, side: int) -> _Ste
         return _Step(name, "conv", f"{name}: {kernel}×{kernel}-conv-{channels}-{stride}", channels, size, side, module)
     if isinstance(module, nn.Linear):
         return _Step(name, "dense", f"{name}: dense-{channels}", channels, "1×1", side, module)
-    pooled = f"{module.kernel_size}×{module.kernel_size}-maxpool-{module.stride}" if isinstance(module, nn.MaxPool2d) else "LRN"
+    pooled = (
+        f"{module.kernel_size}×{module.kernel_size}-maxpool-{module.stride}" if isinstance(module, nn.MaxPool2d) else "LRN"
+    )
     return _Step(name, "between", pooled, channels, size, side, module)
 
 
@@ -184,8 +203,12 @@ def _draw(rows: list[list[_Block]], notes: list[str] | None = None, skip: tuple[
         middles = _middles(above) if len(above) > 1 else _middles(below)
         for x in middles:
             start, end = (np.clip(x, *_reach(row)) for row in (above, below))
-            axes.annotate("", (end, -(i + 1) * _ROW + _HEIGHT / 2), (start, -i * _ROW - _HEIGHT / 2),
-                          arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0, "lw": 1})
+            axes.annotate(
+                "",
+                (end, -(i + 1) * _ROW + _HEIGHT / 2),
+                (start, -i * _ROW - _HEIGHT / 2),
+                arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0, "lw": 1},
+            )
     for i, note in enumerate(notes or []):
         axes.text(0.53, -i * _ROW, note, va="center", fontsize=10.5, color="0.3")
     if skip:
@@ -203,10 +226,19 @@ def _draw_block(axes, block: _Block, left: float, y: float) -> None:
         axes.text(middle, y, block.text, ha="center", va="center", fontsize=11)
         return
     gap = 0.008
-    axes.add_patch(FancyBboxPatch(
-        (left + gap, y - _HEIGHT / 2), block.width - 2 * gap, _HEIGHT, boxstyle="round,pad=0,rounding_size=0.02",
-        mutation_aspect=10, facecolor=block.colour, edgecolor="0.55" if block.frozen else "0.2", linewidth=1,
-        linestyle="--" if block.frozen else "-"))
+    axes.add_patch(
+        FancyBboxPatch(
+            (left + gap, y - _HEIGHT / 2),
+            block.width - 2 * gap,
+            _HEIGHT,
+            boxstyle="round,pad=0,rounding_size=0.02",
+            mutation_aspect=10,
+            facecolor=block.colour,
+            edgecolor="0.55" if block.frozen else "0.2",
+            linewidth=1,
+            linestyle="--" if block.frozen else "-",
+        )
+    )
     axes.text(middle, y, block.text, ha="center", va="center", fontsize=10.5, color="0.3" if block.frozen else "black")
 
 

@@ -43,12 +43,14 @@ def _svg(panels: Sequence[Figure]) -> bytes:
         buffer = io.StringIO()
         panel.savefig(buffer, format="svg", metadata={"Date": None, "Title": panel.alt_text})
         drawing = buffer.getvalue()
-        parts.append(drawing[drawing.index("<svg"):])
+        parts.append(drawing[drawing.index("<svg") :])
         sizes.append([72 * side for side in panel.get_size_inches()])
     places, (width, height) = _places(sizes)
     body = "\n".join(_at(x, y, part) for part, (x, y) in zip(parts, places))
-    return (f'<?xml version="1.0" encoding="utf-8"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}pt" '
-            f'height="{height:g}pt" viewBox="0 0 {width:g} {height:g}">\n{body}\n</svg>\n').encode()
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}pt" '
+        f'height="{height:g}pt" viewBox="0 0 {width:g} {height:g}">\n{body}\n</svg>\n'
+    ).encode()
 
 
 def _at(x: float, y: float, drawing: str) -> str:
@@ -67,7 +69,7 @@ def _png(panels: Sequence[Figure]) -> bytes:
     places, (width, height) = _places([picture.shape[1::-1] for picture in pictures])
     whole = np.full((round(height), round(width), 4), 255, dtype=np.uint8)
     for picture, (x, y) in zip(pictures, places):
-        whole[round(y):round(y) + picture.shape[0], round(x):round(x) + picture.shape[1]] = picture
+        whole[round(y) : round(y) + picture.shape[0], round(x) : round(x) + picture.shape[1]] = picture
     buffer = io.BytesIO()
     mpl.image.imsave(buffer, whole, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
@@ -85,7 +87,7 @@ def _places(sizes: Sequence[Sequence[float]]) -> tuple[list[tuple[float, float]]
     """The upper left corner of each (width, height), so many in a row, and the size of the whole."""
     places, widest, top = [], 0.0, 0.0
     for first in range(0, len(sizes), _IN_A_ROW):
-        left, row = 0.0, sizes[first:first + _IN_A_ROW]
+        left, row = 0.0, sizes[first : first + _IN_A_ROW]
         for width, _ in row:
             places.append((left, top))
             left += width

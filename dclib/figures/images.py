@@ -13,8 +13,15 @@ from dclib.figures.style import NAMES, STYLE, SYMBOLS, TITLES, WIDTH, course, no
 RIGHT, WRONG = "#0b5394", "#a63603"
 
 
-def predictions(images: np.ndarray, classes: Sequence[str], predicted: Sequence[Sequence[str]], confidence: np.ndarray,
-                distortion: str, sigmas: Sequence[float], source: str) -> Figure:
+def predictions(
+    images: np.ndarray,
+    classes: Sequence[str],
+    predicted: Sequence[Sequence[str]],
+    confidence: np.ndarray,
+    distortion: str,
+    sigmas: Sequence[float],
+    source: str,
+) -> Figure:
     """Figure 1: images along the levels, each with the network's first choice and its confidence.
 
     Args:
@@ -36,19 +43,28 @@ def predictions(images: np.ndarray, classes: Sequence[str], predicted: Sequence[
         for axes, picture, name, share in zip(row, pictures, names, shares, strict=True):
             right = name == truth
             axes.imshow(picture, interpolation="nearest")
-            axes.set_xlabel(f"{'✓' if right else '✗'} {short(name)}\n{share:.0%}", fontsize=9, labelpad=3,
-                            color=RIGHT if right else WRONG, fontweight="normal" if right else "bold")
+            axes.set_xlabel(
+                f"{'✓' if right else '✗'} {short(name)}\n{share:.0%}",
+                fontsize=9,
+                labelpad=3,
+                color=RIGHT if right else WRONG,
+                fontweight="normal" if right else "bold",
+            )
         row[0].set_ylabel(short(truth), fontsize=9)
-        said = ", ".join(f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {'right' if name == truth else short(name)} "
-                         f"{share:.0%}" for sigma, name, share in zip(sigmas, names, shares))
+        said = ", ".join(
+            f"{'clean' if sigma == 0 else f'σ = {sigma:g}'} {'right' if name == truth else short(name)} {share:.0%}"
+            for sigma, name, share in zip(sigmas, names, shares)
+        )
         stories.append(f"{short(truth)}: {said}")
     for axes, sigma in zip(grid[0], sigmas):
         axes.set_title("clean" if sigma == 0 else f"{SYMBOLS[distortion]} = {sigma:g}", fontsize=10, pad=4)
     for axes in grid.ravel():
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    figure.alt_text = (f"Pictures under growing {NAMES[distortion]}, one row for each, with the first choice of the network "
-                       f"and its confidence; {source}. {'; '.join(stories)}.")
+    figure.alt_text = (
+        f"Pictures under growing {NAMES[distortion]}, one row for each, with the first choice of the network "
+        f"and its confidence; {source}. {'; '.join(stories)}."
+    )
     return figure
 
 
@@ -73,8 +89,10 @@ def distortion_strip(strips: Mapping[str, np.ndarray], sigmas: Mapping[str, Sequ
     changes = []
     for distortion, images in strips.items():
         contrast = np.asarray(images, dtype=float).std(axis=(1, 2, 3))
-        changes.append(f"under {NAMES[distortion]} up to σ = {sigmas[distortion][-1]:g} the standard deviation of its "
-                       f"pixels {course(contrast, '.0f')}")
+        changes.append(
+            f"under {NAMES[distortion]} up to σ = {sigmas[distortion][-1]:g} the standard deviation of its "
+            f"pixels {course(contrast, '.0f')}"
+        )
     return with_alt(figure, f"{what} at {columns} levels, clean first: {'; '.join(changes)}.")
 
 
@@ -88,10 +106,14 @@ def gallery(images: np.ndarray, names: Sequence[str]) -> Figure:
         axes.set_axis_off()
     for axes, image, name in zip(grid, np.asarray(images), names):
         axes.imshow(image.transpose(1, 2, 0).astype(np.uint8), interpolation="nearest")
-        axes.set_title(name.replace("_", " ").replace("hubble deep field", "hubble").removesuffix(" left"), fontsize=9,
-                       pad=3)
-    return with_alt(figure, f"{len(names)} small patches, one of each photograph: {', '.join(names)}. They are grey "
-                            "with a tint, and differ in texture.")
+        axes.set_title(
+            name.replace("_", " ").replace("hubble deep field", "hubble").removesuffix(" left"), fontsize=9, pad=3
+        )
+    return with_alt(
+        figure,
+        f"{len(names)} small patches, one of each photograph: {', '.join(names)}. They are grey "
+        "with a tint, and differ in texture.",
+    )
 
 
 def filters(weights: np.ndarray, order: Sequence[int], what: str, *, colour_specific: np.ndarray | None = None) -> Figure:
@@ -124,6 +146,8 @@ def filters(weights: np.ndarray, order: Sequence[int], what: str, *, colour_spec
     if colour_specific is not None:
         count = int(np.sum(np.asarray(colour_specific)[list(order)]))
         counted = f" {count} of them respond to colour and are framed; {len(order) - count} hardly do."
-    figure.alt_text = (f"{what}: {len(order)} filters of {weights.shape[-1]} by {weights.shape[-2]} pixels as small "
-                       f"pictures, in rows of {columns}.{counted}")
+    figure.alt_text = (
+        f"{what}: {len(order)} filters of {weights.shape[-1]} by {weights.shape[-2]} pixels as small "
+        f"pictures, in rows of {columns}.{counted}"
+    )
     return figure

@@ -20,8 +20,10 @@ def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], title: str) 
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance: 0.5")
     axes.set(xlabel="false alarms", ylabel="detected", xlim=(0, 1), ylim=(0, 1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, title="area below the curve")
-    words = "; ".join(f"{label}: area {area:.3f}, {_at(alarms, detected, 0.05):.0%} detected at 5 % false alarms"
-                      for label, (alarms, detected, area) in curves.items())
+    words = "; ".join(
+        f"{label}: area {area:.3f}, {_at(alarms, detected, 0.05):.0%} detected at 5 % false alarms"
+        for label, (alarms, detected, area) in curves.items()
+    )
     return with_alt(figure, f"ROC curves, {title}: share of bad inputs detected over share of good ones refused. {words}.")
 
 
@@ -40,15 +42,25 @@ def matrix(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titl
     axes.grid(False)
     for row, column in np.ndindex(values.shape):
         dark = values[row, column] < 0.6 * values.max()
-        axes.text(column, row, f"{values[row, column]:.2f}"[1 if values[row, column] < 1 else 0:], ha="center", va="center",
-                  color="white" if dark else "black", fontsize=10)
+        axes.text(
+            column,
+            row,
+            f"{values[row, column]:.2f}"[1 if values[row, column] < 1 else 0 :],
+            ha="center",
+            va="center",
+            color="white" if dark else "black",
+            fontsize=10,
+        )
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="tested on", ylabel="tuned on")
-    lines = "; ".join(f"{name}: " + ", ".join(f"{column} {value:.3f}" for column, value in zip(columns, line))
-                      for name, line in zip(rows, values))
-    return with_alt(figure, f"Matrix, {title}: {measure} of networks by what they were tuned on, and what they are tested "
-                            f"on. {lines}.")
+    lines = "; ".join(
+        f"{name}: " + ", ".join(f"{column} {value:.3f}" for column, value in zip(columns, line))
+        for name, line in zip(rows, values)
+    )
+    return with_alt(
+        figure, f"Matrix, {title}: {measure} of networks by what they were tuned on, and what they are tested on. {lines}."
+    )
 
 
 def over_layers(curves: Mapping[str, Sequence[float]], layers: Sequence[str], title: str) -> Figure:
@@ -61,8 +73,11 @@ def over_layers(curves: Mapping[str, Sequence[float]], layers: Sequence[str], ti
     axes.set(ylabel="distance, sharp to blurred", ylim=(0, None))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     lines = "; ".join(f"{label} {course(values)}" for label, values in curves.items())
-    return with_alt(figure, f"Line chart, {title}: distance between the activations of sharp and of blurred images, in "
-                            f"units of that between two different images, from {layers[0]} to {layers[-1]}. {lines}.")
+    return with_alt(
+        figure,
+        f"Line chart, {title}: distance between the activations of sharp and of blurred images, in "
+        f"units of that between two different images, from {layers[0]} to {layers[-1]}. {lines}.",
+    )
 
 
 def over_images(curves: Mapping[str, Sequence[float]], images: Sequence[int], title: str, before: float) -> Figure:
@@ -77,5 +92,8 @@ def over_images(curves: Mapping[str, Sequence[float]], images: Sequence[int], ti
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     lines = "; ".join(f"{label} {course(values)}" for label, values in curves.items())
-    return with_alt(figure, f"Line chart, {title}: accuracy, averaged over clean images and all levels, with {images[0]} to "
-                            f"{images[-1]:,} training images. {lines}. Before any retraining it is {before:.3f}.")
+    return with_alt(
+        figure,
+        f"Line chart, {title}: accuracy, averaged over clean images and all levels, with {images[0]} to "
+        f"{images[-1]:,} training images. {lines}. Before any retraining it is {before:.3f}.",
+    )

@@ -37,8 +37,14 @@ class Slider:
     positions: tuple[Position, ...]
 
 
-def distorted_image(images: np.ndarray, what: str, distortion: str, sigmas: Sequence[float],
-                    accuracy: Mapping[str, Sequence[float]], source: str) -> Slider:
+def distorted_image(
+    images: np.ndarray,
+    what: str,
+    distortion: str,
+    sigmas: Sequence[float],
+    accuracy: Mapping[str, Sequence[float]],
+    source: str,
+) -> Slider:
     """One image at every level beside the accuracy of networks at that level (Tables 1 to 4).
 
     Args:
@@ -49,8 +55,10 @@ def distorted_image(images: np.ndarray, what: str, distortion: str, sigmas: Sequ
     """
     images = np.asarray(images, dtype=float)
     if len(images) != 1 + len(sigmas) or any(len(values) != len(images) for values in accuracy.values()):
-        raise InputError(f"slider: expected {1 + len(sigmas)} images and accuracies, clean and one per level, got "
-                         f"{len(images)} images and {', '.join(str(len(v)) for v in accuracy.values()) or 'no'} accuracies.")
+        raise InputError(
+            f"slider: expected {1 + len(sigmas)} images and accuracies, clean and one per level, got "
+            f"{len(images)} images and {', '.join(str(len(v)) for v in accuracy.values()) or 'no'} accuracies."
+        )
     names = ["clean", *(f"σ = {sigma:g} {UNITS[distortion]}" for sigma in sigmas)]
     top = max((max(values) for values in accuracy.values()), default=1)
     positions = []
@@ -58,13 +66,20 @@ def distorted_image(images: np.ndarray, what: str, distortion: str, sigmas: Sequ
         now = {method: float(values[level]) for method, values in accuracy.items()}
         alt = f"{what}, {name}: its pixels have a standard deviation of {images[level].std():.0f} grey values."
         beside = _bars(now, top) if now else "<p>No accuracy: <em>not run yet</em>.</p>"
-        positions.append(Position(name, f'{_picture(images[level], alt)}<div class="dclib-beside">{beside}</div>',
-                                  _in_words(now)))
+        positions.append(
+            Position(name, f'{_picture(images[level], alt)}<div class="dclib-beside">{beside}</div>', _in_words(now))
+        )
     return Slider(f"{TITLES[distortion]}: {source}", f"σ of the {NAMES[distortion]}", tuple(positions))
 
 
-def corrected_fraction(accuracy: Mapping[str, np.ndarray], fractions: Sequence[float], distortion: str, source: str, *,
-                       before: Sequence[float] | None = None) -> Slider:
+def corrected_fraction(
+    accuracy: Mapping[str, np.ndarray],
+    fractions: Sequence[float],
+    distortion: str,
+    source: str,
+    *,
+    before: Sequence[float] | None = None,
+) -> Slider:
     """Mean accuracy over the levels when a fraction of one layer's filters is clean again (Figures 4 and 5).
 
     Args:
@@ -73,16 +88,22 @@ def corrected_fraction(accuracy: Mapping[str, np.ndarray], fractions: Sequence[f
     """
     means = {layer: np.asarray(values).mean(axis=1) for layer, values in accuracy.items()}
     if not means or any(len(values) != len(fractions) for values in means.values()):
-        raise InputError(f"slider: expected accuracies [{len(fractions)} fractions, levels] of at least one layer, got "
-                         f"{[len(values) for values in means.values()]}.")
-    steps = [(f"{fraction:.0%} of a layer", {layer: float(values[i]) for layer, values in means.items()})
-             for i, fraction in enumerate(fractions)]
+        raise InputError(
+            f"slider: expected accuracies [{len(fractions)} fractions, levels] of at least one layer, got "
+            f"{[len(values) for values in means.values()]}."
+        )
+    steps = [
+        (f"{fraction:.0%} of a layer", {layer: float(values[i]) for layer, values in means.items()})
+        for i, fraction in enumerate(fractions)
+    ]
     if before is not None:
         steps.insert(0, ("no filter", dict.fromkeys(means, float(np.mean(before)))))
     top = max(max(now.values()) for _, now in steps)
-    return Slider(f"{TITLES[distortion]}: {source}", "Share of filters with clean output",
-                  tuple(Position(name, f'<div class="dclib-beside">{_bars(now, top)}</div>', _in_words(now))
-                        for name, now in steps))
+    return Slider(
+        f"{TITLES[distortion]}: {source}",
+        "Share of filters with clean output",
+        tuple(Position(name, f'<div class="dclib-beside">{_bars(now, top)}</div>', _in_words(now)) for name, now in steps),
+    )
 
 
 def show(*sliders: Slider, caption: str = ""):
@@ -94,22 +115,29 @@ def show(*sliders: Slider, caption: str = ""):
 
 
 def _slider(slider: Slider) -> str:
-    frames = "".join(f'<div class="dclib-frame"><p class="dclib-stop">{html.escape(p.name)}</p>{p.content}</div>'
-                     for p in slider.positions)
+    frames = "".join(
+        f'<div class="dclib-frame"><p class="dclib-stop">{html.escape(p.name)}</p>{p.content}</div>'
+        for p in slider.positions
+    )
     words = html.escape("|".join(f"{p.name}. {p.words}" for p in slider.positions))
     # From what is said and not from how its pictures are packed, which another version of Pillow may do otherwise.
     name = "slider-" + hashlib.sha256((slider.title + words).encode()).hexdigest()[:10]
-    return (f'<div class="dclib-slider" id="{name}"><p class="dclib-title">{html.escape(slider.title)}</p>'
-            f'<label class="dclib-control" hidden>{html.escape(slider.label)}'
-            f'<input type="range" min="0" max="{len(slider.positions) - 1}" value="0" data-words="{words}"></label>'
-            f'<div class="dclib-frames">{frames}</div></div>{SCRIPT.replace("NAME", name)}')
+    return (
+        f'<div class="dclib-slider" id="{name}"><p class="dclib-title">{html.escape(slider.title)}</p>'
+        f'<label class="dclib-control" hidden>{html.escape(slider.label)}'
+        f'<input type="range" min="0" max="{len(slider.positions) - 1}" value="0" data-words="{words}"></label>'
+        f'<div class="dclib-frames">{frames}</div></div>{SCRIPT.replace("NAME", name)}'
+    )
 
 
 def _bars(values: Mapping[str, float], top: float) -> str:
     """Named bars with their values; a bar as wide as its place stands for `top`."""
-    rows = "".join(f'<li><span class="dclib-name">{html.escape(name)}</span><span class="dclib-track">'
-                   f'<span style="width:{100 * value / top if top else 0:.1f}%"></span></span>'
-                   f"<span>{value:.3f}</span></li>" for name, value in values.items())
+    rows = "".join(
+        f'<li><span class="dclib-name">{html.escape(name)}</span><span class="dclib-track">'
+        f'<span style="width:{100 * value / top if top else 0:.1f}%"></span></span>'
+        f"<span>{value:.3f}</span></li>"
+        for name, value in values.items()
+    )
     return f'<ul class="dclib-bars">{rows}</ul>'
 
 

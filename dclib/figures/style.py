@@ -18,8 +18,16 @@ DASHES = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 
 GREY = "0.45"
 DEPTHS = (1, 3, 6, 9)  # the paper's k: each keeps its colour whatever else is drawn
 #: So does each row of AlexNet's tables, where k hardly differs, and each kind of unit in a network of another depth.
-ALEXNET_ROWS = ("Deepcorr-5", "Deepcorr-5c", "Deepcorr-5-no-bn", "Finetune-8", "BM3D", "NCSR", "Deepcorr-5-lite",
-                "Deepcorr-5-bottleneck")
+ALEXNET_ROWS = (
+    "Deepcorr-5",
+    "Deepcorr-5c",
+    "Deepcorr-5-no-bn",
+    "Finetune-8",
+    "BM3D",
+    "NCSR",
+    "Deepcorr-5-lite",
+    "Deepcorr-5-bottleneck",
+)
 UNITS_OF_TABLE_10 = ("no-bn", "lite", "bottleneck")
 SHARES = (6, 12, 24, 48)  # of Figure 9: filters of conv1 that are corrected
 ORDERS = {"ranked": "-", "random": "--", "least": ":"}
@@ -28,18 +36,32 @@ TITLES = {"blur": "Blur", "awgn": "Noise"}
 SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
 UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
 WIDTH = 4.3
-STYLE = {"font.size": 11, "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
-         "legend.fontsize": 10, "legend.handlelength": 2.6, "legend.columnspacing": 1.2,
-         "figure.facecolor": "white", "axes.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False,
-         "axes.grid": True, "grid.color": "0.88", "axes.axisbelow": True,
-         "lines.markersize": 5, "lines.linewidth": 1.6, "svg.hashsalt": "dclib"}
+STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "legend.handlelength": 2.6,
+    "legend.columnspacing": 1.2,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.88",
+    "axes.axisbelow": True,
+    "lines.markersize": 5,
+    "lines.linewidth": 1.6,
+    "svg.hashsalt": "dclib",
+}
 CAPTION = "color:inherit;font-weight:400;font-size:0.9rem;text-align:left;margin:0.4rem 0"
 
 
 def look(i: int) -> dict:
     """Of the i-th line of a figure whose lines are no methods."""
-    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": DASHES[i % len(DASHES)]}
+    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": DASHES[i % len(DASHES)]}
 
 
 def _looks() -> dict[str, dict]:
@@ -51,12 +73,21 @@ def _looks() -> dict[str, dict]:
     looks = {"Baseline": {"color": GREY, "linestyle": ":", "marker": "x"}}
     for k in range(1, 10):
         of_depth = look(DEPTHS.index(k) if k in DEPTHS else k)
-        looks |= {f"Finetune-{k}": of_depth | {"linestyle": "--"}, f"Deepcorr-{k}": of_depth | {"linestyle": "-"},
-                  f"Deepcorr-{k}c": of_depth | {"linestyle": "-."}}
+        looks |= {
+            f"Finetune-{k}": of_depth | {"linestyle": "--"},
+            f"Deepcorr-{k}": of_depth | {"linestyle": "-"},
+            f"Deepcorr-{k}c": of_depth | {"linestyle": "-."},
+        }
         looks |= {f"Deepcorr-{k}-{unit}": look(ALEXNET_ROWS.index(f"Deepcorr-5-{unit}")) for unit in UNITS_OF_TABLE_10}
-    looks |= {row: look(i) | ({"linestyle": "--"} if row.startswith("Finetune") else {}) for i, row in enumerate(ALEXNET_ROWS)}
+    looks |= {
+        row: look(i) | ({"linestyle": "--"} if row.startswith("Finetune") else {}) for i, row in enumerate(ALEXNET_ROWS)
+    }
     for i, share in enumerate(SHARES):
-        for name, order in ((f"ranked_{share}", "ranked"), (f"random_{share}", "random"), (f"ranked_{share}_least", "least")):
+        for name, order in (
+            (f"ranked_{share}", "ranked"),
+            (f"random_{share}", "random"),
+            (f"ranked_{share}_least", "least"),
+        ):
             looks[name] = look(i) | {"linestyle": ORDERS[order]}
     return looks
 

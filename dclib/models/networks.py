@@ -57,13 +57,28 @@ class AllConvNet(nn.Module):
     #: The layers that the paper ranks and corrects (Section 5.1.2).
     correctable = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6")
 
-    def __init__(self, num_classes: int = 100, width: int = 96, mean: tuple[float, ...] = CIFAR100_MEAN,
-                 std: tuple[float, ...] = CIFAR100_STD, batchnorm_momentum: float = 0.01) -> None:
+    def __init__(
+        self,
+        num_classes: int = 100,
+        width: int = 96,
+        mean: tuple[float, ...] = CIFAR100_MEAN,
+        std: tuple[float, ...] = CIFAR100_STD,
+        batchnorm_momentum: float = 0.01,
+    ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
         narrow, wide = width, 2 * width
-        plan = [(narrow, 3, 1, 1), (narrow, 3, 1, 1), (narrow, 3, 2, 1), (wide, 3, 1, 1), (wide, 3, 1, 1),
-                (wide, 3, 2, 1), (wide, 3, 1, 0), (wide, 1, 1, 0), (num_classes, 1, 1, 0)]
+        plan = [
+            (narrow, 3, 1, 1),
+            (narrow, 3, 1, 1),
+            (narrow, 3, 2, 1),
+            (wide, 3, 1, 1),
+            (wide, 3, 1, 1),
+            (wide, 3, 2, 1),
+            (wide, 3, 1, 0),
+            (wide, 1, 1, 0),
+            (num_classes, 1, 1, 0),
+        ]
         channels = 3
         for i, (filters, kernel, stride, padding) in enumerate(plan, start=1):
             conv = nn.Conv2d(channels, filters, kernel, stride, padding)
@@ -98,8 +113,11 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(filters)
         same = stride == 1 and channels == filters
-        self.around = nn.Identity() if same else nn.Sequential(
-            nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
+        self.around = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inside = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
@@ -147,10 +165,9 @@ class CenterCrop(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
         if min(height, width) < self.size:
-            raise InputError(f"images: expected {self.size}x{self.size} pixels or more, got {height}x{width}; enlarge "
-                             "them.")
+            raise InputError(f"images: expected {self.size}x{self.size} pixels or more, got {height}x{width}; enlarge them.")
         top, left = (height - self.size) // 2, (width - self.size) // 2
-        return images[..., top:top + self.size, left:left + self.size]
+        return images[..., top : top + self.size, left : left + self.size]
 
 
 class AlexNet(nn.Module):
@@ -219,8 +236,10 @@ def load_trunk(network: AlexNet, path: str | Path) -> None:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: expected BVLC AlexNet's convolutions as safetensors, got {error.strerror}; put the "
-                         "file there or name another folder with DCLIB_DATA.") from error
+        raise InputError(
+            f"{path}: expected BVLC AlexNet's convolutions as safetensors, got {error.strerror}; put the "
+            "file there or name another folder with DCLIB_DATA."
+        ) from error
     if (found := hashlib.sha256(content).hexdigest()) != TRUNK_SHA256:
         raise InputError(f"{path}: expected SHA-256 {TRUNK_SHA256[:12]}.., got {found[:12]}..; fetch the file again.")
     state = {name: tensor.float() for name, tensor in safetensors_load(content).items()}

@@ -24,8 +24,9 @@ class KerasBatchNorm2d(nn.BatchNorm2d):
         return y
 
 
-def normalised(batchnorm: nn.BatchNorm2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-               ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def normalised(
+    batchnorm: nn.BatchNorm2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """x [N, C, H, W] normalised by its own statistics, and the running mean and variance [C] that follow from them.
 
     `batchnorm` itself, `nn.BatchNorm2d` or `KerasBatchNorm2d`, says by which rule they follow and is not changed.
@@ -39,6 +40,7 @@ def normalised(batchnorm: nn.BatchNorm2d, x: torch.Tensor, weight: torch.Tensor,
         # What torch did by its own rule is set right: a few operations on C numbers.
         count = x.numel() // x.shape[1]
         with torch.no_grad():
-            variance = torch.add(before * ((1 - momentum) / count) + momentum * batchnorm.eps, variance,
-                                 alpha=(count - 1) / count)
+            variance = torch.add(
+                before * ((1 - momentum) / count) + momentum * batchnorm.eps, variance, alpha=(count - 1) / count
+            )
     return y, mean, variance

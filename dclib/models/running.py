@@ -77,10 +77,14 @@ def predicted_classes(logits: torch.Tensor, count: int) -> torch.Tensor:
     Raises `InputError` for anything but a tensor of `count` rows and two columns or more.
     """
     if not isinstance(logits, torch.Tensor):
-        raise InputError(f"network: expected a tensor of logits [N, K], got {type(logits).__name__}; wrap the network so "
-                         "that it returns the logits alone.")
+        raise InputError(
+            f"network: expected a tensor of logits [N, K], got {type(logits).__name__}; wrap the network so "
+            "that it returns the logits alone."
+        )
     if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2 or logits.dtype == torch.bool:
-        raise InputError(f"network: expected logits [N, K] of {count} images and two classes or more, got {logits.dtype} "
-                         f"{list(logits.shape)}; flatten them, or give a network with one output a logit for each of its "
-                         "two classes.")
+        raise InputError(
+            f"network: expected logits [N, K] of {count} images and two classes or more, got {logits.dtype} "
+            f"{list(logits.shape)}; flatten them, or give a network with one output a logit for each of its "
+            "two classes."
+        )
     return logits.argmax(1)

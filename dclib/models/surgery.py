@@ -67,16 +67,22 @@ def named_conv(model: nn.Module, layer: str) -> nn.Conv2d:
     """The convolution called `layer` in `model`, by any of its names, or `InputError` naming what is there instead."""
     model = unwrapped(model)
     if isinstance(model, torch.jit.ScriptModule):
-        raise InputError(f"layer {layer!r}: expected a network of Python modules, got one made by TorchScript; give the "
-                         "module that it was made from.")
+        raise InputError(
+            f"layer {layer!r}: expected a network of Python modules, got one made by TorchScript; give the "
+            "module that it was made from."
+        )
     modules = modules_by_name(model)
     convolutions = [name for name, m in modules.items() if isinstance(m, nn.Conv2d)]
     if layer not in modules:
-        raise InputError(f"layer {layer!r}: expected the name of a convolution of {type(model).__name__}, "
-                         f"which has {', '.join(convolutions) or 'none'}.")
+        raise InputError(
+            f"layer {layer!r}: expected the name of a convolution of {type(model).__name__}, "
+            f"which has {', '.join(convolutions) or 'none'}."
+        )
     if not isinstance(found := modules[layer], nn.Conv2d):
-        raise InputError(f"layer {layer!r}: expected an nn.Conv2d, got {type(found).__name__}; "
-                         f"the convolutions are {', '.join(convolutions) or 'none'}.")
+        raise InputError(
+            f"layer {layer!r}: expected an nn.Conv2d, got {type(found).__name__}; "
+            f"the convolutions are {', '.join(convolutions) or 'none'}."
+        )
     return found
 
 
@@ -102,8 +108,10 @@ def trace(model: nn.Module) -> torch.fx.Graph:
     try:
         return LeafTracer().trace(model)
     except Exception as error:  # whatever the model's own code raises under tracing
-        raise InputError(f"{type(model).__name__}: expected a model that torch.fx can trace, got "
-                         f"{type(error).__name__} ({error}); take data-dependent branches out of forward.") from error
+        raise InputError(
+            f"{type(model).__name__}: expected a model that torch.fx can trace, got "
+            f"{type(error).__name__} ({error}); take data-dependent branches out of forward."
+        ) from error
 
 
 class LeafTracer(torch.fx.Tracer):
@@ -159,9 +167,11 @@ def deep_copy(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except Exception as error:  # whatever the attributes of the user's modules raise
-        raise InputError(f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got "
-                         f"{type(error).__name__} ({str(error).splitlines()[0]}); weights that a hook computes are made permanent "
-                         "by torch.nn.utils.remove_weight_norm, remove_spectral_norm or prune.remove.") from error
+        raise InputError(
+            f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got "
+            f"{type(error).__name__} ({str(error).splitlines()[0]}); weights that a hook computes are made permanent "
+            "by torch.nn.utils.remove_weight_norm, remove_spectral_norm or prune.remove."
+        ) from error
 
 
 def _has_running_statistics(module: nn.Module) -> bool:
@@ -214,8 +224,9 @@ def filter_index(layer: str, chosen: Sequence[int], count: int) -> torch.Tensor:
     if index.ndim != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise InputError(f"filters of {layer!r}: expected a list of whole numbers, got {chosen!r}.")
     if int(index.min()) < 0 or int(index.max()) >= count:
-        raise InputError(f"filters of {layer!r}: expected indices in 0..{count - 1}, got {int(index.min())}.."
-                         f"{int(index.max())}.")
+        raise InputError(
+            f"filters of {layer!r}: expected indices in 0..{count - 1}, got {int(index.min())}..{int(index.max())}."
+        )
     if len(index.unique()) != len(index):
         raise InputError(f"filters of {layer!r}: expected distinct indices, got some twice.")
     return index.long()
@@ -225,10 +236,12 @@ def _own_weights(model: nn.Module, layer: str) -> nn.Conv2d:
     """The convolution called `layer`, or `InputError` where its weights are computed, as by weight norm or pruning."""
     conv = named_conv(model, layer)
     if "weight" not in conv._parameters or (conv.bias is not None and "bias" not in conv._parameters):
-        raise InputError(f"layer {layer!r}: expected a convolution whose weights are its own parameters, got one that "
-                         "computes them (weight norm, spectral norm, pruning); make them permanent first, with "
-                         "torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.remove_weight_norm, "
-                         "remove_spectral_norm or prune.remove.")
+        raise InputError(
+            f"layer {layer!r}: expected a convolution whose weights are its own parameters, got one that "
+            "computes them (weight norm, spectral norm, pruning); make them permanent first, with "
+            "torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.remove_weight_norm, "
+            "remove_spectral_norm or prune.remove."
+        )
     return conv
 
 

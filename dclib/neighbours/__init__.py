@@ -8,6 +8,22 @@ from dclib.neighbours.quality import natural_scene_statistics
 from dclib.neighbours.segmentation import Segmenter, fit_head, mean_iou, mosaics
 from dclib.neighbours.student import Student, distil, suspicion
 
-__all__ = ["ADVERSARIES", "STRENGTHS", "Detection", "Segmenter", "Student", "deblur", "detection", "distil",
-           "false_alarm_threshold", "fgsm", "fit_head", "mean_iou", "mosaics", "natural_scene_statistics", "pgd",
-           "suspicion", "under"]
+__all__ = [
+    "ADVERSARIES",
+    "STRENGTHS",
+    "Detection",
+    "Segmenter",
+    "Student",
+    "deblur",
+    "detection",
+    "distil",
+    "false_alarm_threshold",
+    "fgsm",
+    "fit_head",
+    "mean_iou",
+    "mosaics",
+    "natural_scene_statistics",
+    "pgd",
+    "suspicion",
+    "under",
+]

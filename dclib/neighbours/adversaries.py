@@ -33,8 +33,15 @@ def fgsm(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, budget:
     return (images + budget * _gradient(network, images, labels).sign()).clamp(0, 255)
 
 
-def pgd(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, budget: float, *, steps: int = STEPS,
-        generator: torch.Generator | None = None) -> torch.Tensor:
+def pgd(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    budget: float,
+    *,
+    steps: int = STEPS,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
     """`steps` smaller steps of that kind from a random place, each brought back to within `budget` of the images.
 
     Arguments as for `fgsm`; `generator` draws the places, on the device of the images.

@@ -18,8 +18,14 @@ from dclib.neighbours.adversaries import fgsm, pgd
 ADVERSARIES = ("fgsm", "pgd")
 
 
-def under(name: str, images: torch.Tensor, generator: torch.Generator | None = None, *, network: nn.Module | None = None,
-          labels: torch.Tensor | None = None) -> torch.Tensor:
+def under(
+    name: str,
+    images: torch.Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    network: nn.Module | None = None,
+    labels: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Images under the condition `name`, in whole grey values of 0..255 as a file has them.
 
     Args:
@@ -46,8 +52,11 @@ def under(name: str, images: torch.Tensor, generator: torch.Generator | None = N
         if network is None or labels is None:
             raise InputError(f"condition: expected the network and the labels that {name!r} is made against, got none.")
         budget = _number(name, strength, 255)
-        changed = (fgsm(network, images, labels, budget) if word == "fgsm"
-                   else pgd(network, images, labels, budget, generator=generator))
+        changed = (
+            fgsm(network, images, labels, budget)
+            if word == "fgsm"
+            else pgd(network, images, labels, budget, generator=generator)
+        )
     elif word in _CHANGES:
         change, most = _CHANGES[word]
         changed = change(images, _number(name, strength, most), generator)
@@ -87,7 +96,7 @@ def _contrast(images: torch.Tensor, left: float, generator: torch.Generator | No
 
 def _pixels(images: torch.Tensor, side: float, generator: torch.Generator | None) -> torch.Tensor:
     small = F.avg_pool2d(images, round(side), ceil_mode=True)
-    return F.interpolate(small, scale_factor=round(side), mode="nearest")[..., :images.shape[2], :images.shape[3]]
+    return F.interpolate(small, scale_factor=round(side), mode="nearest")[..., : images.shape[2], : images.shape[3]]
 
 
 def _salt(images: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
@@ -97,4 +106,9 @@ def _salt(images: torch.Tensor, share: float, generator: torch.Generator | None)
 
 #: By their first word: what makes them, and the largest strength.
 _CHANGES: dict[str, tuple[Callable[[torch.Tensor, float, torch.Generator | None], torch.Tensor], float]] = {
-    "noise": (_noise, 255), "jpeg": (_jpeg, 95), "contrast": (_contrast, 1), "pixels": (_pixels, 64), "salt": (_salt, 1)}
+    "noise": (_noise, 255),
+    "jpeg": (_jpeg, 95),
+    "contrast": (_contrast, 1),
+    "pixels": (_pixels, 64),
+    "salt": (_salt, 1),
+}

@@ -41,8 +41,9 @@ def deblur(images: torch.Tensor, kernel: torch.Tensor, way: str, strength: float
     spread = kernel.flip(0, 1).double().numpy()  # filtering correlates, deconvolution convolves
     channels = whole.flatten(0, 1).double().cpu().numpy() / 255
     restored = np.stack([_restored(channel, spread, way, strength) for channel in channels])
-    cut = torch.from_numpy(255 * restored.clip(0, 1)).view(whole.shape)[..., reach:whole.shape[2] - reach,
-                                                                       reach:whole.shape[3] - reach]
+    cut = torch.from_numpy(255 * restored.clip(0, 1)).view(whole.shape)[
+        ..., reach : whole.shape[2] - reach, reach : whole.shape[3] - reach
+    ]
     return cut.to(images.device, images.dtype).contiguous()
 
 

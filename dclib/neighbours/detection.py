@@ -28,8 +28,10 @@ def detection(scores: np.ndarray, bad: np.ndarray) -> Detection:
     """
     scores, bad = np.asarray(scores, dtype=float).ravel(), np.asarray(bad, dtype=bool).ravel()
     if len(scores) != len(bad) or not np.isfinite(scores).all() or bad.all() or not bad.any():
-        raise InputError(f"scores: expected finite ones of both good and bad inputs, got {len(scores)} scores and "
-                         f"{int(bad.sum())} bad of {len(bad)}.")
+        raise InputError(
+            f"scores: expected finite ones of both good and bad inputs, got {len(scores)} scores and "
+            f"{int(bad.sum())} bad of {len(bad)}."
+        )
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # equal scores are passed together
     detected = np.append(0, np.cumsum(bad[order])[last]) / bad.sum()

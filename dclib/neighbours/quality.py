@@ -47,8 +47,8 @@ def _of_scale(grey: torch.Tensor) -> np.ndarray:
     parts = [symmetric(found.flatten(1))]
     for down, right in _SHIFTS:
         height, width = found.shape[1:]
-        here = found[:, :height - down, max(0, -right):width - max(0, right)]
-        there = found[:, down:, max(0, right):width - max(0, -right)]
+        here = found[:, : height - down, max(0, -right) : width - max(0, right)]
+        there = found[:, down:, max(0, right) : width - max(0, -right)]
         parts.append(asymmetric((here * there).flatten(1)))
     return np.concatenate(parts, 1)
 
@@ -74,8 +74,10 @@ def symmetric(values: torch.Tensor) -> np.ndarray:
 
 def asymmetric(values: torch.Tensor) -> np.ndarray:
     """Shape, mean, left and right variance [N, 4] of the asymmetric generalised Gaussian with the moments of [N, M]."""
-    left, right = (_mean(part**2) / _mean((part != 0).to(values.dtype)).clip(1e-12)
-                   for part in (values.clamp(max=0), values.clamp(min=0)))
+    left, right = (
+        _mean(part**2) / _mean((part != 0).to(values.dtype)).clip(1e-12)
+        for part in (values.clamp(max=0), values.clamp(min=0))
+    )
     uneven = np.sqrt(left.clip(1e-12) / right.clip(1e-12))
     ratio = _mean(values.abs()) ** 2 / _mean(values**2).clip(1e-12)
     shape = _shape(ratio * (uneven**3 + 1) * (uneven + 1) / (uneven**2 + 1) ** 2)

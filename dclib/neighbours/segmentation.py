@@ -26,8 +26,10 @@ def mosaics(split: Split, count: int, across: int = 4, seed: int = 0) -> tuple[t
     _, channels, height, width = patches.shape
     images = patches.view(count, across, across, channels, height, width).permute(0, 3, 1, 4, 2, 5)
     classes = labels.view(count, across, 1, across, 1).expand(-1, -1, height, -1, width)
-    return (images.reshape(count, channels, across * height, across * width),
-            classes.reshape(count, across * height, across * width))
+    return (
+        images.reshape(count, channels, across * height, across * width),
+        classes.reshape(count, across * height, across * width),
+    )
 
 
 class Segmenter(nn.Module):
@@ -51,8 +53,14 @@ class Segmenter(nn.Module):
         return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
 
 
-def fit_head(features: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, classes: torch.Tensor, count: int, *,
-             seed: int = 0) -> Segmenter:
+def fit_head(
+    features: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    classes: torch.Tensor,
+    count: int,
+    *,
+    seed: int = 0,
+) -> Segmenter:
     """A `Segmenter` whose head learnt the classes int64 [N, H, W], below `count`, of images float [N, 3, H, W], by Adam.
 
     It learns at the activations' own size, where each has the class of the middle of its pixels.

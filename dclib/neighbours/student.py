@@ -30,8 +30,15 @@ class Student(nn.Module):
         return self.top(self.layers((images - 127.5) / 64).mean((2, 3)))[:, 0]
 
 
-def distil(images: torch.Tensor, reliability: torch.Tensor, rate: Callable[[int], float], iterations: int,
-           batch_size: int, *, seed: int = 0) -> Student:
+def distil(
+    images: torch.Tensor,
+    reliability: torch.Tensor,
+    rate: Callable[[int], float],
+    iterations: int,
+    batch_size: int,
+    *,
+    seed: int = 0,
+) -> Student:
     """A student that learnt `reliability` [M] in 0..1 of images uint8 [M, 3, H, W] by cross-entropy, with Adam.
 
     rate: the learning rate of each iteration. Half of the images of a mini-batch, drawn with replacement, are mirrored.
@@ -44,8 +51,9 @@ def distil(images: torch.Tensor, reliability: torch.Tensor, rate: Callable[[int]
         rows = torch.randint(len(images), (batch_size,), generator=generator)
         batch = images[rows].float()
         batch[::2] = batch[::2].flip(3)
-        loss = F.binary_cross_entropy_with_logits(student(batch.contiguous(memory_format=torch.channels_last)),
-                                                  reliability[rows].float())
+        loss = F.binary_cross_entropy_with_logits(
+            student(batch.contiguous(memory_format=torch.channels_last)), reliability[rows].float()
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate(iteration)
         optimiser.zero_grad()
@@ -57,5 +65,6 @@ def distil(images: torch.Tensor, reliability: torch.Tensor, rate: Callable[[int]
 def suspicion(student: Student, images: torch.Tensor) -> torch.Tensor:
     """Minus the student's logit [N] of images [N, 3, H, W] in 0..255: high where the large network is likely to err."""
     with evaluation_mode(student), torch.inference_mode():
-        return -torch.cat([student(part.float().contiguous(memory_format=torch.channels_last))
-                           for part in images.split(_AT_ONCE)])
+        return -torch.cat(
+            [student(part.float().contiguous(memory_format=torch.channels_last)) for part in images.split(_AT_ONCE)]
+        )

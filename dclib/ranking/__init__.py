@@ -17,7 +17,25 @@ from dclib.ranking.swaps import (
     swaps_in_parts,
 )
 
-__all__ = ["SCORES", "Place", "Step", "SwapNetwork", "accuracy_per_level", "activation_distances", "borda_count",
-           "correct_after_joint_swaps", "correct_after_swaps", "correction_priority", "joint_swap_accuracy",
-           "joint_swaps_in_parts", "part_starts", "rank_filters", "select_global", "select_jointly", "select_local",
-           "swap_accuracy", "swaps_in_parts", "trial_images"]
+__all__ = [
+    "SCORES",
+    "Place",
+    "Step",
+    "SwapNetwork",
+    "accuracy_per_level",
+    "activation_distances",
+    "borda_count",
+    "correct_after_joint_swaps",
+    "correct_after_swaps",
+    "correction_priority",
+    "joint_swap_accuracy",
+    "joint_swaps_in_parts",
+    "part_starts",
+    "rank_filters",
+    "select_global",
+    "select_jointly",
+    "select_local",
+    "swap_accuracy",
+    "swaps_in_parts",
+    "trial_images",
+]

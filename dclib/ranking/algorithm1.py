@@ -12,9 +12,18 @@ from dclib.ranking.priority import correction_priority
 from dclib.ranking.swaps import accuracy_per_level, swap_accuracy
 
 
-def rank_filters(network: nn.Module, layers: Sequence[str], images: torch.Tensor, labels: torch.Tensor, *,
-                 distort: str | Distort, sigmas: Sequence[float], score: str = "priority", seed: int = 0,
-                 batch_size: int | None = None) -> dict[str, np.ndarray]:
+def rank_filters(
+    network: nn.Module,
+    layers: Sequence[str],
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    distort: str | Distort,
+    sigmas: Sequence[float],
+    score: str = "priority",
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> dict[str, np.ndarray]:
     """Algorithm 1: how much accuracy returns when one filter's distorted output is replaced by its clean one.
 
     The baseline's accuracy p_b at each level, the accuracy after the swap of each filter, and from both the score.

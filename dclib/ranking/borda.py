@@ -11,8 +11,9 @@ from dclib.ranking.swap_network import SwapNetwork, trial_images
 from dclib.ranking.swaps import check_pairs
 
 
-def activation_distances(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor, *,
-                         batch_size: int | None = None) -> dict[str, np.ndarray]:
+def activation_distances(
+    model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor, *, batch_size: int | None = None
+) -> dict[str, np.ndarray]:
     """How far each filter's activation map moves under a distortion (Bianchi et al., 2019).
 
     The map is what the next layer sees: it is taken where Algorithm 1 swaps, behind the BatchNorm, ReLU and pooling that

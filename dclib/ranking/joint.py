@@ -28,8 +28,17 @@ class Step:
     accuracy: np.ndarray
 
 
-def select_jointly(model: nn.Module, layer: str, clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor, *,
-                   count: int | None = None, begun: Sequence[int] = (), batch_size: int | None = None) -> Iterator[Step]:
+def select_jointly(
+    model: nn.Module,
+    layer: str,
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    count: int | None = None,
+    begun: Sequence[int] = (),
+    batch_size: int | None = None,
+) -> Iterator[Step]:
     """Choose filters of one layer one after another, each so that the mean accuracy over levels becomes the highest.
 
     That takes about n²/2 joint swaps of n filters, at every level. What they share is computed once: each step is
@@ -72,8 +81,15 @@ class _Parts:
     """The images, in parts that the network takes at once, with the activations that swaps in one layer need."""
 
     @torch.inference_mode()
-    def __init__(self, network: SwapNetwork, layer: str, clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor,
-                 chosen: list[int]) -> None:
+    def __init__(
+        self,
+        network: SwapNetwork,
+        layer: str,
+        clean: torch.Tensor,
+        distorted: torch.Tensor,
+        labels: torch.Tensor,
+        chosen: list[int],
+    ) -> None:
         self.network, self.layer, self.labels = network, layer, labels
         self.rows = [slice(first, first + network.images) for first in range(0, len(clean), network.images)]
         self.clean = [network.undistorted(layer, clean[rows]) for rows in self.rows]
@@ -84,8 +100,16 @@ class _Parts:
     @torch.inference_mode()
     def try_each(self, batch_size: int | None) -> np.ndarray:
         """Accuracy [filters, levels] after one more filter's swap."""
-        correct = [torch.cat([self.network.swap_each(self.layer, clean, current, self.labels[rows], batch_size)
-                              for clean, current, rows in zip(self.clean, parts, self.rows)], dim=1) for parts in self.levels]
+        correct = [
+            torch.cat(
+                [
+                    self.network.swap_each(self.layer, clean, current, self.labels[rows], batch_size)
+                    for clean, current, rows in zip(self.clean, parts, self.rows)
+                ],
+                dim=1,
+            )
+            for parts in self.levels
+        ]
         return torch.stack([bits.double().mean(dim=1) for bits in correct], dim=1).numpy()
 
     @torch.inference_mode()

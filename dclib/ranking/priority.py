@@ -7,8 +7,7 @@ from dclib.errors import InputError
 SCORES = ("priority", "relative_error")
 
 
-def correction_priority(swap_accuracy: np.ndarray, baseline_accuracy: np.ndarray, *,
-                        score: str = "priority") -> np.ndarray:
+def correction_priority(swap_accuracy: np.ndarray, baseline_accuracy: np.ndarray, *, score: str = "priority") -> np.ndarray:
     """One score per filter, higher for more susceptible ones.
 
     Args:
@@ -23,12 +22,15 @@ def correction_priority(swap_accuracy: np.ndarray, baseline_accuracy: np.ndarray
     """
     swapped, before = (np.asarray(a, dtype=np.float64) for a in (swap_accuracy, baseline_accuracy))
     if swapped.ndim != 2 or before.shape != swapped.shape[1:] or not before.size:
-        raise InputError(f"correction_priority: expected accuracies [filters, levels] and [levels], got "
-                         f"{list(swapped.shape)} and {list(before.shape)}.")
+        raise InputError(
+            f"correction_priority: expected accuracies [filters, levels] and [levels], got "
+            f"{list(swapped.shape)} and {list(before.shape)}."
+        )
     for values in (swapped, before):
         if not (np.isfinite(values).all() and values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
-            raise InputError("correction_priority: expected accuracies in 0..1, got values outside or NaN; divide "
-                             "percentages by 100.")
+            raise InputError(
+                "correction_priority: expected accuracies in 0..1, got values outside or NaN; divide percentages by 100."
+            )
     if score == "priority":
         return (swapped - before).mean(axis=1)
     if score == "relative_error":
@@ -60,8 +62,10 @@ def select_local(priorities: dict[str, np.ndarray], fractions: float | dict[str,
         raise InputError(f"fractions: expected one per layer ({', '.join(priorities)}), got {', '.join(per_layer)}.")
     if bad := [f for f in per_layer.values() if not 0 <= f <= 1]:
         raise InputError(f"fractions: expected values in 0..1, got {bad[0]}; divide percentages by 100.")
-    return {layer: _descending(np.asarray(scores))[:round(per_layer[layer] * len(scores))]
-            for layer, scores in priorities.items()}
+    return {
+        layer: _descending(np.asarray(scores))[: round(per_layer[layer] * len(scores))]
+        for layer, scores in priorities.items()
+    }
 
 
 def select_global(priorities: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
@@ -80,7 +84,7 @@ def select_global(priorities: dict[str, np.ndarray], count: int) -> dict[str, np
     total = sum(len(scores) for scores in priorities.values())
     if count != int(count) or not 0 <= count <= total:
         raise InputError(f"count: expected a whole number in 0..{total}, got {count}.")
-    order = _descending(np.concatenate([np.asarray(scores) for scores in priorities.values()]))[:int(count)]
+    order = _descending(np.concatenate([np.asarray(scores) for scores in priorities.values()]))[: int(count)]
     chosen, start = {}, 0
     for layer, scores in priorities.items():
         inside = (order >= start) & (order < start + len(scores))
@@ -99,5 +103,6 @@ def _check_priorities(priorities: dict[str, np.ndarray]) -> None:
     for layer, scores in priorities.items():
         values = np.asarray(scores)
         if values.ndim != 1 or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-            raise InputError(f"priorities of {layer!r}: expected finite scores [filters], got {values.dtype} "
-                             f"{list(values.shape)}.")
+            raise InputError(
+                f"priorities of {layer!r}: expected finite scores [filters], got {values.dtype} {list(values.shape)}."
+            )

@@ -44,15 +44,22 @@ def probe(nodes: list[Node], call: Callable[[Node, dict], object], images: torch
     """Run the graph on all of `images` [3 or more, C, H, W], and on all but one, to see which axis counts them."""
     values, changes = _run(nodes, call, images)
     fewer, _ = _run(nodes, call, images[1:])
-    shapes = {node: value.shape[1:] for node, value in values.items() if isinstance(value, torch.Tensor)
-              and value.ndim and len(value) == len(images) and fewer[node].shape == (len(images) - 1, *value.shape[1:])}
+    shapes = {
+        node: value.shape[1:]
+        for node, value in values.items()
+        if isinstance(value, torch.Tensor)
+        and value.ndim
+        and len(value) == len(images)
+        and fewer[node].shape == (len(images) - 1, *value.shape[1:])
+    }
     sizes = {node: shape.numel() * values[node].element_size() for node, shape in shapes.items()}
     python = {node for node, value in values.items() if not any(True for _ in _tensors(value))}
     return Findings(shapes, sizes, python, changes, values[nodes[-1].args[0]])
 
 
-def _run(nodes: list[Node], call: Callable[[Node, dict], object], images: torch.Tensor
-         ) -> tuple[dict[Node, object], dict[Node, list[Change]]]:
+def _run(
+    nodes: list[Node], call: Callable[[Node, dict], object], images: torch.Tensor
+) -> tuple[dict[Node, object], dict[Node, list[Change]]]:
     values: dict[Node, object] = {}
     changes: dict[Node, list[Change]] = {}
     holders: dict[int, list[Node]] = defaultdict(list)
@@ -64,8 +71,11 @@ def _run(nodes: list[Node], call: Callable[[Node, dict], object], images: torch.
             before = [(_version(t), t.clone()) for t in used]
             values[node] = call(node, values)
             # A version tells of changes that these images do not show, a comparison of those made behind autograd's back.
-            touched = {_storage(t) for t, (version, content) in zip(used, before)
-                       if _version(t) != version or not bool(((t == content) | (t != t)).all())}
+            touched = {
+                _storage(t)
+                for t, (version, content) in zip(used, before)
+                if _version(t) != version or not bool(((t == content) | (t != t)).all())
+            }
             if found := [other for storage in touched for other in holders[storage]]:
                 changes[node] = [Change(other, _same(values[other], values[node])) for other in found]
         for tensor in _tensors(values[node]):
@@ -90,8 +100,11 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def _same(a: object, b: object) -> bool:
-    return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and (
-        (a.data_ptr(), a.shape, a.stride(), a.dtype) == (b.data_ptr(), b.shape, b.stride(), b.dtype))
+    return (
+        isinstance(a, torch.Tensor)
+        and isinstance(b, torch.Tensor)
+        and ((a.data_ptr(), a.shape, a.stride(), a.dtype) == (b.data_ptr(), b.shape, b.stride(), b.dtype))
+    )
 
 
 def answers(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -101,18 +114,24 @@ def answers(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         logits = network(images.clone())
         alone = [network(image[None].clone()) for image in images]
     except Exception as error:  # whatever the network's own code raises
-        raise InputError(f"{name}: expected a network that runs on any number of images {list(images.shape[1:])} of "
-                         f"{images.dtype} on {images.device}, got {type(error).__name__} ({error}); make the images fit the "
-                         "network.") from error
+        raise InputError(
+            f"{name}: expected a network that runs on any number of images {list(images.shape[1:])} of "
+            f"{images.dtype} on {images.device}, got {type(error).__name__} ({error}); make the images fit the "
+            "network."
+        ) from error
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
-        raise InputError(f"{name}: expected logits [{len(images)}, K] of two classes or more, got "
-                         f"{list(getattr(logits, 'shape', [])) or type(logits).__name__}; wrap it so that it returns the "
-                         "logits alone.")
+        raise InputError(
+            f"{name}: expected logits [{len(images)}, K] of two classes or more, got "
+            f"{list(getattr(logits, 'shape', [])) or type(logits).__name__}; wrap it so that it returns the "
+            "logits alone."
+        )
     if not bool(torch.isfinite(logits).all()):
         raise InputError(f"{name}: expected finite logits, got NaN or infinity; look at its weights and the images' scale.")
     if not agree(torch.cat(alone), logits):
-        raise InputError(f"{name}: expected the same logits for an image whatever images are beside it and at every call, "
-                         "got others; let no layer normalise by the batch or draw random numbers in evaluation.")
+        raise InputError(
+            f"{name}: expected the same logits for an image whatever images are beside it and at every call, "
+            "got others; let no layer normalise by the batch or draw random numbers in evaluation."
+        )
     return logits
 
 

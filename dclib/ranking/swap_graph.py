@@ -17,16 +17,59 @@ from dclib.ranking.probing import agree, answers, probe
 #: What may be folded into the convolution before it, exactly: a subclass may do more.
 _FOLDED = (nn.BatchNorm2d, KerasBatchNorm2d, FrozenBatchNorm2d)
 #: Modules and functions that act on each channel by itself, so that a swap may be done behind them.
-_CHANNELWISE = (*_FOLDED, nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid,
-                nn.Tanh, nn.Hardswish, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-                nn.AdaptiveMaxPool2d)
-_CHANNELWISE_CALLS = {torch.relu, torch.relu_, F.relu, F.relu_, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d,
-                      "relu", "relu_"}
+_CHANNELWISE = (
+    *_FOLDED,
+    nn.Identity,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Hardswish,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+)
+_CHANNELWISE_CALLS = {
+    torch.relu,
+    torch.relu_,
+    F.relu,
+    F.relu_,
+    F.max_pool2d,
+    F.avg_pool2d,
+    F.adaptive_avg_pool2d,
+    "relu",
+    "relu_",
+}
 #: Of these, what also acts on a few channels cut out of all, because it has no parameters of its own.
 _ALIKE = tuple(kind for kind in _CHANNELWISE if kind not in _FOLDED)
 #: Attributes and methods of a tensor that give Python values.
-_MEASURES = {"shape", "ndim", "dtype", "device", "size", "dim", "numel", "nelement", "ndimension", "stride", "element_size",
-             "get_device", "is_contiguous", "is_floating_point", "is_cuda", "itemsize", "nbytes", "layout"}
+_MEASURES = {
+    "shape",
+    "ndim",
+    "dtype",
+    "device",
+    "size",
+    "dim",
+    "numel",
+    "nelement",
+    "ndimension",
+    "stride",
+    "element_size",
+    "get_device",
+    "is_contiguous",
+    "is_floating_point",
+    "is_cuda",
+    "itemsize",
+    "nbytes",
+    "layout",
+}
 
 
 @dataclass
@@ -69,8 +112,10 @@ class SwapGraph:
         self.classes = logits.shape[1]
         self.seen = probe(self.nodes, self._call, images)
         if not agree(self.seen.output, logits):
-            raise InputError(f"{type(self.module).__name__}: expected a network whose graph gives its own logits, got "
-                             "others; let its class's forward do all the work, without hooks on the whole network.")
+            raise InputError(
+                f"{type(self.module).__name__}: expected a network whose graph gives its own logits, got "
+                "others; let its class's forward do all the work, without hooks on the whole network."
+            )
         self.free = self._free_of_images()
         self._read_behind_in_place()
         self._fold_batchnorm()
@@ -91,15 +136,20 @@ class SwapGraph:
     def _check_graph(self) -> None:
         name = type(self.module).__name__
         if not isinstance(self.output, torch.fx.Node):
-            raise InputError(f"{name}: expected a network whose output is one tensor of logits, got "
-                             f"{type(self.output).__name__}; wrap it so that it returns the logits alone.")
+            raise InputError(
+                f"{name}: expected a network whose output is one tensor of logits, got "
+                f"{type(self.output).__name__}; wrap it so that it returns the logits alone."
+            )
         if sum(n.op == "placeholder" and len(n.users) > 0 for n in self.nodes) > 1:
-            raise InputError(f"{name}: expected a network with one input, got several; wrap it so that it takes images "
-                             "alone.")
+            raise InputError(
+                f"{name}: expected a network with one input, got several; wrap it so that it takes images alone."
+            )
         for layer, module in self.modules.items():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.running_mean is None or module.training):
-                raise InputError(f"{name}: expected every BatchNorm to normalise by its running statistics, got {layer!r}, "
-                                 "which does not; its output depends on which images are in a batch.")
+                raise InputError(
+                    f"{name}: expected every BatchNorm to normalise by its running statistics, got {layer!r}, "
+                    "which does not; its output depends on which images are in a batch."
+                )
 
     def _read_behind_in_place(self) -> None:
         """Let who reads a value after an in-place operation read that operation's result: equal, but said aloud."""
@@ -108,9 +158,11 @@ class SwapGraph:
             for change in self.seen.changes.get(node, ()):
                 later = [user for user in change.node.users if position[user] > position[node]]
                 if later and not change.returned:
-                    raise InputError(f"{type(self.module).__name__}: expected no in-place work on a part of a value that is "
-                                     f"read again, got {node.name!r}, which changes {change.node.name!r}, read by "
-                                     f"{later[0].name!r}; let it work on a copy.")
+                    raise InputError(
+                        f"{type(self.module).__name__}: expected no in-place work on a part of a value that is "
+                        f"read again, got {node.name!r}, which changes {change.node.name!r}, read by "
+                        f"{later[0].name!r}; let it work on a copy."
+                    )
                 for user in later:
                     user.replace_input_with(change.node, node)
         self.output = self.nodes[-1].args[0]
@@ -122,9 +174,11 @@ class SwapGraph:
         """
         free: set[torch.fx.Node] = set()
         for node in self.nodes:
-            measures = node in self.seen.python or (
-                node.op == "call_function" and node.target is getattr and node.args[1] in _MEASURES) or (
-                node.op == "call_method" and node.target in _MEASURES)
+            measures = (
+                node in self.seen.python
+                or (node.op == "call_function" and node.target is getattr and node.args[1] in _MEASURES)
+                or (node.op == "call_method" and node.target in _MEASURES)
+            )
             if measures or (node.op not in ("placeholder", "output") and free.issuperset(node.all_input_nodes)):
                 free.add(node)
         return free
@@ -139,8 +193,10 @@ class SwapGraph:
             source = node.all_input_nodes[0]
             conv = self.modules.get(source.target) if source.op == "call_module" else None
             if _is_plain(conv) and len(source.users) == uses[source.target] == uses[node.target] == 1:
-                for name, module in ((source.target, torch.nn.utils.fuse_conv_bn_eval(conv, batchnorm)),
-                                     (node.target, nn.Identity())):
+                for name, module in (
+                    (source.target, torch.nn.utils.fuse_conv_bn_eval(conv, batchnorm)),
+                    (node.target, nn.Identity()),
+                ):
                     self.modules[name] = module  # and the module itself stays as it is
 
     def _cut(self, layer: str) -> Cut:
@@ -148,8 +204,10 @@ class SwapGraph:
         if len(calls) != 1:
             raise InputError(f"layer {layer!r}: expected to be used once in the network, got {len(calls)} uses.")
         if len(self.seen.shapes.get(calls[0], ())) != 3:
-            raise InputError(f"layer {layer!r}: expected outputs [images, filters, H, W], got others; its first axis must "
-                             "be that of the network's input.")
+            raise InputError(
+                f"layer {layer!r}: expected outputs [images, filters, H, W], got others; its first axis must "
+                "be that of the network's input."
+            )
         swapped = node = self._follow(calls[0], _CHANNELWISE)
         between, norm = [], _only_user(node)
         if _is_exactly(self._module(norm), (nn.LocalResponseNorm,)):
@@ -158,17 +216,27 @@ class SwapGraph:
             while node is not end:
                 between.append(node := _only_user(node))
         conv = self._module(following := _only_user(node))
-        if _is_plain(conv) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and (
-                len(self.seen.shapes[node]) == 3):
+        if (
+            _is_plain(conv)
+            and conv.padding_mode == "zeros"
+            and not isinstance(conv.padding, str)
+            and (len(self.seen.shapes[node]) == 3)
+        ):
             return Cut(swapped, tuple(between), self._module(norm).size if between else 1, following)
         return Cut(swapped, (), 1, None)
 
     def _follow(self, node: torch.fx.Node, kinds: tuple[type, ...]) -> torch.fx.Node:
         """The last value of the chain behind `node` of operations on each channel by itself."""
         channels = self.seen.shapes[node][0]
-        while (user := _only_user(node)) is not None and len(user.all_input_nodes) == 1 and (
-                self._is_channelwise(user, kinds) and len(shape := self.seen.shapes.get(user, ())) == 3 and (
-                shape[0] == channels)):
+        while (
+            (user := _only_user(node)) is not None
+            and len(user.all_input_nodes) == 1
+            and (
+                self._is_channelwise(user, kinds)
+                and len(shape := self.seen.shapes.get(user, ())) == 3
+                and (shape[0] == channels)
+            )
+        ):
             node = user
         return node
 
@@ -189,7 +257,8 @@ class SwapGraph:
         # What has no row per image cannot be selected from what is kept: it is computed anew for each batch.
         for node in reversed(self.nodes):
             if (node in self.free or (node.op not in ("placeholder", "output") and node not in self.seen.shapes)) and (
-                    not reached.isdisjoint(node.users)):
+                not reached.isdisjoint(node.users)
+            ):
                 reached.add(node)
         return [n for n in self.nodes if n in reached and n is not start and n.op != "output"]
 
@@ -205,9 +274,11 @@ def _evaluation_copy(model: nn.Module, parts: list[nn.Module]) -> tuple[nn.Modul
     try:
         copied, parts = copy.deepcopy((model, parts), {id(tensor): tensor for tensor in tensors})
     except Exception as error:  # whatever the attributes of the user's modules raise
-        raise InputError(f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got "
-                         f"{type(error).__name__} "
-                         f"({error}); take such attributes out of its modules.") from error
+        raise InputError(
+            f"{type(model).__name__}: expected a network that copy.deepcopy can copy, got "
+            f"{type(error).__name__} "
+            f"({error}); take such attributes out of its modules."
+        ) from error
     for module in list(copied.modules()):
         for name, child in module.named_children():
             module._modules[name] = unwrapped(child)  # a compiled part would not hear the hooks of a check

@@ -31,8 +31,7 @@ class SwapNetwork(SwapGraph):
     def _try(self, images: torch.Tensor) -> None:
         """Learn from a few images what the graph does not say, and check that swaps give what the network itself gives."""
         self.learn(images)
-        needed = {n for layer, later in self.later.items() for node in later for n in node.all_input_nodes
-                  if n not in later}
+        needed = {n for layer, later in self.later.items() for node in later for n in node.all_input_nodes if n not in later}
         needed |= {n for cut in self.cuts.values() for n in (cut.swapped, *cut.between[-1:], cut.start)}
         self.kept = needed
         self.spent = {layer: self._last_uses(layer) for layer in self.cuts}
@@ -65,8 +64,9 @@ class SwapNetwork(SwapGraph):
                     values.pop(used, None)
         return kept
 
-    def swap_each(self, layer: str, clean: dict, distorted: dict, labels: torch.Tensor,
-                  batch_size: int | None) -> torch.Tensor:
+    def swap_each(
+        self, layer: str, clean: dict, distorted: dict, labels: torch.Tensor, batch_size: int | None
+    ) -> torch.Tensor:
         """Which images are classified correctly after each filter's swap: bool [filters, B] on the CPU."""
         cut, batch_size = self.cuts[layer], batch_size or self.pairs[layer]
         difference = clean[cut.swapped] - distorted[cut.swapped]
@@ -74,7 +74,7 @@ class SwapNetwork(SwapGraph):
         # Pairs filter by filter: neighbouring pairs share weights.
         filters, images = torch.nonzero(difference.flatten(2).abs().amax(2).T, as_tuple=True)
         for start in range(0, len(filters), batch_size):
-            f, m = filters[start:start + batch_size], images[start:start + batch_size]
+            f, m = filters[start : start + batch_size], images[start : start + batch_size]
             value = self._swapped_value(cut, clean, distorted, difference, f, m)
             correct[f, m] = self._run_from(layer, value, distorted, m).argmax(1) == labels[m]
         return correct.cpu()
@@ -102,8 +102,9 @@ class SwapNetwork(SwapGraph):
         swapped = self.cuts[layer].swapped
         return {swapped: self.activations(images)[swapped]}
 
-    def _swapped_value(self, cut: Cut, clean: dict, distorted: dict, difference: torch.Tensor, f: torch.Tensor,
-                       m: torch.Tensor) -> torch.Tensor:
+    def _swapped_value(
+        self, cut: Cut, clean: dict, distorted: dict, difference: torch.Tensor, f: torch.Tensor, m: torch.Tensor
+    ) -> torch.Tensor:
         """The value of `cut.start` for each pair (filter f, image m)."""
         if not cut.following:
             value = distorted[cut.swapped][m]
@@ -130,7 +131,7 @@ class SwapNetwork(SwapGraph):
         for node in cut.between:
             value = self._call(node, {node.all_input_nodes[0]: value})
             if node is cut.between[0]:
-                value = value[:, cut.window // 2:][:, :cut.window]
+                value = value[:, cut.window // 2 :][:, : cut.window]
         return value - _beyond(distorted[cut.between[-1]], cut.window)[m.unsqueeze(1), _window(f, cut.window)]
 
     def _run_from(self, layer: str, value: torch.Tensor, distorted: dict, m: torch.Tensor) -> torch.Tensor:
@@ -168,8 +169,10 @@ class SwapNetwork(SwapGraph):
         expected = self.module(images[1].repeat(len(filters), 1, 1, 1))
         handle.remove()
         if not agree(found, expected):
-            raise InputError(f"layer {layer!r}: expected a network that can be run from here on, got other logits than "
-                             "its own; take in-place work and hooks out of the modules behind it.")
+            raise InputError(
+                f"layer {layer!r}: expected a network that can be run from here on, got other logits than "
+                "its own; take in-place work and hooks out of the modules behind it."
+            )
 
     def _last_uses(self, layer: str) -> dict[torch.fx.Node, list[torch.fx.Node]]:
         """What is not needed any more after each of the layer's later nodes has run."""

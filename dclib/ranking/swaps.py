@@ -21,8 +21,15 @@ _PART, _LARGE_PART, _LARGE = 100, 20, 128
 Place = tuple[str, int, int]
 
 
-def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                  labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
+def swap_accuracy(
+    model: nn.Module,
+    layers: Sequence[str],
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int | None = None,
+) -> dict[str, np.ndarray]:
     """Algorithm 1: top-1 accuracy after each single filter's distorted output was swapped for its clean one.
 
     Arguments and errors are those of `correct_after_swaps`, whose mean over the images this is. Images that do not fit
@@ -36,8 +43,15 @@ def swap_accuracy(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, 
     return {layer: bits.mean(axis=-1) for layer, bits in correct.items()}
 
 
-def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                        labels: torch.Tensor, *, batch_size: int | None = None) -> dict[str, np.ndarray]:
+def correct_after_swaps(
+    model: nn.Module,
+    layers: Sequence[str],
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int | None = None,
+) -> dict[str, np.ndarray]:
     """Which images are classified correctly after each single filter's distorted output was swapped for its clean one.
 
     Args:
@@ -60,9 +74,16 @@ def correct_after_swaps(model: nn.Module, layers: Sequence[str], clean: torch.Te
     return _whole(swaps_in_parts(model, layers, clean, distorted, labels, batch_size=batch_size), distorted)
 
 
-def swaps_in_parts(model: nn.Module, layers: Sequence[str], clean: torch.Tensor, distorted: torch.Tensor,
-                   labels: torch.Tensor, *, batch_size: int | None = None, known: Collection[Place] = ()
-                   ) -> Iterator[tuple[Place, torch.Tensor]]:
+def swaps_in_parts(
+    model: nn.Module,
+    layers: Sequence[str],
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int | None = None,
+    known: Collection[Place] = (),
+) -> Iterator[tuple[Place, torch.Tensor]]:
     """`correct_after_swaps` part by part, for rankings that are stopped and go on.
 
     Args:
@@ -87,9 +108,15 @@ def part_starts(images: torch.Tensor, count: int) -> range:
     return range(0, count, _LARGE_PART if images.shape[-1] > _LARGE else _PART)
 
 
-def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
-                        distorted: torch.Tensor, labels: torch.Tensor, *,
-                        batch_size: int | None = None) -> dict[str, np.ndarray]:
+def joint_swap_accuracy(
+    model: nn.Module,
+    choices: dict[str, Sequence[Sequence[int]]],
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int | None = None,
+) -> dict[str, np.ndarray]:
     """Top-1 accuracy after swapping the outputs of several filters of one layer together (Figures 4 and 5).
 
     Arguments are those of `correct_after_joint_swaps`, whose mean over the images this is.
@@ -101,9 +128,15 @@ def joint_swap_accuracy(model: nn.Module, choices: dict[str, Sequence[Sequence[i
     return {layer: bits.mean(axis=-1) for layer, bits in correct.items()}
 
 
-def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
-                              distorted: torch.Tensor, labels: torch.Tensor, *,
-                              batch_size: int | None = None) -> dict[str, np.ndarray]:
+def correct_after_joint_swaps(
+    model: nn.Module,
+    choices: dict[str, Sequence[Sequence[int]]],
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int | None = None,
+) -> dict[str, np.ndarray]:
     """Which images are classified correctly after swapping the outputs of several filters of one layer together.
 
     Args:
@@ -116,16 +149,25 @@ def correct_after_joint_swaps(model: nn.Module, choices: dict[str, Sequence[Sequ
     return _whole(joint_swaps_in_parts(model, choices, clean, distorted, labels, batch_size=batch_size), distorted)
 
 
-def joint_swaps_in_parts(model: nn.Module, choices: dict[str, Sequence[Sequence[int]]], clean: torch.Tensor,
-                         distorted: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None,
-                         known: Collection[Place] = ()) -> Iterator[tuple[Place, torch.Tensor]]:
+def joint_swaps_in_parts(
+    model: nn.Module,
+    choices: dict[str, Sequence[Sequence[int]]],
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int | None = None,
+    known: Collection[Place] = (),
+) -> Iterator[tuple[Place, torch.Tensor]]:
     """`correct_after_joint_swaps` part by part, as `swaps_in_parts` has it."""
     check_pairs(clean, distorted, labels, batch_size)
     network = SwapNetwork(model, tuple(choices), trial_images(clean, distorted))
     check_labels(labels, len(labels), network.classes)
     batch_size = batch_size or network.images
-    indices = {layer: [check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
-               for layer, chosen in choices.items()}
+    indices = {
+        layer: [check_filters(filters, network.filters(layer)).to(clean.device) for filters in chosen]
+        for layer, chosen in choices.items()
+    }
 
     def swap(layer: str, undistorted: dict, activations: dict, those: torch.Tensor) -> torch.Tensor:
         predicted = [network.swap_together(layer, undistorted, activations, index) for index in indices[layer]]
@@ -135,9 +177,16 @@ def joint_swaps_in_parts(model: nn.Module, choices: dict[str, Sequence[Sequence[
 
 
 @torch.inference_mode()
-def _in_parts(network: SwapNetwork, layers: tuple[str, ...], clean: torch.Tensor, distorted: torch.Tensor,
-              labels: torch.Tensor, swap: Callable[..., torch.Tensor], known: Collection[Place], most: int
-              ) -> Iterator[tuple[Place, torch.Tensor]]:
+def _in_parts(
+    network: SwapNetwork,
+    layers: tuple[str, ...],
+    clean: torch.Tensor,
+    distorted: torch.Tensor,
+    labels: torch.Tensor,
+    swap: Callable[..., torch.Tensor],
+    known: Collection[Place],
+    most: int,
+) -> Iterator[tuple[Place, torch.Tensor]]:
     """Activations once for all swaps of a part, or of `most` images of it; none for parts that are all known."""
     starts = part_starts(clean, len(clean))
     for start in starts:
@@ -162,12 +211,13 @@ def _whole(parts: Iterator[tuple[Place, torch.Tensor]], distorted: torch.Tensor)
     whole: dict[str, np.ndarray] = {}
     for (layer, level, start), bits in parts:
         correct = whole.setdefault(layer, np.empty((len(bits), *distorted.shape[:2]), dtype=bool))
-        correct[:, level, start:start + bits.shape[1]] = bits.cpu().numpy()
+        correct[:, level, start : start + bits.shape[1]] = bits.cpu().numpy()
     return whole
 
 
-def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *,
-                       batch_size: int | None = None) -> np.ndarray:
+def accuracy_per_level(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None
+) -> np.ndarray:
     """Top-1 accuracy [levels] of `model` on inputs [levels, M, C, H, W]: p_b of Algorithm 1 for each level.
 
     Raises `InputError` for shapes that do not fit, NaN, labels that are no classes of the network.
@@ -181,13 +231,20 @@ def accuracy_per_level(model: nn.Module, images: torch.Tensor, labels: torch.Ten
     array([1., 0.])
     """
     if not isinstance(images, torch.Tensor) or images.ndim != 5 or not len(images):
-        raise InputError(f"images: expected a tensor [levels, M, C, H, W], got {list(getattr(images, 'shape', []))}; stack "
-                         "one copy of the images per level.")
+        raise InputError(
+            f"images: expected a tensor [levels, M, C, H, W], got {list(getattr(images, 'shape', []))}; stack "
+            "one copy of the images per level."
+        )
     check_pairs(images[0], images, labels, batch_size)
     with evaluation_mode(model), torch.inference_mode():
         batch_size = batch_size or images_at_once(model, images[0], 500)
-        counts = [sum((_predictions(model, batch, own) == own).sum().item() for batch, own in
-                      zip(level.split(batch_size), labels.split(batch_size))) for level in images]
+        counts = [
+            sum(
+                (_predictions(model, batch, own) == own).sum().item()
+                for batch, own in zip(level.split(batch_size), labels.split(batch_size))
+            )
+            for level in images
+        ]
     return np.array(counts) / len(labels)
 
 
@@ -206,15 +263,16 @@ def check_filters(chosen: Sequence[int], count: int) -> torch.Tensor:
     return torch.from_numpy(index.astype(np.int64))
 
 
-def check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor,
-                batch_size: int | None) -> None:
+def check_pairs(clean: torch.Tensor, distorted: torch.Tensor, labels: torch.Tensor, batch_size: int | None) -> None:
     """`InputError` unless clean and distorted images, labels and the batch size fit together."""
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: expected a positive number, got {batch_size}.")
     check_images(clean, "clean")
     if not isinstance(distorted, torch.Tensor) or distorted.ndim != 5 or distorted.shape[1:] != clean.shape:
-        raise InputError(f"distorted: expected a tensor [levels, {', '.join(map(str, clean.shape))}], got "
-                         f"{list(getattr(distorted, 'shape', []))}; stack one copy of the images per level.")
+        raise InputError(
+            f"distorted: expected a tensor [levels, {', '.join(map(str, clean.shape))}], got "
+            f"{list(getattr(distorted, 'shape', []))}; stack one copy of the images per level."
+        )
     check_labels(labels, len(clean))
     for name, images in (("clean", clean), ("distorted", distorted)):
         if not bool(torch.isfinite(images).all()):

@@ -15,6 +15,23 @@ from dclib.tables.accuracy import (
 from dclib.tables.claims import SIGNS, signed, styled_verdicts, verdict_frame
 from dclib.tables.sources import published_profile, shown_records, source_line, source_lines
 
-__all__ = ["NOT_RUN", "SIGNS", "TABLES", "Row", "beside", "collect", "dress", "neighbours", "of_records",
-           "printed_average", "published_profile", "shown_records", "signed", "source_line", "source_lines", "styled",
-           "styled_verdicts", "verdict_frame"]
+__all__ = [
+    "NOT_RUN",
+    "SIGNS",
+    "TABLES",
+    "Row",
+    "beside",
+    "collect",
+    "dress",
+    "neighbours",
+    "of_records",
+    "printed_average",
+    "published_profile",
+    "shown_records",
+    "signed",
+    "source_line",
+    "source_lines",
+    "styled",
+    "styled_verdicts",
+    "verdict_frame",
+]

@@ -62,8 +62,10 @@ def collect(target: str, profile_name: str, store: Store, seeds: tuple[int, ...]
         raise InputError(f"table: expected one of {', '.join(TABLES)}, got {target!r}.")
     described = rows(target, profile(profile_name), seeds)
     if not described:
-        raise InputError(f"{target}: expected a profile with ImageNet or a stand-in for it, got {profile_name!r}; use one "
-                         f"of {', '.join(PREFERRED)}.")
+        raise InputError(
+            f"{target}: expected a profile with ImageNet or a stand-in for it, got {profile_name!r}; use one "
+            f"of {', '.join(PREFERRED)}."
+        )
     collected = []
     for method, runs in described.items():
         found = tuple(record for run in runs if (record := store.get(run)))
@@ -116,8 +118,9 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
             lines.append(_cells(published[row.method]))
         index.append((row.own_name, _label(target, p)))
         lines.append(_cells(row) if row.records else [NOT_RUN] + ["–"] * len(heads))
-    return pd.DataFrame(lines, index=pd.MultiIndex.from_tuples(index, names=["method", "source"]),
-                        columns=[*heads, "parameters"])
+    return pd.DataFrame(
+        lines, index=pd.MultiIndex.from_tuples(index, names=["method", "source"]), columns=[*heads, "parameters"]
+    )
 
 
 def _cells(row: Row) -> list[str]:
@@ -143,8 +146,9 @@ def styled(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
         for method, styles in _best_two(values).items():
             marks.loc[(method, source), frame.columns[:-1]] = styles
     missing = {row.own_name for row in gathered if not row.records}
-    lines = [(method, NOT_RUN if source == _label(target, p) and method in missing else source)
-             for method, source in frame.index]
+    lines = [
+        (method, NOT_RUN if source == _label(target, p) and method in missing else source) for method, source in frame.index
+    ]
     frame.index = marks.index = pd.MultiIndex.from_tuples(lines)
     frame = frame.replace(NOT_RUN, "–")
     caption = f"{target_of(target).title}. {paper.table(target_of(target).table)['title']}."
@@ -165,8 +169,10 @@ def of_records(records: dict[str, Record], caption: str) -> Styler:
     first = next(iter(records.values())).description
     values = {name: [*record.accuracy, record.accuracy.mean()] for name, record in records.items()}
     heads = [*_heads(first["distortion"], first["sigmas"]), "parameters"]
-    cells = {name: [f"{v:.4f}" for v in line] + [_count(records[name].outcome.get("parameters_trained"))]
-             for name, line in values.items()}
+    cells = {
+        name: [f"{v:.4f}" for v in line] + [_count(records[name].outcome.get("parameters_trained"))]
+        for name, line in values.items()
+    }
     frame = pd.DataFrame.from_dict(cells, orient="index", columns=heads)
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     for name, styles in _best_two(values).items():
@@ -179,8 +185,9 @@ def _marked(frame: pd.DataFrame, marks: pd.DataFrame) -> Styler:
     """`frame` with the styles of `marks`; each sigma stands on its own line, so that columns stay narrow."""
     style = frame.style.apply(lambda _: marks, axis=None).hide(axis="index", names=True)
     short = {"average": "mean", "parameters": "trained"}
-    return (style.format_index(lambda head: short.get(head, re.sub(r"_(\w) = ", r"<sub>\1</sub><br>", head)), axis="columns")
-            .format_index(lambda name: name.replace(", for ", ",<br>for "), axis="index"))
+    return style.format_index(
+        lambda head: short.get(head, re.sub(r"_(\w) = ", r"<sub>\1</sub><br>", head)), axis="columns"
+    ).format_index(lambda name: name.replace(", for ", ",<br>for "), axis="index")
 
 
 def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:
@@ -196,9 +203,18 @@ def _best_two(values: dict[str, list[float]]) -> dict[str, list[str]]:
 def dress(style: Styler, caption: str, name: str) -> Styler:
     """The look that all tables of the book share: narrow, numbers on one line. Equal contents give equal HTML."""
     cells = "padding: 0.2rem; white-space: nowrap"
-    return (style.set_caption(caption).set_uuid(name).set_table_attributes('class="dataframe dclib-table"')
-            .set_table_styles([{"selector": "", "props": "font-size: 0.77rem"}, {"selector": "td, th", "props": cells},
-                               {"selector": "th.level1", "props": "font-weight: normal"}]))
+    return (
+        style.set_caption(caption)
+        .set_uuid(name)
+        .set_table_attributes('class="dataframe dclib-table"')
+        .set_table_styles(
+            [
+                {"selector": "", "props": "font-size: 0.77rem"},
+                {"selector": "td, th", "props": cells},
+                {"selector": "th.level1", "props": "font-weight: normal"},
+            ]
+        )
+    )
 
 
 def _heads(distortion: str, sigmas: Sequence[float]) -> list[str]:

@@ -13,8 +13,14 @@ from dclib.verdicts.finding import WAITING, Outcome
 from dclib.verdicts.judgement import PREFERRED, best_evidence
 from dclib.verdicts.rule import Verdict
 
-SIGNS = {Outcome.HOLDS: "✓", Outcome.DIRECTION: "≈", Outcome.CONTRADICTED: "✗", Outcome.INCONCLUSIVE: "○",
-         Outcome.OPEN: "?", Outcome.NOT_RUN: "…"}
+SIGNS = {
+    Outcome.HOLDS: "✓",
+    Outcome.DIRECTION: "≈",
+    Outcome.CONTRADICTED: "✗",
+    Outcome.INCONCLUSIVE: "○",
+    Outcome.OPEN: "?",
+    Outcome.NOT_RUN: "…",
+}
 
 
 def verdict_frame(sections: Sequence[str], store: Store) -> pd.DataFrame:
@@ -34,8 +40,17 @@ def _frame(judged: list[tuple[Verdict, str]]) -> pd.DataFrame:
     for verdict, name in judged:
         number = "–" if verdict.paper is None else _number(verdict.paper)
         deviation = "–" if verdict.deviation is None else f"{verdict.deviation:+.1f}"
-        lines.append([f"{verdict.text} ({verdict.place})", verdict.verdict, number, _ours(verdict, name), deviation,
-                      _why(verdict), _behind(verdict, name)])
+        lines.append(
+            [
+                f"{verdict.text} ({verdict.place})",
+                verdict.verdict,
+                number,
+                _ours(verdict, name),
+                deviation,
+                _why(verdict),
+                _behind(verdict, name),
+            ]
+        )
     return pd.DataFrame(lines, columns=["claim", "verdict", "paper", "here", "deviation", "why", "runs"])
 
 
@@ -70,8 +85,11 @@ def _ours(verdict: Verdict, profile_name: str) -> str:
 def _why(verdict: Verdict) -> str:
     """The explanation, with the first words of what the records stand in for and where the paper differs from itself."""
     short = "; ".join(dict.fromkeys(part.short for part in verdict.stand_ins))
-    parts = [verdict.explanation, f"Stand-in: {short}." if short else "",
-             f"In the paper itself: {verdict.disagreement}" if verdict.disagreement else ""]
+    parts = [
+        verdict.explanation,
+        f"Stand-in: {short}." if short else "",
+        f"In the paper itself: {verdict.disagreement}" if verdict.disagreement else "",
+    ]
     return " ".join(filter(None, parts))
 
 
@@ -110,6 +128,10 @@ def _styled(frame: pd.DataFrame, caption: str, name: str) -> Styler:
     wide = [frame.columns.get_loc(column) for column in ("claim", "why")]
     bounded = [frame.columns.get_loc(column) for column in ("here", "runs") if column in frame]
     return style.set_table_styles(
-        [{"selector": "td, th", "props": "text-align: left; vertical-align: top"},
-         *({"selector": f"td.col{i}", "props": "min-width: 13rem; white-space: normal"} for i in wide),
-         *({"selector": f"td.col{i}", "props": "min-width: 7rem; white-space: normal"} for i in bounded)], overwrite=False)
+        [
+            {"selector": "td, th", "props": "text-align: left; vertical-align: top"},
+            *({"selector": f"td.col{i}", "props": "min-width: 13rem; white-space: normal"} for i in wide),
+            *({"selector": f"td.col{i}", "props": "min-width: 7rem; white-space: normal"} for i in bounded),
+        ],
+        overwrite=False,
+    )

@@ -39,17 +39,22 @@ def panels(target: str, profile_name: str, store: Store) -> Panels:
     if not found:
         runs_of = target_of(target).runs_of
         if not rows(runs_of, profile(profile_name)):
-            raise InputError(f"{target}: expected a profile with these runs, got {profile_name!r}; use one of "
-                             f"{', '.join(PREFERRED)}.")
-        raise InputError(f"{target}: expected records to draw, got none in profile {profile_name}; make them with "
-                         f"`dclib run {runs_of} --profile {profile_name}`.")
+            raise InputError(
+                f"{target}: expected a profile with these runs, got {profile_name!r}; use one of {', '.join(PREFERRED)}."
+            )
+        raise InputError(
+            f"{target}: expected records to draw, got none in profile {profile_name}; make them with "
+            f"`dclib run {runs_of} --profile {profile_name}`."
+        )
     return found
 
 
 def _records(target: str, profile_name: str, store: Store) -> dict[str, list[Record]]:
     """{label: records} of the rows that have any."""
-    found = {label: [record for run in runs if (record := store.get(run))]
-             for label, runs in rows(target, profile(profile_name)).items()}
+    found = {
+        label: [record for run in runs if (record := store.get(run))]
+        for label, runs in rows(target, profile(profile_name)).items()
+    }
     return {label: records for label, records in found.items() if records}
 
 
@@ -70,8 +75,17 @@ def _predictions(profile_name: str, store: Store) -> Panels:
         with torch.inference_mode():
             confidence, best = zip(*(model(level).softmax(1).max(1) for level in levels))
         first = [[data.classes[int(level[i])] for level in best] for i in range(len(names))]
-        drawn.append(figures.predictions(levels.numpy().swapaxes(0, 1), names, first, torch.stack(confidence, 1).numpy(),
-                                         distortion, _sigmas("cifar100", distortion, _SHOWN), f"here, {profile_name}"))
+        drawn.append(
+            figures.predictions(
+                levels.numpy().swapaxes(0, 1),
+                names,
+                first,
+                torch.stack(confidence, 1).numpy(),
+                distortion,
+                _sigmas("cifar100", distortion, _SHOWN),
+                f"here, {profile_name}",
+            )
+        )
     return drawn
 
 
@@ -91,10 +105,15 @@ def _embeddings(profile_name: str, store: Store, methods: tuple[str, ...]) -> Pa
         if own:
             record = next(iter(own.values()))
             shown = record.description["shown"]
-            drawn.append(figures.embeddings(
-                {method: np.array(record.outcome["points"])[list(_SHOWN)] for method, record in own.items()},
-                np.searchsorted(shown, record.outcome["labels"]), _class_names(record.description["dataset"], shown),
-                distortion, _sigmas("imagenet", distortion, _SHOWN)))
+            drawn.append(
+                figures.embeddings(
+                    {method: np.array(record.outcome["points"])[list(_SHOWN)] for method, record in own.items()},
+                    np.searchsorted(shown, record.outcome["labels"]),
+                    _class_names(record.description["dataset"], shown),
+                    distortion,
+                    _sigmas("imagenet", distortion, _SHOWN),
+                )
+            )
     return drawn
 
 
@@ -112,8 +131,10 @@ def _corrected_architectures(profile_name: str, store: Store) -> Panels:
     """Figure 8: both networks with their correction units, with the paper's own widths."""
     whole = profile("paper")
     counts = {layer: whole.narrow if i < 3 else whole.wide for i, layer in enumerate(experiments.CONV[:6])}
-    return [diagrams.deepcorrect_architecture(3, counts),
-            diagrams.deepcorrect_architecture(5, imagenet.ALEXNET_FILTERS, _alexnet())]
+    return [
+        diagrams.deepcorrect_architecture(3, counts),
+        diagrams.deepcorrect_architecture(5, imagenet.ALEXNET_FILTERS, _alexnet()),
+    ]
 
 
 def _alexnet() -> AlexNet:
@@ -123,12 +144,14 @@ def _alexnet() -> AlexNet:
 
 def _swaps(dataset: str, target: str, draw: Callable) -> Callable[[str, Store], Panels]:
     """Figures 4 and 5: the paper's panel and ours for each distortion; draw(curves, distortion, source, before)."""
+
     def panels_of(profile_name: str, store: Store) -> Panels:
         drawn = []
         for distortion in DISTORTIONS:
             drawn += draw(paper.swap_fractions(dataset, distortion), distortion, "the paper", None)
             if rows(target, profile(profile_name)) and (
-                    own := judgement.swap_curves(profile_name, distortion, store, target)):
+                own := judgement.swap_curves(profile_name, distortion, store, target)
+            ):
                 drawn += draw(own, distortion, f"here, {profile_name}", own.before)
         return drawn
 
@@ -136,14 +159,22 @@ def _swaps(dataset: str, target: str, draw: Callable) -> Callable[[str, Store], 
 
 
 def _fractions(dataset: str) -> Callable:
-    return lambda curves, distortion, source, before: [figures.swap_fractions(
-        curves["conv1"], FRACTIONS, distortion, LEVELS[dataset][distortion], source, before=before)]
+    return lambda curves, distortion, source, before: [
+        figures.swap_fractions(curves["conv1"], FRACTIONS, distortion, LEVELS[dataset][distortion], source, before=before)
+    ]
 
 
 def _layers(dataset: str, fraction: float) -> Callable:
-    return lambda curves, distortion, source, before: [figures.swap_layers(
-        {layer: accuracy[FRACTIONS.index(fraction)] for layer, accuracy in curves.items()}, fraction, distortion,
-        LEVELS[dataset][distortion], source, before=before)]
+    return lambda curves, distortion, source, before: [
+        figures.swap_layers(
+            {layer: accuracy[FRACTIONS.index(fraction)] for layer, accuracy in curves.items()},
+            fraction,
+            distortion,
+            LEVELS[dataset][distortion],
+            source,
+            before=before,
+        )
+    ]
 
 
 def _both(*draws: Callable) -> Callable:
@@ -157,8 +188,15 @@ def _orders(profile_name: str, store: Store) -> Panels:
 
 def joint_panel(found: Orders, source: str) -> Figure:
     """Both orders of one layer under one distortion."""
-    return figures.swap_orders(found.joint.mean(1), found.single.mean(1), FRACTIONS, found.distortion, source,
-                               layer=found.layer, before=float(found.before.mean()))
+    return figures.swap_orders(
+        found.joint.mean(1),
+        found.single.mean(1),
+        FRACTIONS,
+        found.distortion,
+        source,
+        layer=found.layer,
+        before=float(found.before.mean()),
+    )
 
 
 def _first_filters(profile_name: str, store: Store) -> Panels:
@@ -170,8 +208,14 @@ def _first_filters(profile_name: str, store: Store) -> Panels:
     colour = susceptibility.colour_share(torch.from_numpy(weights))
     coloured = colour >= susceptibility.valley(colour)
     return [figures.filters(weights, range(len(weights)), "All filters of conv1", colour_specific=coloured)] + [
-        figures.filters(weights, susceptibility.top_half(records[0]), f"Most susceptible to {figures.NAMES[distortion]}",
-                        colour_specific=coloured) for distortion, records in found.items()]
+        figures.filters(
+            weights,
+            susceptibility.top_half(records[0]),
+            f"Most susceptible to {figures.NAMES[distortion]}",
+            colour_specific=coloured,
+        )
+        for distortion, records in found.items()
+    ]
 
 
 def _first_layer(profile_name: str, store: Store) -> Panels:
@@ -179,11 +223,15 @@ def _first_layer(profile_name: str, store: Store) -> Panels:
     found, drawn = _records("figure9", profile_name, store), []
     choices = [f"{order}_{share}" for order in ("ranked", "random") for share in experiments.SHARES] + ["ranked_48_least"]
     for distortion in DISTORTIONS:
-        curves = {choice: np.mean([r.accuracy for r in found[f"{choice} {distortion}"]], axis=0) for choice in choices
-                  if f"{choice} {distortion}" in found}
+        curves = {
+            choice: np.mean([r.accuracy for r in found[f"{choice} {distortion}"]], axis=0)
+            for choice in choices
+            if f"{choice} {distortion}" in found
+        }
         if curves:
-            drawn.append(figures.accuracy_over_levels(curves, distortion, LEVELS["cifar100"][distortion],
-                                                      f"here, {profile_name}"))
+            drawn.append(
+                figures.accuracy_over_levels(curves, distortion, LEVELS["cifar100"][distortion], f"here, {profile_name}")
+            )
     return drawn
 
 
@@ -195,8 +243,11 @@ def _classes(profile_name: str, store: Store) -> Panels:
         if all(pair):
             half = profile(profile_name).imagenet
             ours, others = (measures.per_class(records[0], half.classes) for records in pair)
-            drawn.append(figures.class_difference(ours - others, _class_names(half.dataset, range(half.classes)),
-                                                  distortion, f"here, {profile_name}"))
+            drawn.append(
+                figures.class_difference(
+                    ours - others, _class_names(half.dataset, range(half.classes)), distortion, f"here, {profile_name}"
+                )
+            )
     return drawn
 
 

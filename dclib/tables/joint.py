@@ -17,8 +17,12 @@ TARGET = "joint"
 
 def recorded(profile_name: str, store: Store) -> dict[str, Record]:
     """{label: record} of what has been run."""
-    return {label: record for label, runs in rows(TARGET, profile(profile_name)).items()
-            for run in runs[:1] if (record := store.get(run))}
+    return {
+        label: record
+        for label, runs in rows(TARGET, profile(profile_name)).items()
+        for run in runs[:1]
+        if (record := store.get(run))
+    }
 
 
 def frame(profile_name: str, store: Store) -> pd.DataFrame:
@@ -42,8 +46,10 @@ def _line(found: Orders) -> dict[str, str]:
     cells = {"from 50 to 75 %": found.explanation}
     for share in _SHOWN:
         at = FRACTIONS.index(share)
-        cells |= {f"shared at {share:.0%}": f"{found.shared[at]} of {found.counts[at]}",
-                  f"lead at {share:.0%}": _signed(found.lead[at])}
+        cells |= {
+            f"shared at {share:.0%}": f"{found.shared[at]} of {found.counts[at]}",
+            f"lead at {share:.0%}": _signed(found.lead[at]),
+        }
     return cells
 
 
@@ -66,10 +72,12 @@ def words(record: Record) -> str:
     half, late, quarter = (FRACTIONS.index(share) for share in (0.5, 0.75, 0.25))
     rise, before = (np.mean(found.single[a]) - np.mean(found.single[b]) for a, b in ((late, half), (half, quarter)))
     chance = found.counts[half] ** 2 / found.filters
-    return (f"Under {NAMES[found.distortion]}, in {found.layer}: of {found.counts[half]} filters, half of the layer, both choices "
-            f"have {found.shared[half]}; two random halves would share {chance:.0f}. Chosen on {found.images} images and tried on "
-            f"{found.tried_on} others, the joint choice leads by {_signed(found.lead[half])} at one half. By the ranking the "
-            f"accuracy changes by {before:+.3f} from 25 to 50 % and by {rise:+.3f} from 50 to 75 %: {found.explanation}.")
+    return (
+        f"Under {NAMES[found.distortion]}, in {found.layer}: of {found.counts[half]} filters, half of the layer, both choices "
+        f"have {found.shared[half]}; two random halves would share {chance:.0f}. Chosen on {found.images} images and tried on "
+        f"{found.tried_on} others, the joint choice leads by {_signed(found.lead[half])} at one half. By the ranking the "
+        f"accuracy changes by {before:+.3f} from 25 to 50 % and by {rise:+.3f} from 50 to 75 %: {found.explanation}."
+    )
 
 
 def trained_words(found: dict[str, Record]) -> list[str]:
@@ -80,14 +88,18 @@ def trained_words(found: dict[str, Record]) -> list[str]:
         if all(pair):
             joint, ranked = (record.accuracy.mean() for record in pair)
             lead = bootstrap_interval(*(record.correct for record in pair))
-            said.append(f"Under {name}, Deepcorr-1 on the filters chosen jointly reaches {joint:.4f} on average over clean images "
-                        f"and all levels, on those of the ranking {ranked:.4f}: a lead of "
-                        f"{_signed(Estimate(lead.estimate, lead.low, lead.high))} over test images, of one training each.")
+            said.append(
+                f"Under {name}, Deepcorr-1 on the filters chosen jointly reaches {joint:.4f} on average over clean images "
+                f"and all levels, on those of the ranking {ranked:.4f}: a lead of "
+                f"{_signed(Estimate(lead.estimate, lead.low, lead.high))} over test images, of one training each."
+            )
     return said
 
 
 def layers_recorded(profile_name: str, store: Store) -> dict[str, list[Orders]]:
     """{distortion: the orders of each layer that was run}, conv1 first."""
     there = [orders(record) for record in recorded(profile_name, store).values() if record.description["kind"] == "select"]
-    return {d: sorted((o for o in there if o.distortion == d), key=lambda o: CONV.index(o.layer))
-            for d in dict.fromkeys(o.distortion for o in there)}
+    return {
+        d: sorted((o for o in there if o.distortion == d), key=lambda o: CONV.index(o.layer))
+        for d in dict.fromkeys(o.distortion for o in there)
+    }

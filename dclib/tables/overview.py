@@ -54,9 +54,14 @@ def overview(judged: Sequence[tuple[Verdict, str]], store: Store) -> list[Line]:
 
 #: Outcomes of claims that were put to a test.
 TESTED = (Outcome.HOLDS, Outcome.DIRECTION, Outcome.CONTRADICTED, Outcome.INCONCLUSIVE)
-_WORDS = {Outcome.HOLDS: "hold", Outcome.DIRECTION: "hold in direction", Outcome.CONTRADICTED: "are contradicted",
-          Outcome.INCONCLUSIVE: "are inconclusive", Outcome.OPEN: "cannot be judged by what was run",
-          Outcome.NOT_RUN: "are not run yet"}
+_WORDS = {
+    Outcome.HOLDS: "hold",
+    Outcome.DIRECTION: "hold in direction",
+    Outcome.CONTRADICTED: "are contradicted",
+    Outcome.INCONCLUSIVE: "are inconclusive",
+    Outcome.OPEN: "cannot be judged by what was run",
+    Outcome.NOT_RUN: "are not run yet",
+}
 
 
 def by_basis(judged: Sequence[tuple[Verdict, str]]) -> dict[Basis, Counter]:
@@ -68,13 +73,18 @@ def headline(judged: Sequence[tuple[Verdict, str]]) -> str:
     """All claims in a paragraph: what adds up on paper apart from what was measured."""
     counts = by_basis(judged)
     checked = counts[Basis.ARITHMETIC] + counts[Basis.COUNTS]
-    parts = [f"Of the paper's {len(judged)} claims, as of this build, {checked.total()} are sums and counts of parameters, "
-             f"which need no run: {_told(checked)}."]
+    parts = [
+        f"Of the paper's {len(judged)} claims, as of this build, {checked.total()} are sums and counts of parameters, "
+        f"which need no run: {_told(checked)}."
+    ]
     if counts[Basis.PUBLISHED]:
-        parts.append(f"{counts[Basis.PUBLISHED].total()} are judged by the filter swaps that the authors published: "
-                     f"{_told(counts[Basis.PUBLISHED])}.")
-    parts.append(f"{counts[Basis.MEASURED].total()} take networks that are trained and tested: "
-                 f"{_told(counts[Basis.MEASURED])}.")
+        parts.append(
+            f"{counts[Basis.PUBLISHED].total()} are judged by the filter swaps that the authors published: "
+            f"{_told(counts[Basis.PUBLISHED])}."
+        )
+    parts.append(
+        f"{counts[Basis.MEASURED].total()} take networks that are trained and tested: {_told(counts[Basis.MEASURED])}."
+    )
     return " ".join(parts)
 
 
@@ -86,8 +96,9 @@ def tally(judged: Sequence[tuple[Verdict, str]]) -> str:
     """A Markdown table: a row per verdict, a column per kind of evidence."""
     counts = by_basis(judged)
     lines = [f"| verdict | {' | '.join(basis.value for basis in Basis)} |", "|---|" + "---:|" * len(Basis)]
-    lines += [f"| {signed(outcome)} | {' | '.join(str(counts[basis][outcome] or '–') for basis in Basis)} |"
-              for outcome in Outcome]
+    lines += [
+        f"| {signed(outcome)} | {' | '.join(str(counts[basis][outcome] or '–') for basis in Basis)} |" for outcome in Outcome
+    ]
     return "\n".join(lines)
 
 
@@ -97,9 +108,11 @@ def false_ticks(judged: Sequence[tuple[Verdict, str]]) -> str:
     tested = sum(counts[outcome] for outcome in TESTED)
     if not tested:
         return "No measured claim has been put to a test yet."
-    return (f"{tested} measured claims have been put to a test. If no effect were there at all, chance alone would tick "
-            f"{expected_false_ticks(tested):.1f} of them, each with 2.5 %; {counts[Outcome.HOLDS]} hold and "
-            f"{counts[Outcome.DIRECTION]} hold in direction.")
+    return (
+        f"{tested} measured claims have been put to a test. If no effect were there at all, chance alone would tick "
+        f"{expected_false_ticks(tested):.1f} of them, each with 2.5 %; {counts[Outcome.HOLDS]} hold and "
+        f"{counts[Outcome.DIRECTION]} hold in direction."
+    )
 
 
 def _line(shown: Target, judged: Sequence[tuple[Verdict, str]], store: Store) -> Line:
@@ -116,8 +129,21 @@ def _line(shown: Target, judged: Sequence[tuple[Verdict, str]], store: Store) ->
         here, whole = (rows(target, profile(each))[method][0] for each in (name, "paper"))
         other = " and ".join(filter(None, (other_classes(here, whole), other_width(here, whole))))
     counts = Counter(verdict.verdict for verdict, _ in judged if shown.title in places(verdict.place))
-    return Line(shown.title, shown.page, targets, name if found else "", method, printed, ours, other, bounds, seeds, counts,
-                tuple(found), missing)
+    return Line(
+        shown.title,
+        shown.page,
+        targets,
+        name if found else "",
+        method,
+        printed,
+        ours,
+        other,
+        bounds,
+        seeds,
+        counts,
+        tuple(found),
+        missing,
+    )
 
 
 def _best(records: dict[tuple[str, str], list[Record]]) -> tuple:
@@ -138,9 +164,11 @@ def as_markdown(lines: Sequence[Line]) -> str:
     text = ["| | the paper | here | deviation | claims | make it again |", "|---|---|---|---:|---|---|"]
     for line in lines:
         name = line.name.replace(" ", _UNBROKEN)
-        text.append(f"| {{doc}}`{name} <{line.page}>` | {_paper(line)} | {_ours(line)} | "
-                    f"{'–' if line.deviation is None else f'{line.deviation:+.1f}'} | {_tally(line.verdicts)} | "
-                    f"{_command(line)} |")
+        text.append(
+            f"| {{doc}}`{name} <{line.page}>` | {_paper(line)} | {_ours(line)} | "
+            f"{'–' if line.deviation is None else f'{line.deviation:+.1f}'} | {_tally(line.verdicts)} | "
+            f"{_command(line)} |"
+        )
     return "\n".join(text)
 
 

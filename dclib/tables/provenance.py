@@ -82,7 +82,9 @@ def _share(others: list[Run]) -> str:
     if of_all >= 1:
         return ""
     of_first = most / (paper.training_data()["step"] * whole.batch_size)
-    return f", {100 * of_all:.2g} % of the paper's and {100 * of_first:.2g} % of those before the first point of its Figure 12"
+    return (
+        f", {100 * of_all:.2g} % of the paper's and {100 * of_first:.2g} % of those before the first point of its Figure 12"
+    )
 
 
 def _augmentation(trained: list[Run]) -> str:
@@ -90,4 +92,6 @@ def _augmentation(trained: list[Run]) -> str:
     own = sorted({run.schedule.augmentation for run in trained})
     whole = profile("paper").imagenet if trained[0].network == "AlexNet" else profile("paper")
     released = {whole.baseline.augmentation, whole.finetune.augmentation}
-    return f"augmentation {' and '.join(own)}" + ("" if set(own) <= released else f", released {' and '.join(sorted(released))}")
+    return f"augmentation {' and '.join(own)}" + (
+        "" if set(own) <= released else f", released {' and '.join(sorted(released))}"
+    )

@@ -47,15 +47,18 @@ def _recorded(target: str, profile_name: str, store: Store) -> dict[str, list[Re
     """{label: records} of all rows."""
     described = rows(target, profile(profile_name))
     if not described:
-        raise InputError(f"{target}: expected a profile with these runs, got {profile_name!r}; use one of "
-                         f"{', '.join(PREFERRED)}.")
+        raise InputError(
+            f"{target}: expected a profile with these runs, got {profile_name!r}; use one of {', '.join(PREFERRED)}."
+        )
     return {label: [record for run in runs if (record := store.get(run))] for label, runs in described.items()}
 
 
 def _framed(lines: list[tuple], columns: list[str]) -> pd.DataFrame:
     """(row, source, cells) as a frame; too few cells are filled up."""
     index = pd.MultiIndex.from_tuples([line[:2] for line in lines], names=["row", "source"])
-    return pd.DataFrame([[*line[2], *[_NONE] * (len(columns) - len(line[2]))] for line in lines], index=index, columns=columns)
+    return pd.DataFrame(
+        [[*line[2], *[_NONE] * (len(columns) - len(line[2]))] for line in lines], index=index, columns=columns
+    )
 
 
 def _averages(target: str, profile_name: str, store: Store) -> pd.DataFrame:
@@ -103,11 +106,30 @@ def _units(target: str, profile_name: str, store: Store) -> pd.DataFrame:
     for row in printed:
         units = {unit["layer"]: unit for unit in row["units"]}
         counted = [unit_parameters(row["method"], layer) for layer in layers]
-        lines.append((row["method"], "paper", [row["parameters_printed"], *(units[layer][f"{what}_printed"] for layer in layers
-                                                                           for what in ("parameters", "flops"))]))
-        lines.append((row["method"], "here", [f"{sum(counted):,}", *(
-            cell for count, layer in zip(counted, layers)
-            for cell in (f"{count:,}", f"{unit_operations(row['method'], layer):,}"))]))
+        lines.append(
+            (
+                row["method"],
+                "paper",
+                [
+                    row["parameters_printed"],
+                    *(units[layer][f"{what}_printed"] for layer in layers for what in ("parameters", "flops")),
+                ],
+            )
+        )
+        lines.append(
+            (
+                row["method"],
+                "here",
+                [
+                    f"{sum(counted):,}",
+                    *(
+                        cell
+                        for count, layer in zip(counted, layers)
+                        for cell in (f"{count:,}", f"{unit_operations(row['method'], layer):,}")
+                    ),
+                ],
+            )
+        )
     return _framed(lines, ["parameters", *(f"{layer} {what}" for layer in layers for what in ("parameters", "operations"))])
 
 
@@ -115,8 +137,9 @@ def _orders(target: str, profile_name: str, store: Store) -> pd.DataFrame:
     """Our study of joint swaps; the paper has none."""
     _recorded(target, profile_name, store)  # its sentence where the profile has no such runs
     found = joint.frame(profile_name, store)
-    found.index = pd.MultiIndex.from_tuples([(row, _here(target, profile_name)) for row in found.index],
-                                            names=["row", "source"])
+    found.index = pd.MultiIndex.from_tuples(
+        [(row, _here(target, profile_name)) for row in found.index], names=["row", "source"]
+    )
     return found
 
 
@@ -131,9 +154,13 @@ def _conditions(target: str, profile_name: str, store: Store) -> pd.DataFrame:
 
 
 #: Tables whose rows are no accuracies.
-_SPECIAL: dict[str, Callable[[str, str, Store], pd.DataFrame]] = {"table6": _tests, "table10": _units,
-                                                                   joint.TARGET: _orders, "gate": _conditions,
-                                                                   "blur_deconvolution": _conditions}
+_SPECIAL: dict[str, Callable[[str, str, Store], pd.DataFrame]] = {
+    "table6": _tests,
+    "table10": _units,
+    joint.TARGET: _orders,
+    "gate": _conditions,
+    "blur_deconvolution": _conditions,
+}
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -145,5 +172,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 #: Ways to write a frame down, by their names on the command line.
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
-    "text": lambda table: table.to_string(), "markdown": _markdown,
-    "csv": lambda table: table.to_csv(lineterminator="\n").rstrip("\n")}
+    "text": lambda table: table.to_string(),
+    "markdown": _markdown,
+    "csv": lambda table: table.to_csv(lineterminator="\n").rstrip("\n"),
+}

@@ -21,10 +21,12 @@ def source_line(target: str, profile_name: str, store: Store) -> str:
     trained = training([run for run in described if run.id in found], store)
     differs = "; ".join(filter(None, (in_words(stand_in(target, p)), trained)))
     data = sorted({f"{r.description['dataset']} {r.description['fingerprint'][:8]}" for r in records})
-    return (f"Profile {profile_name}{f' ({differs})' if differs else ''}; data {', '.join(data)}; "
-            f"{len(records)} record{'s' * (len(records) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
-            f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
-            f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`.")
+    return (
+        f"Profile {profile_name}{f' ({differs})' if differs else ''}; data {', '.join(data)}; "
+        f"{len(records)} record{'s' * (len(records) > 1)}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; "
+        f"commit {', '.join(sorted({e['commit'] for e in environments}))}; "
+        f"{', '.join(sorted({e['device'] for e in environments}))}; made with `{command}`."
+    )
 
 
 def published_profile(target: str, store: Store) -> str:

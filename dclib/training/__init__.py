@@ -7,5 +7,24 @@ from dclib.training.loop import TOLERANCE, Diverged, OutOfTime, keep_freed_memor
 from dclib.training.schedule import AUGMENTATIONS, MIXTURES, SEMANTICS, SHAPES, Schedule
 from dclib.training.step import TrainStep, l2_weights, optimiser_for, unit_weights
 
-__all__ = ["AUGMENTATIONS", "MIXTURES", "SEMANTICS", "SHAPES", "TOLERANCE", "Batches", "Diverged", "TrainStep", "OutOfTime",
-           "Progress", "Schedule", "answers", "augment", "fit", "keep_freed_memory", "l2_weights", "optimiser_for", "train", "unit_weights"]
+__all__ = [
+    "AUGMENTATIONS",
+    "MIXTURES",
+    "SEMANTICS",
+    "SHAPES",
+    "TOLERANCE",
+    "Batches",
+    "Diverged",
+    "TrainStep",
+    "OutOfTime",
+    "Progress",
+    "Schedule",
+    "answers",
+    "augment",
+    "fit",
+    "keep_freed_memory",
+    "l2_weights",
+    "optimiser_for",
+    "train",
+    "unit_weights",
+]

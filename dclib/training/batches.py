@@ -16,8 +16,16 @@ _RESIDENT_BYTES = 16 * 2**30
 class Batches:
     """Mini-batches by iteration number: augmented, half distorted, in 0..255, on `device`."""
 
-    def __init__(self, data: Split, schedule: Schedule, seed: int, distortion: str | Distort | None, sigmas: tuple[float, ...],
-                 device: torch.device, blur_of_bytes: bool = False) -> None:
+    def __init__(
+        self,
+        data: Split,
+        schedule: Schedule,
+        seed: int,
+        distortion: str | Distort | None,
+        sigmas: tuple[float, ...],
+        device: torch.device,
+        blur_of_bytes: bool = False,
+    ) -> None:
         resident = data.images.shape.numel() <= _RESIDENT_BYTES
         self.data = Split(data.images.to(device) if resident else data.images, data.labels.to(device))
         self.schedule, self.seed, self.distortion, self.device = schedule, seed, distortion, device
@@ -33,7 +41,7 @@ class Batches:
     def draw(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images float [B, C, H, W] and labels [B] of one iteration."""
         index = self._sample(iteration)
-        index = index[distributed.rank()::distributed.world_size()]
+        index = index[distributed.rank() :: distributed.world_size()]
         # Each process has a stream of its own; process 0 of one has the stream that it has without torchrun.
         stream = _stream(self.seed, iteration) + distributed.rank() * 2**40
         generator = torch.Generator(self.device).manual_seed(stream)
@@ -55,14 +63,16 @@ class Batches:
         if min(height, width) < side:
             raise InputError(f"training images: expected at least {side}x{side} pixels to crop, got {height}x{width}.")
         top, left = (height - side) // 2, (width - side) // 2
-        return images[..., top:top + side, left:left + side]
+        return images[..., top : top + side, left : left + side]
 
     def _mix_by_chance(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Each image distorted with probability 1/2, each of the others augmented with probability 1/2."""
         chance = torch.rand(2, len(images), generator=generator, device=self.device) < 0.5
         distorted = chance[0] if self.distortion else torch.zeros_like(chance[0])
-        for chosen, change in ((distorted, lambda x: self._distort(x, generator)),
-                               (~distorted & chance[1], lambda x: augment(x, self.schedule.augmentation, generator))):
+        for chosen, change in (
+            (distorted, lambda x: self._distort(x, generator)),
+            (~distorted & chance[1], lambda x: augment(x, self.schedule.augmentation, generator)),
+        ):
             rows = chosen.nonzero().flatten()
             if len(rows):
                 images[rows] = change(images[rows])
@@ -124,8 +134,13 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
         zoom = 0.75 + 0.5 * torch.rand(2, n, generator=generator, device=images.device)
     # Angles are those of pixels, and axes of unequal length have unequal pixels in affine_grid's unit.
     aspect = height / width
-    theta = torch.stack([torch.stack([flip * cos * zoom[0], -sin * zoom[1] * aspect, shift[0]], -1),
-                         torch.stack([flip * sin * zoom[0] / aspect, cos * zoom[1], shift[1]], -1)], 1)
+    theta = torch.stack(
+        [
+            torch.stack([flip * cos * zoom[0], -sin * zoom[1] * aspect, shift[0]], -1),
+            torch.stack([flip * sin * zoom[0] / aspect, cos * zoom[1], shift[1]], -1),
+        ],
+        1,
+    )
     grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
     return F.grid_sample(images, grid, mode="nearest", padding_mode="border", align_corners=False)
 

@@ -27,8 +27,15 @@ class Progress:
     curve: list[dict] = field(default_factory=list)
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, progress: Progress, best: dict,
-                    losses: list[torch.Tensor], call: str = "") -> None:
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.SGD,
+    progress: Progress,
+    best: dict,
+    losses: list[torch.Tensor],
+    call: str = "",
+) -> None:
     """Write the checkpoint, whole or not at all; `InputError` where it cannot be. call: whose it is, where nobody else says."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in best.items()}
@@ -39,15 +46,21 @@ def save_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.SGD, pr
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as temporary:
-            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, metadata=sealed(
-                tensors, {"progress": json.dumps(progress.__dict__), "semantics": SEMANTICS, "call": call}))
+            save_file(
+                {k: v.contiguous().clone() for k, v in tensors.items()},
+                temporary,
+                metadata=sealed(tensors, {"progress": json.dumps(progress.__dict__), "semantics": SEMANTICS, "call": call}),
+            )
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
-                         "with DCLIB_RESULTS or --results.") from error
+        raise InputError(
+            f"{path.parent}: expected a folder with room that can be written, got {error}; choose another "
+            "with DCLIB_RESULTS or --results."
+        ) from error
 
 
-def resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD, call: str = ""
-           ) -> tuple[Progress, dict, list[torch.Tensor]]:
+def resume(
+    path: Path | None, model: nn.Module, optimiser: torch.optim.SGD, call: str = ""
+) -> tuple[Progress, dict, list[torch.Tensor]]:
     """Progress, best state and the losses since the last look, from the checkpoint if there is one."""
     if path is None or not path.exists():
         return Progress(), {}, []
@@ -71,8 +84,10 @@ def resume(path: Path | None, model: nn.Module, optimiser: torch.optim.SGD, call
         if losses.ndim != 1 or not losses.is_floating_point():
             raise ValueError(f"losses {losses.dtype} {list(losses.shape)}")
     except UNREADABLE as error:
-        raise InputError(f"{path}: expected a checkpoint of this run, got {type(error).__name__} ({reason(error)}); delete "
-                         "the file to start the run anew.") from error
+        raise InputError(
+            f"{path}: expected a checkpoint of this run, got {type(error).__name__} ({reason(error)}); delete "
+            "the file to start the run anew."
+        ) from error
     return progress, best, list(losses.to(next(model.parameters()).device))
 
 
@@ -81,9 +96,12 @@ def _progress(values: dict) -> Progress:
     progress = Progress(**values)
     counts, numbers = (progress.iteration, progress.best_iteration), (progress.best_accuracy, progress.seconds)
     looks = progress.curve if isinstance(progress.curve, list) else [None]
-    if not (all(type(count) is int and -1 <= count < 2**62 for count in counts) and progress.iteration >= 0
-            and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
-            and all(isinstance(look, dict) and {"iteration", "loss", "validation"} <= look.keys() for look in looks)):
+    if not (
+        all(type(count) is int and -1 <= count < 2**62 for count in counts)
+        and progress.iteration >= 0
+        and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        and all(isinstance(look, dict) and {"iteration", "loss", "validation"} <= look.keys() for look in looks)
+    ):
         raise ValueError("progress of another kind")
     return progress
 

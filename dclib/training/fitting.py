@@ -25,11 +25,25 @@ _ANSWERED = 250
 Images = torch.Tensor | Iterable
 
 
-def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, *, distort: str | Distort,
-        sigmas: Sequence[float], held_out: float | tuple[Images, torch.Tensor | None] = 0.1, iterations: int = 1000,
-        batch_size: int = 64, peak: float = 0.1, l1: float = 1e-5, augmentation: str = "none", seed: int = 0,
-        precision: str = "float32", checkpoint: str | Path | None = None, time_budget: float | None = None,
-        report: Callable[[int, float], None] | None = None) -> Progress:
+def fit(
+    network: nn.Module,
+    images: Images,
+    labels: torch.Tensor | None = None,
+    *,
+    distort: str | Distort,
+    sigmas: Sequence[float],
+    held_out: float | tuple[Images, torch.Tensor | None] = 0.1,
+    iterations: int = 1000,
+    batch_size: int = 64,
+    peak: float = 0.1,
+    l1: float = 1e-5,
+    augmentation: str = "none",
+    seed: int = 0,
+    precision: str = "float32",
+    checkpoint: str | Path | None = None,
+    time_budget: float | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> Progress:
     """Train what requires a gradient in `network`: half of each mini-batch distorted, as in Sections 4.2 and 5.1.
 
     SGD with Nesterov momentum 0.9; the learning rate rises over the first sixth of the iterations to `peak` and falls along
@@ -75,8 +89,10 @@ def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, 
     3
     """
     if not any(p.requires_grad for p in network.parameters()):
-        raise InputError("fit: expected a network with something to train, got none that requires gradients; correct its "
-                         "filters first, or let layers train with requires_grad_().")
+        raise InputError(
+            "fit: expected a network with something to train, got none that requires gradients; correct its "
+            "filters first, or let layers train with requires_grad_()."
+        )
     if time_budget is not None and checkpoint is None:
         raise InputError("time_budget: expected a checkpoint to leave off with, got none; name a file.")
     distortion = name_of(distort)
@@ -85,14 +101,36 @@ def fit(network: nn.Module, images: Images, labels: torch.Tensor | None = None, 
         raise InputError("sigmas: expected at least one level to distort at, got none.")
     pool = _split(network, images, labels)
     data, chosen_by = _parted(network, pool, held_out, seed)
-    schedule = Schedule(iterations, batch_size, peak, (), -(-iterations // _LOOKS), shape="one-cycle",
-                        warm_up=iterations // _RISING, l1=l1, augmentation=augmentation)
+    schedule = Schedule(
+        iterations,
+        batch_size,
+        peak,
+        (),
+        -(-iterations // _LOOKS),
+        shape="one-cycle",
+        warm_up=iterations // _RISING,
+        l1=l1,
+        augmentation=augmentation,
+    )
     path = Path(checkpoint) if checkpoint is not None else None
-    sorted_anew = not any(p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
-                          for p in network.parameters())
-    progress = train(network, data, chosen_by, schedule, seed=seed, distortion=distortion, sigmas=levels, precision=precision,
-                     checkpoint=path, call=_call(network, data, schedule, distortion, levels, seed, precision), report=report,
-                     deadline=None if time_budget is None else time.monotonic() + time_budget)
+    sorted_anew = not any(
+        p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
+        for p in network.parameters()
+    )
+    progress = train(
+        network,
+        data,
+        chosen_by,
+        schedule,
+        seed=seed,
+        distortion=distortion,
+        sigmas=levels,
+        precision=precision,
+        checkpoint=path,
+        call=_call(network, data, schedule, distortion, levels, seed, precision),
+        report=report,
+        deadline=None if time_budget is None else time.monotonic() + time_budget,
+    )
     if sorted_anew:  # training goes channels last; a saved and loaded network then gives the very same logits
         network.to(memory_format=torch.contiguous_format)
     if path is not None:
@@ -121,8 +159,10 @@ def _read(loader: Iterable, labels: torch.Tensor | None) -> tuple[torch.Tensor, 
     batches = list(loader)
     pairs = all(isinstance(batch, (tuple, list)) and len(batch) == 2 for batch in batches)
     if not batches or not (pairs or all(isinstance(batch, torch.Tensor) for batch in batches)):
-        raise InputError("images: expected a tensor, or batches that are images or (images, labels), got "
-                         f"{type(batches[0]).__name__ if batches else 'no batch'}.")
+        raise InputError(
+            "images: expected a tensor, or batches that are images or (images, labels), got "
+            f"{type(batches[0]).__name__ if batches else 'no batch'}."
+        )
     if not pairs:
         return torch.cat(batches), labels
     if labels is not None:
@@ -137,7 +177,7 @@ def answers(network: nn.Module, images: torch.Tensor | Subset) -> torch.Tensor:
     with evaluation_mode(teacher), torch.inference_mode():
         at_once = images_at_once(teacher, images[:1].to(parameter.device, parameter.dtype), _ANSWERED)
         for start in range(0, len(images), at_once):
-            part = images[start:start + at_once].to(parameter.device, parameter.dtype)
+            part = images[start : start + at_once].to(parameter.device, parameter.dtype)
             found.append(teacher(part.contiguous(memory_format=torch.channels_last)).softmax(1).cpu())
     return torch.cat(found).clone()
 
@@ -157,8 +197,15 @@ def _as_classes(split: Split) -> Split:
     return Split(split.images, split.labels.argmax(1)) if split.labels.is_floating_point() else split
 
 
-def _call(network: nn.Module, data: Split, schedule: Schedule, distortion: str | Distort | None, sigmas: tuple[float, ...],
-          seed: int, precision: str) -> str:
+def _call(
+    network: nn.Module,
+    data: Split,
+    schedule: Schedule,
+    distortion: str | Distort | None,
+    sigmas: tuple[float, ...],
+    seed: int,
+    precision: str,
+) -> str:
     """A fingerprint of one call of `fit`, so that a checkpoint of another is none of this one's."""
     named = distortion if isinstance(distortion, str) else getattr(distortion, "__qualname__", type(distortion).__name__)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}

@@ -35,10 +35,22 @@ class OutOfTime(Exception):
     """The time budget ended; the checkpoint holds what was done."""
 
 
-def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, *, seed: int,
-          distortion: str | Distort | None = None, sigmas: tuple[float, ...] = (), blur_of_bytes: bool = False,
-          precision: str = "float32", checkpoint: Path | None = None, call: str = "", deadline: float | None = None,
-          report: Callable[[int, float], None] | None = None) -> Progress:
+def train(
+    model: nn.Module,
+    data: Split,
+    validation: Split,
+    schedule: Schedule,
+    *,
+    seed: int,
+    distortion: str | Distort | None = None,
+    sigmas: tuple[float, ...] = (),
+    blur_of_bytes: bool = False,
+    precision: str = "float32",
+    checkpoint: Path | None = None,
+    call: str = "",
+    deadline: float | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> Progress:
     """Train what requires a gradient in `model`; it ends as the best network on the validation images.
 
     Args:
@@ -84,8 +96,11 @@ def train(model: nn.Module, data: Split, validation: Split, schedule: Schedule, 
         if evaluated and validation_hits is not None:  # the first of all processes
             _check_finite(losses, progress.iteration, schedule)
             best = _validate(model, validation_hits, precision, progress, losses, best)
-        late = deadline is not None and progress.iteration < schedule.iterations and distributed.agreed(
-            time.monotonic() > deadline)
+        late = (
+            deadline is not None
+            and progress.iteration < schedule.iterations
+            and distributed.agreed(time.monotonic() > deadline)
+        )
         if checkpoint and distributed.rank() == 0 and (evaluated or late) and progress.iteration < schedule.iterations:
             progress.seconds += time.monotonic() - started
             started = time.monotonic()
@@ -108,8 +123,9 @@ def keep_freed_memory() -> None:
             mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31 - 1), mallopt(top_pad, 2**28)
 
 
-def _validator(validation: Split, distortion: str | Distort | None, sigmas: tuple[float, ...], device: torch.device,
-               blur_of_bytes: bool) -> Callable[[nn.Module], torch.Tensor]:
+def _validator(
+    validation: Split, distortion: str | Distort | None, sigmas: tuple[float, ...], device: torch.device, blur_of_bytes: bool
+) -> Callable[[nn.Module], torch.Tensor]:
     """How to look at the validation images: with all levels kept on the device where they fit, else made anew."""
     if can_be_kept(validation, sigmas):
         levels = all_levels(validation, distortion, sigmas, device=device, blur_of_bytes=blur_of_bytes)
@@ -117,15 +133,22 @@ def _validator(validation: Split, distortion: str | Distort | None, sigmas: tupl
     return lambda model: correct_predictions(model, validation, distortion, sigmas, blur_of_bytes=blur_of_bytes)
 
 
-def _validate(model: nn.Module, hits: Callable[[nn.Module], torch.Tensor], precision: str, progress: Progress,
-              losses: list[torch.Tensor], best: dict) -> dict:
+def _validate(
+    model: nn.Module,
+    hits: Callable[[nn.Module], torch.Tensor],
+    precision: str,
+    progress: Progress,
+    losses: list[torch.Tensor],
+    best: dict,
+) -> dict:
     """Evaluate, extend the curve, and return the best state so far."""
     device = next(model.parameters()).device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         right = hits(model)
     accuracy = right.double().mean(1)
-    progress.curve.append({"iteration": progress.iteration, "loss": torch.stack(losses).mean().item(),
-                           "validation": accuracy.tolist()})
+    progress.curve.append(
+        {"iteration": progress.iteration, "loss": torch.stack(losses).mean().item(), "validation": accuracy.tolist()}
+    )
     losses.clear()
     if accuracy.mean().item() > progress.best_accuracy + TOLERANCE:
         progress.best_accuracy, progress.best_iteration = accuracy.mean().item(), progress.iteration
@@ -136,5 +159,7 @@ def _validate(model: nn.Module, hits: Callable[[nn.Module], torch.Tensor], preci
 def _check_finite(losses: list[torch.Tensor], iteration: int, schedule: Schedule) -> None:
     """`Diverged` if the training did; asked only at looks, since asking makes the device wait."""
     if not torch.stack(losses).isfinite().all():
-        raise Diverged(f"train: expected a finite loss, got one that is not before iteration {iteration}; choose a "
-                       f"learning rate below {schedule.learning_rate:g}.")
+        raise Diverged(
+            f"train: expected a finite loss, got one that is not before iteration {iteration}; choose a "
+            f"learning rate below {schedule.learning_rate:g}."
+        )

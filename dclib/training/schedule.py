@@ -58,11 +58,14 @@ class Schedule:
         if self.mixture not in MIXTURES:
             raise InputError(f"mixture: expected one of {', '.join(MIXTURES)}, got {self.mixture!r}.")
         if min(self.iterations, self.batch_size, self.evaluate_every) < 1 or self.learning_rate <= 0:
-            raise InputError("schedule: expected positive iterations, batch size, evaluation interval and learning "
-                             f"rate, got {self}.")
+            raise InputError(
+                f"schedule: expected positive iterations, batch size, evaluation interval and learning rate, got {self}."
+            )
         if not 0 <= self.warm_up <= self.iterations or (self.shape == "one-cycle" and self.drops):
-            raise InputError("schedule: expected a warm-up within the iterations, and drops for steps alone, got a warm-up "
-                             f"of {self.warm_up} of {self.iterations} iterations, {self.shape} and drops {self.drops}.")
+            raise InputError(
+                "schedule: expected a warm-up within the iterations, and drops for steps alone, got a warm-up "
+                f"of {self.warm_up} of {self.iterations} iterations, {self.shape} and drops {self.drops}."
+            )
 
     def rate(self, iteration: int) -> float:
         """The learning rate of one iteration, counted from 0; never 0 itself."""

@@ -28,8 +28,13 @@ def optimiser_for(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
             groups.setdefault((decay, factor), []).append(parameter)
     if not groups:
         raise InputError("train: expected a network with something to train, got none that requires gradients.")
-    return torch.optim.SGD([{"params": p, "weight_decay": d, "factor": f} for (d, f), p in groups.items()],
-                           lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.SGD(
+        [{"params": p, "weight_decay": d, "factor": f} for (d, f), p in groups.items()],
+        lr=schedule.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+        fused=True,
+    )
 
 
 def l2_weights(model: nn.Module, schedule: Schedule) -> dict[nn.Parameter, float]:
@@ -45,8 +50,13 @@ def l2_weights(model: nn.Module, schedule: Schedule) -> dict[nn.Parameter, float
 
 def unit_weights(model: nn.Module) -> list[torch.Tensor]:
     """Weights of the convolutions inside all correction units: what Eq. 5's regulariser acts on."""
-    return [m.weight for unit in model.modules() if isinstance(unit, CorrectionUnit)
-            for m in unit.modules() if isinstance(m, nn.Conv2d)]
+    return [
+        m.weight
+        for unit in model.modules()
+        if isinstance(unit, CorrectionUnit)
+        for m in unit.modules()
+        if isinstance(m, nn.Conv2d)
+    ]
 
 
 class TrainStep:
@@ -93,8 +103,12 @@ class TrainStep:
         self.rate = rate
 
     def _iterate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16",
-                            cache_enabled=self.device.type != "cuda"):  # a cached cast would not be replayed
+        with torch.autocast(
+            self.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.precision == "bfloat16",
+            cache_enabled=self.device.type != "cuda",
+        ):  # a cached cast would not be replayed
             logits = self.forward(images)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         loss = F.cross_entropy(logits, labels.to(logits.dtype) if labels.is_floating_point() else labels)
@@ -115,8 +129,7 @@ class TrainStep:
             group["lr"] = torch.zeros((), device=self.device)
             for parameter in group["params"]:
                 self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-        changed = [*self.model.state_dict().values(),
-                   *(state["momentum_buffer"] for state in self.optimiser.state.values())]
+        changed = [*self.model.state_dict().values(), *(state["momentum_buffer"] for state in self.optimiser.state.values())]
         before = [value.clone() for value in changed]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())

@@ -15,6 +15,21 @@ from dclib.transfer.protocol import (
     transfer_accuracy,
 )
 
-__all__ = ["COSTS", "LAYERS", "SPLITS", "TRAINED_ON", "TRAINING", "VALIDATION", "Transfer", "centre", "choose_cost",
-           "dense_features", "draw_accuracy", "draw_split", "features_at_level", "features_per_level",
-           "mean_accuracy_per_class", "transfer_accuracy"]
+__all__ = [
+    "COSTS",
+    "LAYERS",
+    "SPLITS",
+    "TRAINED_ON",
+    "TRAINING",
+    "VALIDATION",
+    "Transfer",
+    "centre",
+    "choose_cost",
+    "dense_features",
+    "draw_accuracy",
+    "draw_split",
+    "features_at_level",
+    "features_per_level",
+    "mean_accuracy_per_class",
+    "transfer_accuracy",
+]

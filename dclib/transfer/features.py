@@ -15,8 +15,14 @@ from dclib.models import evaluation_mode, unwrapped
 LAYERS = {"caltech101": "fc6", "caltech256": "fc6", "sun397": "fc7"}
 
 
-def dense_features(model: nn.Module, images: torch.Tensor | Subset, layer: str, *,
-                   prepare: Callable[[torch.Tensor], torch.Tensor] | None = None, batch_size: int = 100) -> torch.Tensor:
+def dense_features(
+    model: nn.Module,
+    images: torch.Tensor | Subset,
+    layer: str,
+    *,
+    prepare: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    batch_size: int = 100,
+) -> torch.Tensor:
     """Outputs of a layer after ReLU, one row per image: float32 [N, D] on the CPU.
 
     A layer with positions [N, C, H, W] gives its mean over them, so that a network without dense layers has features
@@ -38,7 +44,7 @@ def dense_features(model: nn.Module, images: torch.Tensor | Subset, layer: str, 
     rows = []
     with _recorded(model, layer) as seen, torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            batch = images[start:start + batch_size].to(parameter.device, parameter.dtype)
+            batch = images[start : start + batch_size].to(parameter.device, parameter.dtype)
             model(batch if prepare is None else prepare(batch))
             if not seen:
                 raise InputError(f"layer: expected one that runs when the network does, got {layer!r}.")
@@ -47,20 +53,44 @@ def dense_features(model: nn.Module, images: torch.Tensor | Subset, layer: str, 
     return torch.cat(rows)
 
 
-def features_per_level(model: nn.Module, images: torch.Tensor | Subset, layer: str, distortion: str,
-                       sigmas: Sequence[float], *, crop: int | None = None, seed: int = 0,
-                       blur_of_bytes: bool = False) -> torch.Tensor:
+def features_per_level(
+    model: nn.Module,
+    images: torch.Tensor | Subset,
+    layer: str,
+    distortion: str,
+    sigmas: Sequence[float],
+    *,
+    crop: int | None = None,
+    seed: int = 0,
+    blur_of_bytes: bool = False,
+) -> torch.Tensor:
     """`dense_features` of clean images and of every level: float32 [1 + levels, N, D].
 
     The whole images are distorted, as released, and only then cropped to their central `crop` pixels; with `blur_of_bytes`
     blurred values are rounded to whole grey values. Equal seeds give equal noise for every model on the same kind of device.
     """
-    return torch.stack([features_at_level(model, images, layer, distortion, sigma, level, crop=crop, seed=seed,
-                                          blur_of_bytes=blur_of_bytes) for level, sigma in enumerate([0.0, *sigmas])])
+    return torch.stack(
+        [
+            features_at_level(
+                model, images, layer, distortion, sigma, level, crop=crop, seed=seed, blur_of_bytes=blur_of_bytes
+            )
+            for level, sigma in enumerate([0.0, *sigmas])
+        ]
+    )
 
 
-def features_at_level(model: nn.Module, images: torch.Tensor | Subset, layer: str, distortion: str, sigma: float, level: int,
-                      *, crop: int | None = None, seed: int = 0, blur_of_bytes: bool = False) -> torch.Tensor:
+def features_at_level(
+    model: nn.Module,
+    images: torch.Tensor | Subset,
+    layer: str,
+    distortion: str,
+    sigma: float,
+    level: int,
+    *,
+    crop: int | None = None,
+    seed: int = 0,
+    blur_of_bytes: bool = False,
+) -> torch.Tensor:
     """One level of `features_per_level`, of the physical `sigma`: float32 [N, D]; level 0 is clean."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed * 1000 + level)
 
@@ -78,7 +108,7 @@ def centre(images: torch.Tensor, size: int) -> torch.Tensor:
     top, left = ((full - size) // 2 for full in images.shape[-2:])
     if min(top, left) < 0:
         raise InputError(f"crop: expected at most {min(images.shape[-2:])} pixels, got {size}.")
-    return images[..., top:top + size, left:left + size]
+    return images[..., top : top + size, left : left + size]
 
 
 @contextmanager

@@ -26,8 +26,9 @@ class Transfer:
     costs: tuple[float, ...]
 
 
-def draw_split(labels: torch.Tensor, seed: int, training: int = TRAINING, validation: int = VALIDATION
-               ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def draw_split(
+    labels: torch.Tensor, seed: int, training: int = TRAINING, validation: int = VALIDATION
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Indices of training, validation and test images: so many of each class at random, and all others.
 
     Raises `InputError` where a class has no image left to test.
@@ -37,15 +38,23 @@ def draw_split(labels: torch.Tensor, seed: int, training: int = TRAINING, valida
     for label in range(int(labels.max()) + 1):
         members = rng.permutation((labels == label).nonzero().flatten().numpy())
         if len(members) <= training + validation:
-            raise InputError(f"class {label}: expected more than {training} + {validation} images, so that some are left "
-                             f"to test, got {len(members)}; leave the class out.")
+            raise InputError(
+                f"class {label}: expected more than {training} + {validation} images, so that some are left "
+                f"to test, got {len(members)}; leave the class out."
+            )
         for part, chosen in zip(parts, np.split(members, [training, training + validation])):
             part.append(chosen)
     return tuple(torch.from_numpy(np.sort(np.concatenate(part))) for part in parts)
 
 
-def transfer_accuracy(features: torch.Tensor, labels: torch.Tensor, draws: Sequence[tuple[torch.Tensor, ...]], *,
-                      trained_on: str = "clean", seed: int = 0) -> Transfer:
+def transfer_accuracy(
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    draws: Sequence[tuple[torch.Tensor, ...]],
+    *,
+    trained_on: str = "clean",
+    seed: int = 0,
+) -> Transfer:
     """Tables 13 to 15: linear SVMs on features of distorted images, one set of them for all levels.
 
     In each draw, machines are trained on the training images, their cost is chosen on the validation images, and the
@@ -60,13 +69,21 @@ def transfer_accuracy(features: torch.Tensor, labels: torch.Tensor, draws: Seque
             at a level drawn uniformly by `seed`, clean included: the text says that train images are distorted too, and
             that one set of machines serves all levels, but not how many copies of an image it sees.
     """
-    found = [draw_accuracy(features, labels, draw, number, trained_on=trained_on, seed=seed)
-             for number, draw in enumerate(draws)]
+    found = [
+        draw_accuracy(features, labels, draw, number, trained_on=trained_on, seed=seed) for number, draw in enumerate(draws)
+    ]
     return Transfer(np.concatenate([one.accuracy for one in found]), tuple(cost for one in found for cost in one.costs))
 
 
-def draw_accuracy(features: torch.Tensor, labels: torch.Tensor, draw: tuple[torch.Tensor, ...], number: int, *,
-                  trained_on: str = "clean", seed: int = 0) -> Transfer:
+def draw_accuracy(
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    draw: tuple[torch.Tensor, ...],
+    number: int,
+    *,
+    trained_on: str = "clean",
+    seed: int = 0,
+) -> Transfer:
     """`transfer_accuracy` in one draw, which has the `number` there: accuracies [1, levels]."""
     if trained_on not in TRAINED_ON:
         raise InputError(f"trained_on: expected one of {', '.join(TRAINED_ON)}, got {trained_on!r}.")

@@ -65,8 +65,7 @@ def fit_svm(features: torch.Tensor, labels: torch.Tensor, cost: float, start: Li
     return LinearSVM(weights[:-1], weights[-1], duals)
 
 
-def _newton(gram: torch.Tensor, signs: torch.Tensor, cost: float,
-            duals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _newton(gram: torch.Tensor, signs: torch.Tensor, cost: float, duals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Duals [N, K], so that the scores of the rows are gram @ duals, at the minimum of every class's objective.
 
     And the classes whose minimum rounding did not let be found.
@@ -82,7 +81,12 @@ def _newton(gram: torch.Tensor, signs: torch.Tensor, cost: float,
         if not left.any():
             return duals, open_classes[:0]
         open_classes, own, score, sign, inside = (
-            open_classes[left], own[:, left], score[:, left], sign[:, left], inside[:, left])
+            open_classes[left],
+            own[:, left],
+            score[:, left],
+            sign[:, left],
+            inside[:, left],
+        )
         target, few = torch.empty_like(own), (inside.sum(0) <= _FEW) | (number >= _PATIENCE)
         try:
             target[:, few] = _solve_directly(gram, sign[:, few], inside[:, few], cost)
@@ -112,15 +116,18 @@ def _newton_by_qr(rows: torch.Tensor, sign: torch.Tensor, cost: float) -> tuple[
         best, inside = objective, missing > 0
         system = torch.cat([(2 * cost) ** 0.5 * rows[inside], torch.eye(rows.shape[1]).to(rows)])
         q, triangle = torch.linalg.qr(system)
-        right = (2 * cost) ** 0.5 * (q[:int(inside.sum())].T @ sign[inside])
+        right = (2 * cost) ** 0.5 * (q[: int(inside.sum())].T @ sign[inside])
         change = torch.linalg.solve_triangular(triangle, right[:, None], upper=True)[:, 0] - weights
         moved = rows @ change
-        step = _line_search((weights * change).sum()[None], change.square().sum()[None], score[:, None], sign[:, None],
-                            moved[:, None], cost)
+        step = _line_search(
+            (weights * change).sum()[None], change.square().sum()[None], score[:, None], sign[:, None], moved[:, None], cost
+        )
         weights = weights + step * change
         score = rows @ weights
-    raise InputError(f"features: expected some that a cost of {cost:.3g} suits, got no optimum within {_STEPS} steps; "
-                     "divide them by their standard deviation, or lower the cost.")
+    raise InputError(
+        f"features: expected some that a cost of {cost:.3g} suits, got no optimum within {_STEPS} steps; "
+        "divide them by their standard deviation, or lower the cost."
+    )
 
 
 def _length(gram: torch.Tensor, duals: torch.Tensor) -> torch.Tensor:
@@ -139,8 +146,9 @@ def _solve_directly(gram: torch.Tensor, signs: torch.Tensor, inside: torch.Tenso
     return target
 
 
-def _solve_iteratively(gram: torch.Tensor, single: torch.Tensor, signs: torch.Tensor, inside: torch.Tensor, cost: float,
-                       duals: torch.Tensor) -> torch.Tensor:
+def _solve_iteratively(
+    gram: torch.Tensor, single: torch.Tensor, signs: torch.Tensor, inside: torch.Tensor, cost: float, duals: torch.Tensor
+) -> torch.Tensor:
     """As `_solve_directly`, nearly, for all classes together: conjugate gradients in single precision.
 
     They start from `duals` and make what is missing a hundred times smaller. Each Newton step computes that in double
@@ -163,8 +171,9 @@ def _solve_iteratively(gram: torch.Tensor, single: torch.Tensor, signs: torch.Te
     return start + found
 
 
-def _line_search(slope: torch.Tensor, curvature: torch.Tensor, scores: torch.Tensor, signs: torch.Tensor,
-                 moved: torch.Tensor, cost: float) -> torch.Tensor:
+def _line_search(
+    slope: torch.Tensor, curvature: torch.Tensor, scores: torch.Tensor, signs: torch.Tensor, moved: torch.Tensor, cost: float
+) -> torch.Tensor:
     """The step [K] that minimises each class's objective, which is piecewise quadratic, while the scores are `moved`.
 
     `slope` and `curvature` [K] are those of half the squared length of the weights.
@@ -188,15 +197,18 @@ def _line_search(slope: torch.Tensor, curvature: torch.Tensor, scores: torch.Ten
 
 def _check(features: torch.Tensor, labels: torch.Tensor, cost: float) -> None:
     if features.ndim != 2 or 0 in features.shape or labels.shape != features.shape[:1]:
-        raise InputError(f"features: expected [N, D] with labels [N], got {list(features.shape)} and "
-                         f"{list(labels.shape)}.")
+        raise InputError(f"features: expected [N, D] with labels [N], got {list(features.shape)} and {list(labels.shape)}.")
     if not torch.isfinite(features).all():
         raise InputError("features: expected finite numbers, got NaN or infinity; look at the network and its images.")
     if not torch.isfinite(features.double().square().sum()):
-        raise InputError("features: expected numbers whose squares are finite, got too large ones; divide them by their "
-                         "standard deviation.")
+        raise InputError(
+            "features: expected numbers whose squares are finite, got too large ones; divide them by their "
+            "standard deviation."
+        )
     if labels.min() < 0 or (empty := (labels.bincount() == 0).nonzero().flatten().tolist()) or labels.max() == 0:
-        raise InputError("labels: expected each of 0..K-1 at least once, for two classes or more, got "
-                         f"{'negative ones' if labels.min() < 0 else f'none of {empty[:5]}' if empty else 'one class'}.")
+        raise InputError(
+            "labels: expected each of 0..K-1 at least once, for two classes or more, got "
+            f"{'negative ones' if labels.min() < 0 else f'none of {empty[:5]}' if empty else 'one class'}."
+        )
     if not 0 < cost < float("inf"):
         raise InputError(f"cost: expected a positive number, got {cost}.")

@@ -49,7 +49,8 @@ def _mix(store: Store) -> tuple[Outcome, str]:
     back = regained(np.repeat(before[:1], len(before) - 1, 0), before[1:], after[1:])
     return at_least(between(back), MOST), (
         f"{back.estimate:.0%} ({back.low:.0%} to {back.high:.0%}) of the loss, from {before[1:].mean():.3f} to "
-        f"{after[1:].mean():.3f}; sharp images had {before[0].mean():.3f}")
+        f"{after[1:].mean():.3f}; sharp images had {before[0].mean():.3f}"
+    )
 
 
 def _sharp(store: Store) -> tuple[Outcome, str]:
@@ -82,7 +83,8 @@ def _layers(store: Store) -> tuple[Outcome, str]:
     less = [layer for layer, (a, b) in means.items() if b < a]
     words = ", ".join(f"{layer} {a:.2f} to {b:.2f}" for layer, (a, b) in means.items())
     return (Outcome.DIRECTION if len(less) > len(means) / 2 else Outcome.INCONCLUSIVE), (
-        f"blur moves activations less in {len(less)} of {len(means)} layers: {words}")
+        f"blur moves activations less in {len(less)} of {len(means)} layers: {words}"
+    )
 
 
 def _deconvolution(store: Store) -> tuple[Outcome, str]:
@@ -93,7 +95,8 @@ def _deconvolution(store: Store) -> tuple[Outcome, str]:
     found = bootstrap_interval(after, restored[best])
     return difference(between(found), null=-LITTLE), (
         f"tuned on the mix {after.mean():.3f}, restored {', '.join(f'{w} {b.mean():.3f}' for w, b in restored.items())}; "
-        f"ahead of the best by {shown(found)}")
+        f"ahead of the best by {shown(found)}"
+    )
 
 
 def _cost(store: Store) -> tuple[Outcome, str]:
@@ -102,23 +105,37 @@ def _cost(store: Store) -> tuple[Outcome, str]:
     words = ", ".join(f"{way} {1000 * taken:.1f} ms" for way, taken in seconds.items())
     ratio = min(seconds.values()) / network
     return (Outcome.HOLDS if ratio > 10 else Outcome.DIRECTION if ratio > 1 else Outcome.CONTRADICTED), (
-        f"{words} an image, the network itself {1000 * network:.1f} ms")
+        f"{words} an image, the network itself {1000 * network:.1f} ms"
+    )
 
 
 def _confidence(store: Store) -> tuple[Outcome, str]:
     before, after = (tuning(store, on).outcome for on in (neighbours.NOT_TUNED, neighbours.MIX))
     sure = np.mean(after["confidence"][1:]) - np.mean(before["confidence"][1:])
-    sharp, blurred = (np.mean(a) - np.mean(b) for a, b in ((after["entropy"][:1], before["entropy"][:1]),
-                                                           (after["entropy"][1:], before["entropy"][1:])))
+    sharp, blurred = (
+        np.mean(a) - np.mean(b)
+        for a, b in ((after["entropy"][:1], before["entropy"][:1]), (after["entropy"][1:], before["entropy"][1:]))
+    )
     return (Outcome.DIRECTION if sure > 0 and sharp < blurred else Outcome.INCONCLUSIVE), (
         f"under blur the confidence moves by {sure:+.3f}; the entropy moves by {sharp:+.3f} nats on sharp images and by "
-        f"{blurred:+.3f} under blur")
+        f"{blurred:+.3f} under blur"
+    )
 
 
 KINDS: dict[str, Judge] = {
-    "blur-hurts": _hurts, "blur-size": _size, "blur-mix": _mix, "blur-sharp": _sharp, "blur-transfer": _transfer,
-    "blur-imperfect": _imperfect, "blur-layers": _layers, "blur-deconvolution": _deconvolution, "blur-cost": _cost,
+    "blur-hurts": _hurts,
+    "blur-size": _size,
+    "blur-mix": _mix,
+    "blur-sharp": _sharp,
+    "blur-transfer": _transfer,
+    "blur-imperfect": _imperfect,
+    "blur-layers": _layers,
+    "blur-deconvolution": _deconvolution,
+    "blur-cost": _cost,
     "blur-confidence": _confidence,
     "blur-scales": lambda store: (Outcome.OPEN, "no network was trained at two scales here"),
     "blur-segmentation": lambda store: (
-        Outcome.NOT_RUN, "needs VOC2012, which is not here; the page shows it live on mosaics of photographs")}
+        Outcome.NOT_RUN,
+        "needs VOC2012, which is not here; the page shows it live on mosaics of photographs",
+    ),
+}

@@ -112,8 +112,15 @@ def estimate(samples, formula, *, within: bool = False) -> Estimate:
     if len(seeds) > 1:
         each = [float(formula(*values)) for values in zip(*([s.per_seed()[seed] for seed in seeds] for s in samples))]
         low, high = replication.widen(value, low, high, replication.seeds_half_width(each))
-        return Estimate(value, low, high, (low, high), words=f"{len(seeds)} seeds give {min(each):.4f} to {max(each):.4f}",
-                        pvalue=pvalue, common=common)
+        return Estimate(
+            value,
+            low,
+            high,
+            (low, high),
+            words=f"{len(seeds)} seeds give {min(each):.4f} to {max(each):.4f}",
+            pvalue=pvalue,
+            common=common,
+        )
     if within and bounds:
         return Estimate(value, low, high, bounds, words="for this one network", pvalue=pvalue, common=common)
     moves = [s.moves() for s in samples]
@@ -122,8 +129,11 @@ def estimate(samples, formula, *, within: bool = False) -> Estimate:
         low, high = bounds or (-np.inf, np.inf)
         words = f"conditional on {networks}, for {next(m.words for m in moves if m.deviation is None)}"
         return Estimate(value, low, high, bounds, True, words, pvalue, common)
-    half = 2 * float(np.linalg.norm([
-        formula(*means[:i], mean + moves[i].deviation, *means[i + 1:]) - value for i, mean in enumerate(means)]))
+    half = 2 * float(
+        np.linalg.norm(
+            [formula(*means[:i], mean + moves[i].deviation, *means[i + 1 :]) - value for i, mean in enumerate(means)]
+        )
+    )
     low, high = replication.widen(value, low, high, half)
     words = f"conditional on {networks}: another training moves it by up to {half:.4f} ({moves[0].words})"
     return Estimate(value, low, high, bounds, words=words, pvalue=pvalue, common=common)
@@ -149,8 +159,7 @@ def _over_images(samples, formula) -> tuple[list[float], tuple[float, float] | N
     if images is not None:
         found = formula(*statistics.resample_means(images).T)
         common = images.shape[1] if images.shape[1] < max(map(len, rows)) else None
-        return (images.mean(1).tolist(), statistics.percentile_interval(found), common,
-                statistics.bootstrap_pvalue(found))
+        return (images.mean(1).tolist(), statistics.percentile_interval(found), common, statistics.bootstrap_pvalue(found))
     means = [s.mean() for s in samples]
     if all(row is not None for row in rows):
         found = formula(*(statistics.resample_means(row[None], seed=i)[:, 0] for i, row in enumerate(rows)))
@@ -180,8 +189,10 @@ def _stack(samples) -> np.ndarray | None:
     if any(r is None for r in rows):
         return None
     fewest = min(range(len(rows)), key=lambda i: len(rows[i]))
-    places = [np.arange(len(r)) if len(r) == len(rows[fewest]) else _places(samples[fewest].records[0], s.records[0])
-              for r, s in zip(rows, samples)]
+    places = [
+        np.arange(len(r)) if len(r) == len(rows[fewest]) else _places(samples[fewest].records[0], s.records[0])
+        for r, s in zip(rows, samples)
+    ]
     return None if any(p is None for p in places) else np.stack([r[p] for r, p in zip(rows, places)])
 
 

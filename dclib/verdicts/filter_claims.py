@@ -29,18 +29,24 @@ def _affected(store: Store) -> tuple[Outcome, str]:
             agreement.append(12 * ((totals - totals.mean()) ** 2).sum() / (m**2 * (n**3 - n)))
             pvalues.append(chi2.sf(m * (n - 1) * agreement[-1], n - 1))
     outcome = Outcome.HOLDS if max(pvalues) < SIGNIFICANCE / len(pvalues) else Outcome.INCONCLUSIVE
-    return outcome, (f"voters agree: Kendall's W is {min(agreement):.2f} to {max(agreement):.2f} in {len(agreement)} "
-                     "layers, 0 would be chance")
+    return outcome, (
+        f"voters agree: Kendall's W is {min(agreement):.2f} to {max(agreement):.2f} in {len(agreement)} "
+        "layers, 0 would be chance"
+    )
 
 
 def _parameters(store: Store) -> tuple[Outcome, str]:
     words, shares = [], []
     for network in neighbours.NETWORKS:
-        counts = {way: trained_parameters(neighbours.retrained(profile("small"), network, "blur", way, 1))
-                  for way in (neighbours.ELECTED, neighbours.LAYERS, neighbours.ALL)}
+        counts = {
+            way: trained_parameters(neighbours.retrained(profile("small"), network, "blur", way, 1))
+            for way in (neighbours.ELECTED, neighbours.LAYERS, neighbours.ALL)
+        }
         shares.append(counts[neighbours.ELECTED] / counts[neighbours.LAYERS])
-        words.append(f"{network} {counts[neighbours.ELECTED]:,} instead of {counts[neighbours.LAYERS]:,} of the same layers "
-                     f"and {counts[neighbours.ALL]:,} of all")
+        words.append(
+            f"{network} {counts[neighbours.ELECTED]:,} instead of {counts[neighbours.LAYERS]:,} of the same layers "
+            f"and {counts[neighbours.ALL]:,} of all"
+        )
     return (Outcome.HOLDS if max(shares) < 0.6 else Outcome.CONTRADICTED), "; ".join(words)
 
 
@@ -58,20 +64,24 @@ def _recovers(store: Store) -> tuple[Outcome, str]:
 def _pace(store: Store) -> tuple[Outcome, str]:
     ahead, words = 0, []
     for network, distortion in CONDITIONS:
-        curves = [selected(store, network, distortion, way, 5000).outcome["curve"]
-                  for way in (neighbours.ELECTED, neighbours.ALL)]
+        curves = [
+            selected(store, network, distortion, way, 5000).outcome["curve"] for way in (neighbours.ELECTED, neighbours.ALL)
+        ]
         means = [np.mean([np.mean(look["validation"]) for look in curve]) for curve in curves]
         ahead += means[0] > means[1]
         words.append(f"{network}, {distortion}: {means[0]:.3f} and {means[1]:.3f}")
     return (Outcome.DIRECTION if ahead == len(CONDITIONS) else Outcome.INCONCLUSIVE), (
-        f"mean validation accuracy over the looks of a training, elected filters and all layers: {'; '.join(words)}")
+        f"mean validation accuracy over the looks of a training, elected filters and all layers: {'; '.join(words)}"
+    )
 
 
 def _few(store: Store) -> tuple[Outcome, str]:
     outcomes, words = [], []
     for images in (100, 500):
-        one, other = (np.concatenate([selected(store, *condition, way, images).correct for condition in CONDITIONS])
-                      for way in (neighbours.ELECTED, neighbours.LAYERS))
+        one, other = (
+            np.concatenate([selected(store, *condition, way, images).correct for condition in CONDITIONS])
+            for way in (neighbours.ELECTED, neighbours.LAYERS)
+        )
         found = bootstrap_interval(one, other)
         outcomes.append(difference(between(found)))
         words.append(f"with {images} images {shown(found)}")
@@ -79,7 +89,13 @@ def _few(store: Store) -> tuple[Outcome, str]:
 
 
 KINDS: dict[str, Judge] = {
-    "borda-affected": _affected, "borda-parameters": _parameters, "borda-recovers": _recovers, "borda-pace": _pace,
+    "borda-affected": _affected,
+    "borda-parameters": _parameters,
+    "borda-recovers": _recovers,
+    "borda-pace": _pace,
     "borda-few": _few,
     "borda-general": lambda store: (
-        Outcome.OPEN, "CIFAR-10 is not here; the rows above speak of two networks, CIFAR-100 and two distortions")}
+        Outcome.OPEN,
+        "CIFAR-10 is not here; the rows above speak of two networks, CIFAR-100 and two distortions",
+    ),
+}

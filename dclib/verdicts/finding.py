@@ -137,8 +137,11 @@ def told(finding: Finding, found: Estimate) -> Finding:
 def could_show(found: Estimate) -> str:
     """What an inconclusive finding owes its reader: the smallest effect that would have been shown."""
     least = smallest_effect(found.low, found.high)
-    return "; this sample shows no effect of any size" if least == float("inf") else (
-        f"; the smallest effect that this sample could have shown is {least:.4f}")
+    return (
+        "; this sample shows no effect of any size"
+        if least == float("inf")
+        else (f"; the smallest effect that this sample could have shown is {least:.4f}")
+    )
 
 
 def show(value: float, bounds: tuple[float, float] | None) -> str:

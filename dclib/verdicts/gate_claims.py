@@ -29,9 +29,15 @@ class Gate:
     @classmethod
     def of(cls, record: Record) -> "Gate":
         outcome, said = record.outcome, record.description
-        return cls(tuple(said["conditions"]), tuple(said["learned_from"]), unpack_bits(outcome["egregious"]),
-                   unpack_bits(outcome["wrong"]), {k: unpack_filters(v) for k, v in outcome["scores"].items()},
-                   {k: unpack_filters(v) for k, v in outcome["calibration"].items()}, record.cost["seconds_per_image"])
+        return cls(
+            tuple(said["conditions"]),
+            tuple(said["learned_from"]),
+            unpack_bits(outcome["egregious"]),
+            unpack_bits(outcome["wrong"]),
+            {k: unpack_filters(v) for k, v in outcome["scores"].items()},
+            {k: unpack_filters(v) for k, v in outcome["calibration"].items()},
+            record.cost["seconds_per_image"],
+        )
 
     def refused(self, detector: str = DETECTOR) -> np.ndarray:
         """Which images [C, N] do not pass at the threshold that refuses one in twenty sharp images set aside for it."""
@@ -39,10 +45,14 @@ class Gate:
 
     def rows(self, kind: str) -> list[int]:
         """The places of the conditions of one kind: "sharp", "distorted" or "adversarial", seen or unseen."""
+
         def of(name: str) -> str:
             hostile = name.split()[0] in ADVERSARIES
-            return "sharp" if name == "sharp" else ("seen " if name in self.seen else "unseen ") + (
-                "adversarial" if hostile else "distorted")
+            return (
+                "sharp"
+                if name == "sharp"
+                else ("seen " if name in self.seen else "unseen ") + ("adversarial" if hostile else "distorted")
+            )
 
         return [i for i, name in enumerate(self.conditions) if kind in (of(name), of(name).split()[-1])]
 
@@ -53,8 +63,11 @@ class Gate:
         def found(columns: np.ndarray) -> float:
             chosen = rows if egregious else [*sharp, *rows]
             scores = self.scores[detector][chosen][:, columns]
-            bad = self.egregious[chosen][:, columns] if egregious else np.repeat(
-                np.arange(len(chosen))[:, None] >= len(sharp), len(columns), 1)
+            bad = (
+                self.egregious[chosen][:, columns]
+                if egregious
+                else np.repeat(np.arange(len(chosen))[:, None] >= len(sharp), len(columns), 1)
+            )
             return detection(scores, bad).area
 
         images, rng = self.egregious.shape[1], np.random.default_rng(0)
@@ -92,11 +105,13 @@ def _link(store: Store) -> tuple[Outcome, str]:
     area = found.area("quality", found.rows("unseen adversarial"))
     return difference(between(area), null=0.5), (
         f"natural scene statistics alone tell unseen adversarial images from sharp ones with an area of {area.estimate:.3f} "
-        f"({area.low:.3f} to {area.high:.3f}); chance is 0.5")
+        f"({area.low:.3f} to {area.high:.3f}); chance is 0.5"
+    )
 
 
 def _refuses(kinds: dict[str, str], *, egregious: bool = False) -> Judge:
     """A claim that at least half of each kind of images is refused: {words: kind}."""
+
     def judge(store: Store) -> tuple[Outcome, str]:
         found, outcomes, words = gate(store), [], []
         for name, kind in kinds.items():
@@ -108,9 +123,12 @@ def _refuses(kinds: dict[str, str], *, egregious: bool = False) -> Judge:
         said = f"refused are {', '.join(words)}, and {alarms:.0%} of sharp images"
         if egregious:
             area = found.area(DETECTOR, list(range(len(found.conditions))), egregious=True)
-            said += (f"; but from all other answers, degraded images among them, it tells them with an area of "
-                     f"{area.estimate:.3f} ({area.low:.3f} to {area.high:.3f})")
+            said += (
+                f"; but from all other answers, degraded images among them, it tells them with an area of "
+                f"{area.estimate:.3f} ({area.low:.3f} to {area.high:.3f})"
+            )
         return least(outcomes), said
+
     return judge
 
 
@@ -120,8 +138,12 @@ def _untrained(store: Store) -> tuple[Outcome, str]:
 
 
 KINDS: dict[str, Judge] = {
-    "gate-vulnerable": _vulnerable, "gate-link": _link, "gate-untrained": _untrained,
+    "gate-vulnerable": _vulnerable,
+    "gate-link": _link,
+    "gate-untrained": _untrained,
     "gate-egregious": _refuses({"egregious errors under all conditions": "all"}, egregious=True),
-    "gate-poor": _refuses({"images under distortions that it learnt from": "seen distorted",
-                           "images under others": "unseen distorted"}),
-    "gate-adversarial": _refuses({"adversarial images": "adversarial", "those of unseen attacks": "unseen adversarial"})}
+    "gate-poor": _refuses(
+        {"images under distortions that it learnt from": "seen distorted", "images under others": "unseen distorted"}
+    ),
+    "gate-adversarial": _refuses({"adversarial images": "adversarial", "those of unseen attacks": "unseen adversarial"}),
+}

@@ -50,8 +50,11 @@ class Orders:
         """What becomes of the paper's explanation of the jump, in words."""
         if self.jump.side() <= 0:
             return "no jump" if self.jump.side() < 0 else "no jump shown"
-        return {1: "a jump that likeness explains", -1: "a jump that likeness does not explain",
-                0: "a jump, its cause not shown"}[self.closed.side()]
+        return {
+            1: "a jump that likeness explains",
+            -1: "a jump that likeness does not explain",
+            0: "a jump, its cause not shown",
+        }[self.closed.side()]
 
 
 def orders(record: Record) -> Orders:
@@ -65,9 +68,21 @@ def orders(record: Record) -> Orders:
     rise = single[_LATE] - single[_HALF]
     values = [*(joint - single), rise - (single[_HALF] - single[_QUARTER]), 2 * (joint[_HALF] - single[_HALF]) - rise]
     *lead, jump, closed = _estimates(values)
-    return Orders(layer, described["distortion"], len(chosen), outcome["images"], held_out["images"],
-                  tuple(held_out["counts"]), shared, np.array(held_out["distorted_accuracy"]),
-                  np.array(held_out["accuracy"]["joint"]), np.array(held_out["accuracy"]["single"]), tuple(lead), jump, closed)
+    return Orders(
+        layer,
+        described["distortion"],
+        len(chosen),
+        outcome["images"],
+        held_out["images"],
+        tuple(held_out["counts"]),
+        shared,
+        np.array(held_out["distorted_accuracy"]),
+        np.array(held_out["accuracy"]["joint"]),
+        np.array(held_out["accuracy"]["single"]),
+        tuple(lead),
+        jump,
+        closed,
+    )
 
 
 def _estimates(values: Sequence[np.ndarray]) -> list[Estimate]:

@@ -97,14 +97,23 @@ def training(run: Run, record: Record, p: Profile, store: Store) -> Training:
     half, alexnet = p.imagenet, network.network == "AlexNet"
     tested = baseline = None
     if network.base is not None:
-        under = (imagenet.baseline_under(half, network.distortion, network.seed) if alexnet
-                 else baseline_under(p, network.distortion, network.seed))
+        under = (
+            imagenet.baseline_under(half, network.distortion, network.seed)
+            if alexnet
+            else baseline_under(p, network.distortion, network.seed)
+        )
         tested, baseline = own or record, store.get(under) if own else None
     # A plane of features shows few images by design, and has its own interval: what counts is how the network was tested.
     seen = own if run.kind == "embed" and own else record
     images = seen.correct.shape[1] if seen.correct is not None else seen.outcome.get("images", 0)
-    return Training(str(network), own.outcome.get("curve", ()) if own else (), images, tested, baseline,
-                    bool(half.stand_in if alexnet else p.stand_in))
+    return Training(
+        str(network),
+        own.outcome.get("curve", ()) if own else (),
+        images,
+        tested,
+        baseline,
+        bool(half.stand_in if alexnet else p.stand_in),
+    )
 
 
 def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
@@ -117,8 +126,9 @@ def judge(claim: dict, store: Store) -> tuple[Verdict, str]:
     return verdict, "" if verdict.verdict in WAITING else name
 
 
-def judge_in_miniature(better: np.ndarray, worse: np.ndarray, margin: float,
-                       groups: np.ndarray | None = None) -> tuple[Outcome, Interval]:
+def judge_in_miniature(
+    better: np.ndarray, worse: np.ndarray, margin: float, groups: np.ndarray | None = None
+) -> tuple[Outcome, Interval]:
     """Is `better` ahead of `worse` by more than `margin`, on the same images? For claims without a record of their own.
 
     Correctness bits [levels, images]; `groups` [images] of images that share pixels are resampled whole. The claim holds if
@@ -153,10 +163,15 @@ class Records:
     def _judged(self, run: Run, whole: Run, record: Record, target: Target) -> JudgedRecord:
         """`whole` is the same run in profile paper. A rival's note is about the rival, not about the other rows."""
         other = f"a {SUBSTITUTES[run.method]} was run in place of {run.method}" if run.method in SUBSTITUTES else ""
-        return JudgedRecord(record, stand_in=stand_in(target.name, self.profile, rivals=bool(run.restoration)),
-                            other_classes=other_classes(run, whole), other_width=other_width(run, whole),
-                            short_training=short_training(run, whole), other_method=other,
-                            trainings=(training(run, record, self.profile, self.store),))
+        return JudgedRecord(
+            record,
+            stand_in=stand_in(target.name, self.profile, rivals=bool(run.restoration)),
+            other_classes=other_classes(run, whole),
+            other_width=other_width(run, whole),
+            short_training=short_training(run, whole),
+            other_method=other,
+            trainings=(training(run, record, self.profile, self.store),),
+        )
 
     def swaps(self, dataset: str, distortion: str) -> Swaps | None:
         targets = {self.profile.dataset: "figure4", "imagenet": "figure4_imagenet"}
@@ -190,16 +205,21 @@ def deviations(name: str, spread: str, store: Store) -> dict[int | None, tuple[f
             if len({record.seed for record in records}) >= 3:
                 found[runs[0].id] = np.array([record.accuracy for record in records])  # a row of two tables counts once
     levels = range(max((accuracy.shape[1] for accuracy in found.values()), default=0))
-    groups = {None: [accuracy.mean(1) for accuracy in found.values()],
-              **{k: [accuracy[:, k] for accuracy in found.values() if accuracy.shape[1] > k] for k in levels}}
+    groups = {
+        None: [accuracy.mean(1) for accuracy in found.values()],
+        **{k: [accuracy[:, k] for accuracy in found.values() if accuracy.shape[1] > k] for k in levels},
+    }
     return {level: (pooled_deviation(those)[0], len(those)) for level, those in groups.items() if those}
 
 
 @lru_cache
 def _runs(name: str) -> dict[tuple[int, str], tuple[Run, ...]]:
     """The runs behind each (table, method)."""
-    return {(number, method): tuple(runs) for number, target in _by_table().items()
-            for method, runs in rows(target.name, profile(name)).items()}
+    return {
+        (number, method): tuple(runs)
+        for number, target in _by_table().items()
+        for method, runs in rows(target.name, profile(name)).items()
+    }
 
 
 def _by_table() -> dict[int, Target]:

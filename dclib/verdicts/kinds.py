@@ -66,8 +66,11 @@ def _number(value: float, found: Estimate, spread: float, null: float | None, ev
     elif outcome is Outcome.HOLDS:
         text += ": equal within interval or spread"
     elif outcome is Outcome.DIRECTION:
-        text += ": the same sign, another size" if evidence.sizes else (
-            f": the same sign; no size is judged with {_named(evidence.other_sizes)}")
+        text += (
+            ": the same sign, another size"
+            if evidence.sizes
+            else (f": the same sign; no size is judged with {_named(evidence.other_sizes)}")
+        )
     if evidence.sizes and evidence.short_trainings:
         text += f"; the size is that of a short training, {_named(evidence.short_trainings)}"
     kept = spread if evidence.sizes and outcome is not Outcome.OPEN else None
@@ -124,9 +127,11 @@ def _order(claim: dict, evidence: Evidence) -> Finding:
         pvalues |= {"bootstrap over images": [p.pvalue for p in parts]}
     least = min(wholes, key=lambda whole: whole.value)
     sides = [p.side() for p in parts]
-    text = (f"The difference is {show(least.value, least.interval)}, better in {sides.count(1)} of {len(sides)} "
-            f"comparisons, worse in {sides.count(-1)}"
-            f"{f'; on the {least.common} images that both saw' if least.common else ''}")
+    text = (
+        f"The difference is {show(least.value, least.interval)}, better in {sides.count(1)} of {len(sides)} "
+        f"comparisons, worse in {sides.count(-1)}"
+        f"{f'; on the {least.common} images that both saw' if least.common else ''}"
+    )
     if len(parts) > len(wholes) and (open_parts := [p for p in parts if p.unreplicated]):
         text += f"; single levels are {open_parts[0].words}"
     outcome = _all_shown(parts, wholes, claim["from_tables"] if evidence.sizes else None, least)
@@ -155,8 +160,10 @@ def _order_of_draws(better: Sample, worse: Sample) -> Finding:
     value = float(sign * (ours - draws.mean()))
     outcome = _by_rank(pvalue, opposite)
     beaten = int(np.sum(sign * draws < sign * ours))
-    text = (f"The difference to the mean of {len(draws)} random draws is {value:.4f}, beyond {beaten} of them"
-            f"{_rank(pvalue, len(draws))}")
+    text = (
+        f"The difference to the mean of {len(draws)} random draws is {value:.4f}, beyond {beaten} of them"
+        f"{_rank(pvalue, len(draws))}"
+    )
     return Finding(value, None, outcome, text, {"rank among draws": pvalue})
 
 
@@ -249,8 +256,14 @@ def _pairs_over_levels(evidence: Evidence) -> tuple[list[tuple[Sample, Sample]],
     """The pairs of a claim, the paper's t-test over the levels of all of them, and its result in words."""
     pairs = [(evidence.sample(a), evidence.sample(b)) for a, b in evidence.test["pairs"]]
     found = statistics.paired_t_test(*(np.concatenate([s.levels() for s in side]) for side in zip(*pairs)))
-    return pairs, found, (f"p = {found.pvalue:.2g} over {found.degrees_of_freedom + 1} pairs of levels, mean difference "
-                          f"{found.difference:.4f}")
+    return (
+        pairs,
+        found,
+        (
+            f"p = {found.pvalue:.2g} over {found.degrees_of_freedom + 1} pairs of levels, mean difference "
+            f"{found.difference:.4f}"
+        ),
+    )
 
 
 # What a figure's own notebook measures

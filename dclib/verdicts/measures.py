@@ -30,7 +30,11 @@ def measure(test: Mapping, profile_name: str, store: Store) -> Measure | None:
         return susceptibility.measure(test, profile_name, store)
     half = profile(profile_name).imagenet
     kinds = {2: _separation_lost, 10: _separation, 11: _classes, 12: _speed}
-    return kinds[test["figure"]](test["quantity"], test["distortion"], half, store) if half and test["figure"] in kinds else None
+    return (
+        kinds[test["figure"]](test["quantity"], test["distortion"], half, store)
+        if half and test["figure"] in kinds
+        else None
+    )
 
 
 def per_class(record: Record, classes: int) -> np.ndarray:
@@ -109,9 +113,10 @@ def _speed(quantity: str, distortion: str, half: ImageNetHalf, store: Store) -> 
     """
     variants = {v: imagenet.deepcorrect(half, v, distortion) for v in imagenet.VARIANTS}
     no_bn = variants["Deepcorr-5-no-bn"]
-    slow, fast = {"batchnorm_speedup": (no_bn, [variants["Deepcorr-5"]]),
-                  "order_speedup": (no_bn, [run for run in variants.values() if run is not no_bn])}.get(
-                      quantity, (imagenet.finetune(half, distortion), list(variants.values())))
+    slow, fast = {
+        "batchnorm_speedup": (no_bn, [variants["Deepcorr-5"]]),
+        "order_speedup": (no_bn, [run for run in variants.values() if run is not no_bn]),
+    }.get(quantity, (imagenet.finetune(half, distortion), list(variants.values())))
     found = _records([slow, *fast], store)
     if not found:
         return None
@@ -132,8 +137,15 @@ def _speed(quantity: str, distortion: str, half: ImageNetHalf, store: Store) -> 
         undecided = "both networks are first seen with an accuracy at the same look, so that it is open which was faster"
     words = f"some accuracy of {records[0].description['method']} is never reached" if value == 0 else ""
     notes = [f"the smallest factor over {len(ratios)} of {len(accuracies)} accuracies that the looks can tell", *notes]
-    return _found(value, found, half, interval=_speed_interval(records, accuracies, images), notes=notes, words=words,
-                  undecided=undecided)
+    return _found(
+        value,
+        found,
+        half,
+        interval=_speed_interval(records, accuracies, images),
+        notes=notes,
+        words=words,
+        undecided=undecided,
+    )
 
 
 def _speed_interval(records: list[Record], accuracies: list[float], images: int | None) -> tuple[float, float] | None:
@@ -175,6 +187,12 @@ def _records(runs: list[Run], store: Store) -> list[tuple[Run, Record]]:
 
 def _found(value: float, found: list[tuple[Run, Record]], half: ImageNetHalf, **more) -> Measure:
     """What trained networks give with one seed: nobody knows how much another training would move it."""
-    return Measure(float(value), runs=tuple(record.id for _, record in found), stand_in=half.stand_in,
-                   other_classes=other_classes(imagenet.baseline(half), imagenet.baseline(profile("paper").imagenet)),
-                   networks=tuple(found), unreplicated=any(run.method != "Baseline" for run, _ in found), **more)
+    return Measure(
+        float(value),
+        runs=tuple(record.id for _, record in found),
+        stand_in=half.stand_in,
+        other_classes=other_classes(imagenet.baseline(half), imagenet.baseline(profile("paper").imagenet)),
+        networks=tuple(found),
+        unreplicated=any(run.method != "Baseline" for run, _ in found),
+        **more,
+    )

@@ -50,6 +50,7 @@ def least(outcomes: list[Outcome]) -> Outcome:
 
 def regained(sharp: np.ndarray, before: np.ndarray, after: np.ndarray) -> Interval:
     """The share of an accuracy lost that came back; bits [rows, images]."""
+
     def share(means: np.ndarray) -> np.ndarray:
         return (means[..., 2] - means[..., 1]) / (means[..., 0] - means[..., 1])
 

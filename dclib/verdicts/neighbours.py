@@ -9,9 +9,11 @@ from dclib.verdicts.finding import Outcome
 from dclib.verdicts.neighbouring import NotRun
 
 #: The works by their key in the bibliography, and what judges their claims.
-WORKS = {"vasiljevic2016examining": ("Blur", blur_claims.KINDS),
-         "bianchi2019improving": ("Selected filters", filter_claims.KINDS),
-         "feng2020towards": ("The gate", gate_claims.KINDS)}
+WORKS = {
+    "vasiljevic2016examining": ("Blur", blur_claims.KINDS),
+    "bianchi2019improving": ("Selected filters", filter_claims.KINDS),
+    "feng2020towards": ("The gate", gate_claims.KINDS),
+}
 
 
 @dataclass(frozen=True)

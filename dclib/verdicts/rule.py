@@ -127,12 +127,14 @@ def judge(claim: dict, source: Source) -> Verdict:
         finding, blocked = Finding(None, None, Outcome.NOT_RUN, f"There is no record yet of {missing}"), []
         evidence = Evidence(test, source)
     if blocked:
-        finding = replace(finding, outcome=Outcome.OPEN, spread=None,
-                          explanation=f"{'; '.join(blocked)}. {finding.explanation}")
+        finding = replace(
+            finding, outcome=Outcome.OPEN, spread=None, explanation=f"{'; '.join(blocked)}. {finding.explanation}"
+        )
     if evidence.other_methods:
         named = " and ".join(dict.fromkeys(evidence.other_methods))
-        finding = replace(finding, outcome=Outcome.OPEN, spread=None,
-                          explanation=f"{named[0].upper()}{named[1:]}. {finding.explanation}")
+        finding = replace(
+            finding, outcome=Outcome.OPEN, spread=None, explanation=f"{named[0].upper()}{named[1:]}. {finding.explanation}"
+        )
     return Verdict(
         claim=claim["id"],
         section=claim["section"],

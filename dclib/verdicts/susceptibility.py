@@ -95,19 +95,28 @@ def _susceptible(test: Mapping, profile_name: str, store: Store) -> Measure | No
 
 def _concentration(gains: Mapping[str, np.ndarray], per_image: Mapping[str, np.ndarray]) -> Measure:
     shares = {layer: best_quarter(gain.mean(1)) for layer, gain in gains.items()}
-    held = {layer: held_out_over_images(per_image[layer]) if per_image else held_out_over_levels(gain)
-            for layer, gain in gains.items()}
+    held = {
+        layer: held_out_over_images(per_image[layer]) if per_image else held_out_over_levels(gain)
+        for layer, gain in gains.items()
+    }
     chance = {layer: by_chance(gain) for layer, gain in gains.items()}
     beyond = all(shares[layer] > chance[layer] for layer in gains)
-    unit = ("on half of the images and tested on the others" if per_image else
-            "at half of the levels and tested at the others")
+    unit = (
+        "on half of the images and tested on the others" if per_image else "at half of the levels and tested at the others"
+    )
 
     def listed(values):
         return ", ".join(f"{layer} {values[layer]:.2f}" for layer in sorted(values))
 
-    return Measure(min(shares.values()), (min(held.values()) if beyond else 0.0, min(shares.values())),
-                   notes=(f"by layer {listed(shares)}", f"chosen {unit}: {listed(held)}",
-                          f"shuffling filters at each level gives more than {listed(chance)} in 1 of 40 cases"))
+    return Measure(
+        min(shares.values()),
+        (min(held.values()) if beyond else 0.0, min(shares.values())),
+        notes=(
+            f"by layer {listed(shares)}",
+            f"chosen {unit}: {listed(held)}",
+            f"shuffling filters at each level gives more than {listed(chance)} in 1 of 40 cases",
+        ),
+    )
 
 
 def _redundancy(test: Mapping, profile_name: str, store: Store) -> Measure:
@@ -119,10 +128,17 @@ def _redundancy(test: Mapping, profile_name: str, store: Store) -> Measure:
     chosen = select_local({"conv1": correction_priority(before + gain, before, score="relative_error")}, 0.5)["conv1"]
     singly = float(gain[chosen].mean(1).sum())
     together = float(paper.swap_fractions(dataset, distortion)["conv1"][fractions.index(0.5)].mean() - before.mean())
-    note = (f"the top half gains {singly:.4f} if its filters are swapped singly and the gains added, {together:.4f} if they "
-            "are swapped together, where filters that repeat each other would gain less")
-    return Measure(singly - together, exact=True, published=True, notes=(note,),
-                   undecided="no record keeps how the outputs of filters correlate")
+    note = (
+        f"the top half gains {singly:.4f} if its filters are swapped singly and the gains added, {together:.4f} if they "
+        "are swapped together, where filters that repeat each other would gain less"
+    )
+    return Measure(
+        singly - together,
+        exact=True,
+        published=True,
+        notes=(note,),
+        undecided="no record keeps how the outputs of filters correlate",
+    )
 
 
 # Figure 6
@@ -153,8 +169,9 @@ def top_half(record: Record, score: str = "priority") -> np.ndarray:
 
 
 def _first_layer_scores(record: Record, score: str) -> np.ndarray:
-    return correction_priority(np.array(record.outcome["swap_accuracy"]["conv1"]),
-                               np.array(record.outcome["distorted_accuracy"]), score=score)
+    return correction_priority(
+        np.array(record.outcome["swap_accuracy"]["conv1"]), np.array(record.outcome["distorted_accuracy"]), score=score
+    )
 
 
 def _colour(test: Mapping, profile_name: str, store: Store) -> Measure | None:
@@ -185,11 +202,20 @@ def _colour(test: Mapping, profile_name: str, store: Store) -> Measure | None:
         spread = " [{:.2f}, {:.2f}]".format(*percentile_interval(_spearman(resampled[i], shares))) if resampled else ""
         correlation = float(_spearman(scores[i], shares))
         at_valley = float(_without_colour(scores[i], shares, cut))
-        notes.append(f"{distortion}: Spearman's correlation of priority and colour {correlation:+.2f}{spread}, share "
-                     f"without colour in the top half {over}, and {at_valley:.2f} at the valley {cut:.2f}")
+        notes.append(
+            f"{distortion}: Spearman's correlation of priority and colour {correlation:+.2f}{spread}, share "
+            f"without colour in the top half {over}, and {at_valley:.2f} at the valley {cut:.2f}"
+        )
     missing = "the record does not keep which images a swap changes: nobody knows how others would have ranked the filters"
-    return Measure(float(value(scores)), bounds, runs=tuple(r.id for r in records), stand_in=imagenet.networks_alone(half),
-                   networks=tuple(found), notes=tuple(notes), undecided="" if resampled else missing)
+    return Measure(
+        float(value(scores)),
+        bounds,
+        runs=tuple(r.id for r in records),
+        stand_in=imagenet.networks_alone(half),
+        networks=tuple(found),
+        notes=tuple(notes),
+        undecided="" if resampled else missing,
+    )
 
 
 def _without_colour(scores: np.ndarray, shares: np.ndarray, threshold: float) -> np.ndarray:
@@ -233,5 +259,9 @@ def _resampled_scores(records: list[Record]) -> list[np.ndarray] | None:
 
 
 #: What `measures` has of them, by quantity.
-QUANTITIES = {"susceptible": _susceptible, "redundancy": _redundancy, "without_colour": _colour,
-              "colour_of_noise_minus_blur": _colour}
+QUANTITIES = {
+    "susceptible": _susceptible,
+    "redundancy": _redundancy,
+    "without_colour": _colour,
+    "colour_of_noise_minus_blur": _colour,
+}

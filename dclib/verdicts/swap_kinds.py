@@ -72,8 +72,10 @@ def _no_gain(curves: Curves, layers) -> Finding | None:
     gains = [_gain(curves, layer) for layer in layers]
     if min(gains) > curves.error:
         return None
-    text = (f"Swapping more filters gains {min(gains):.4f}, with so few images chance alone moves a difference by up to "
-            f"{curves.error:.4f}: there is nothing to take a share of")
+    text = (
+        f"Swapping more filters gains {min(gains):.4f}, with so few images chance alone moves a difference by up to "
+        f"{curves.error:.4f}: there is nothing to take a share of"
+    )
     return Finding(None, None, Outcome.OPEN, text)
 
 
@@ -108,8 +110,9 @@ def _recovered_less(claim: dict, evidence: Evidence) -> Finding:
             return nothing
     less, more = (float(_recovered(c.values, layer, test["fraction"])) for c, layer in zip(sides, layers))
     error = sum(c.error / _gain(c, layer) for c, layer in zip(sides, layers))
-    found = _estimate(lambda a, b: _recovered(b, layers[1], test["fraction"]) - _recovered(a, layers[0], test["fraction"]),
-                      sides, error)
+    found = _estimate(
+        lambda a, b: _recovered(b, layers[1], test["fraction"]) - _recovered(a, layers[0], test["fraction"]), sides, error
+    )
     return _found(found, finding.difference(found), f"Shares {less:.2f} and {more:.2f}")
 
 
@@ -127,6 +130,7 @@ def _largest_layer(claim: dict, evidence: Evidence) -> Finding:
 
 def _lead(quantity: Callable, chosen: int, what: str, curves: Curves, error: float) -> Finding:
     """How far one value leads the best of the others."""
+
     def lead(values: np.ndarray) -> np.ndarray:
         compared = quantity(values)
         return compared[..., chosen] - np.delete(compared, chosen, axis=-1).max(-1)
@@ -149,19 +153,24 @@ def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
         def quantity(values):
             return np.stack([_recovered(values, layer, test["fraction"]) for layer in deep], -1)
     else:
+
         def quantity(values):
             return values[..., first:, index]
 
     values = quantity(curves.values)
     correlation = float(stats.spearmanr(range(len(values)), values).statistic)
-    steps = [_estimate(lambda v, i=i: quantity(v)[..., i] - quantity(v)[..., i + 1], [curves], error)
-             for i in range(len(values) - 1)]
+    steps = [
+        _estimate(lambda v, i=i: quantity(v)[..., i] - quantity(v)[..., i + 1], [curves], error)
+        for i in range(len(values) - 1)
+    ]
     whole = _estimate(lambda v: quantity(v)[..., 0] - quantity(v)[..., -1], [curves], error)
     outcome = finding.difference(whole)
     if outcome is Outcome.HOLDS and not all(step.side() > 0 for step in steps):
         outcome = Outcome.DIRECTION if correlation < 0 else Outcome.INCONCLUSIVE
-    text = (f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}; {sum(s.side() > 0 for s in steps)} of "
-            f"{len(steps)} steps fall beyond doubt, {sum(s.side() < 0 for s in steps)} rise; {whole.words}")
+    text = (
+        f"From {test['first']} on: {', '.join(f'{v:.3f}' for v in values)}; {sum(s.side() > 0 for s in steps)} of "
+        f"{len(steps)} steps fall beyond doubt, {sum(s.side() < 0 for s in steps)} rise; {whole.words}"
+    )
     return Finding(correlation, None, outcome, text + (could_show(whole) if outcome is Outcome.INCONCLUSIVE else ""))
 
 

@@ -88,16 +88,27 @@ def judged(test, lookup, swaps=nothing, measure=nothing, parameters=nothing, *, 
 
 def claim(kind, paper=None, digits=None, **test):
     return dict(
-        id="x", section="5", place="Table 3", claim="text", paper=paper, digits=digits,
-        from_tables=paper, disagreement=None, test=dict(kind=kind, table=3, **test),
+        id="x",
+        section="5",
+        place="Table 3",
+        claim="text",
+        paper=paper,
+        digits=digits,
+        from_tables=paper,
+        disagreement=None,
+        test=dict(kind=kind, table=3, **test),
     )
 
 
 def record(run, correct=None, **outcome):
     """A record of a run with these bits, as `results.Store` keeps it."""
     if correct is not None:
-        outcome |= {"correct": pack_bits(correct), "correct_count": correct.sum(1).tolist(),
-                    "accuracy": correct.mean(1).tolist(), "parameters_trained": 1}
+        outcome |= {
+            "correct": pack_bits(correct),
+            "correct_count": correct.sum(1).tolist(),
+            "accuracy": correct.mean(1).tolist(),
+            "parameters_trained": 1,
+        }
     if run.kind == "train":
         outcome = {"curve": [], "best_iteration": 0} | outcome
     return results.Record(run.description, outcome, {"seconds": 1.0, "peak_bytes": 1}, {"device": "none", "commit": "none"})

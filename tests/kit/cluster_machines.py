@@ -39,11 +39,28 @@ class Machines:
 
     def start_scheduler(self, prefix: tuple[str, ...] = ()) -> None:
         """Start it, also anew at the old address."""
-        self.scheduler = self._start("scheduler", "dask_scheduler", "--host", self.host, "--port", str(self.port),
-                                     "--no-dashboard", "--no-show", "--idle-timeout", "900", prefix=prefix)
+        self.scheduler = self._start(
+            "scheduler",
+            "dask_scheduler",
+            "--host",
+            self.host,
+            "--port",
+            str(self.port),
+            "--no-dashboard",
+            "--no-show",
+            "--idle-timeout",
+            "900",
+            prefix=prefix,
+        )
 
-    def start_worker(self, *options: str, address: str | None = None, prefix: tuple[str, ...] = (),
-                     variables: dict[str, str] | None = None, kept: bool = False) -> subprocess.Popen:
+    def start_worker(
+        self,
+        *options: str,
+        address: str | None = None,
+        prefix: tuple[str, ...] = (),
+        variables: dict[str, str] | None = None,
+        kept: bool = False,
+    ) -> subprocess.Popen:
         """A worker with a nanny that starts it anew when it dies.
 
         Both end when the connection to their scheduler breaks. Where they are `kept`, as by systemd or Kubernetes, they are
@@ -51,19 +68,48 @@ class Machines:
         """
         if kept:
             prefix = (*prefix, "sh", "-c", 'while :; do "$@"; sleep 1; done', "kept")
-        return self._start("worker", "dask_worker", address or self.address, "--nthreads", "1", "--memory-limit", "0",
-                           "--no-dashboard", "--death-timeout", "300", *options, prefix=prefix, variables=variables)
+        return self._start(
+            "worker",
+            "dask_worker",
+            address or self.address,
+            "--nthreads",
+            "1",
+            "--memory-limit",
+            "0",
+            "--no-dashboard",
+            "--death-timeout",
+            "300",
+            *options,
+            prefix=prefix,
+            variables=variables,
+        )
 
-    def _start(self, name: str, program: str, *options: str, prefix: tuple[str, ...] = (),
-               variables: dict[str, str] | None = None) -> subprocess.Popen:
+    def _start(
+        self, name: str, program: str, *options: str, prefix: tuple[str, ...] = (), variables: dict[str, str] | None = None
+    ) -> subprocess.Popen:
         folder = self.folder / f"{name}{len(self.processes)}"
         folder.mkdir(parents=True)
         paths = os.pathsep.join(filter(None, (self.paths, os.environ.get("PYTHONPATH"))))
-        settings = os.environ | _HASTE | {"PYTHONPATH": paths, "DCLIB_DATA": str(folder / "data"), "OMP_NUM_THREADS": "1",
-                                          "DCLIB_RESULTS": str(folder / "results"), "TMPDIR": str(folder)}
+        settings = (
+            os.environ
+            | _HASTE
+            | {
+                "PYTHONPATH": paths,
+                "DCLIB_DATA": str(folder / "data"),
+                "OMP_NUM_THREADS": "1",
+                "DCLIB_RESULTS": str(folder / "results"),
+                "TMPDIR": str(folder),
+            }
+        )
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen([*prefix, sys.executable, "-m", f"distributed.cli.{program}", *options], cwd=folder,
-                                       env=settings | (variables or {}), stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", f"distributed.cli.{program}", *options],
+                cwd=folder,
+                env=settings | (variables or {}),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.processes.append(process)
         return process
 

@@ -37,30 +37,50 @@ class Indices(nn.MaxPool2d):
 
 
 CONVS = {
-    "3x3": lambda i, o: nn.Conv2d(i, o, 3, padding=1), "1x1": lambda i, o: nn.Conv2d(i, o, 1, bias=False),
-    "stride": lambda i, o: nn.Conv2d(i, o, 3, 2, 1), "dilated": lambda i, o: nn.Conv2d(i, o, 3, padding=2, dilation=2),
+    "3x3": lambda i, o: nn.Conv2d(i, o, 3, padding=1),
+    "1x1": lambda i, o: nn.Conv2d(i, o, 1, bias=False),
+    "stride": lambda i, o: nn.Conv2d(i, o, 3, 2, 1),
+    "dilated": lambda i, o: nn.Conv2d(i, o, 3, padding=2, dilation=2),
     "groups": lambda i, o: nn.Conv2d(i, o, 3, padding=1, groups=2 - i % 2),
     "depthwise": lambda i, o: nn.Conv2d(i, i, 3, padding=1, groups=i),
     "depthwise wide": lambda i, o: nn.Conv2d(i, 2 * i, 3, padding=1, groups=i),
     "reflect": lambda i, o: nn.Conv2d(i, o, 3, padding=1, padding_mode="reflect"),
     "same": lambda i, o: nn.Conv2d(i, o, (1, 3), padding="same"),
-    "doubling": lambda i, o: DoublingConv(i, o, 3, padding=1), "standardised": lambda i, o: Standardised(i, o, 3, padding=1),
+    "doubling": lambda i, o: DoublingConv(i, o, 3, padding=1),
+    "standardised": lambda i, o: Standardised(i, o, 3, padding=1),
     "weight norm": lambda i, o: parametrizations.weight_norm(nn.Conv2d(i, o, 3, padding=1)),
 }
 NORMS = {
-    "none": lambda c: nn.Identity(), "batch": nn.BatchNorm2d,
+    "none": lambda c: nn.Identity(),
+    "batch": nn.BatchNorm2d,
     "batch without scale": lambda c: nn.BatchNorm2d(c, affine=False),
-    "batch and ReLU": ReluBatchNorm, "batch, mixing": MixingBatchNorm, "group": lambda c: nn.GroupNorm(2 - c % 2, c),
-    "layer": ChannelNorm, "whole": lambda c: nn.GroupNorm(1, c), "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
-    "response": lambda c: nn.LocalResponseNorm(3, alpha=0.5), "response, even": lambda c: nn.LocalResponseNorm(2, alpha=0.5),
+    "batch and ReLU": ReluBatchNorm,
+    "batch, mixing": MixingBatchNorm,
+    "group": lambda c: nn.GroupNorm(2 - c % 2, c),
+    "layer": ChannelNorm,
+    "whole": lambda c: nn.GroupNorm(1, c),
+    "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
+    "response": lambda c: nn.LocalResponseNorm(3, alpha=0.5),
+    "response, even": lambda c: nn.LocalResponseNorm(2, alpha=0.5),
 }
 ACTS = {
-    "ReLU": nn.ReLU, "ReLU in place": lambda: nn.ReLU(inplace=True), "own in place": InPlaceRelu, "mixing": MixingRelu,
-    "behind autograd": BehindAutograd, "rarely": RarelyClamped, "SiLU": lambda: nn.SiLU(inplace=True), "none": nn.Identity,
-    "softmax": lambda: nn.Softmax2d(), "nested": lambda: nn.Sequential(nn.Identity(), InPlaceRelu()),
+    "ReLU": nn.ReLU,
+    "ReLU in place": lambda: nn.ReLU(inplace=True),
+    "own in place": InPlaceRelu,
+    "mixing": MixingRelu,
+    "behind autograd": BehindAutograd,
+    "rarely": RarelyClamped,
+    "SiLU": lambda: nn.SiLU(inplace=True),
+    "none": nn.Identity,
+    "softmax": lambda: nn.Softmax2d(),
+    "nested": lambda: nn.Sequential(nn.Identity(), InPlaceRelu()),
 }
-POOLS = {"none": nn.Identity, "max": lambda: nn.MaxPool2d(2, ceil_mode=True), "average": lambda: nn.AvgPool2d(3, 1, 1),
-         "indices": Indices}
+POOLS = {
+    "none": nn.Identity,
+    "max": lambda: nn.MaxPool2d(2, ceil_mode=True),
+    "average": lambda: nn.AvgPool2d(3, 1, 1),
+    "indices": Indices,
+}
 #: What is done with the value x behind a block: `before` is the value before the block or, where its shape is another, a
 #: number, and `earlier` are the values so far of the same height and width.
 ENDS = {
@@ -135,17 +155,28 @@ class Generated(nn.Module):
         return self.head(x.tanh().mean((2, 3)))
 
     def rankable(self):
-        return [name for name, module in self.named_modules(remove_duplicate=False)
-                if isinstance(module, nn.Conv2d) and module is not self.shared]
+        return [
+            name
+            for name, module in self.named_modules(remove_duplicate=False)
+            if isinstance(module, nn.Conv2d) and module is not self.shared
+        ]
 
 
 def plans():
     """Lists of blocks."""
-    block = st.fixed_dictionaries({
-        "conv": st.sampled_from(sorted(CONVS)), "norm": st.sampled_from(sorted(NORMS)), "act": st.sampled_from(sorted(ACTS)),
-        "pool": st.sampled_from(sorted(POOLS)), "end": st.sampled_from(sorted(ENDS)), "filters": st.sampled_from([4, 6]),
-        "aliased": st.booleans(), "second": st.sampled_from(["none", "read again", "images second"]),
-        "shared": st.booleans()})
+    block = st.fixed_dictionaries(
+        {
+            "conv": st.sampled_from(sorted(CONVS)),
+            "norm": st.sampled_from(sorted(NORMS)),
+            "act": st.sampled_from(sorted(ACTS)),
+            "pool": st.sampled_from(sorted(POOLS)),
+            "end": st.sampled_from(sorted(ENDS)),
+            "filters": st.sampled_from([4, 6]),
+            "aliased": st.booleans(),
+            "second": st.sampled_from(["none", "read again", "images second"]),
+            "shared": st.booleans(),
+        }
+    )
     return st.lists(block, min_size=2, max_size=4)
 
 
@@ -164,11 +195,17 @@ class Overwriting(nn.Module):
 
 #: What a graph does not say, or what makes an image's answer depend on the others beside it or on chance.
 SPOILERS = {
-    "batch statistics": lambda x: F.batch_norm(x, None, None, training=True), "largest": lambda x: x / x.abs().max(),
-    "random": lambda x: F.dropout(x, 0.5, training=True), "neighbour": lambda x: x + x.roll(1, 0),
-    "running sum": lambda x: x.cumsum(0), "branch": Branching(), "a part in place": Overwriting(),
-    "fixed batch": lambda x: x.view(8, -1, *x.shape[2:]), "rank among images": lambda x: x + x.argsort(0),
-    "not a number": lambda x: x / (x * 0), "read back": lambda x: torch.as_tensor(x.detach().numpy()),
+    "batch statistics": lambda x: F.batch_norm(x, None, None, training=True),
+    "largest": lambda x: x / x.abs().max(),
+    "random": lambda x: F.dropout(x, 0.5, training=True),
+    "neighbour": lambda x: x + x.roll(1, 0),
+    "running sum": lambda x: x.cumsum(0),
+    "branch": Branching(),
+    "a part in place": Overwriting(),
+    "fixed batch": lambda x: x.view(8, -1, *x.shape[2:]),
+    "rank among images": lambda x: x + x.argsort(0),
+    "not a number": lambda x: x / (x * 0),
+    "read back": lambda x: torch.as_tensor(x.detach().numpy()),
 }
 
 

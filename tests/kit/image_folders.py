@@ -52,4 +52,4 @@ def squashed(path: Path) -> torch.Tensor:
 
 def cut(path: Path) -> None:
     """Damage a file: its second half is lost."""
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

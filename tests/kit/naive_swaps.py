@@ -38,8 +38,7 @@ def correct_after_swap(model, layer, filters, clean, distorted, labels):
 @torch.inference_mode()
 def naive_swap_accuracy(model, layer, filters, clean, distorted, labels):
     model = copy.deepcopy(model).eval()
-    return np.array([[accuracy_after_swap(model, layer, [f], clean, level, labels) for level in distorted]
-                     for f in filters])
+    return np.array([[accuracy_after_swap(model, layer, [f], clean, level, labels) for level in distorted] for f in filters])
 
 
 def pairs(count, size, scale, levels=2):
@@ -65,8 +64,12 @@ def centred(model, clean):
     """Shift the last bias so that the predictions spread over the classes."""
     with torch.no_grad():
         logits = copy.deepcopy(model).eval()(clean.clone())
-        last = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d)) and
-                (getattr(m, "out_features", 0) == CLASSES or getattr(m, "out_channels", 0) == CLASSES)]
+        last = [
+            m
+            for m in model.modules()
+            if isinstance(m, (nn.Linear, nn.Conv2d))
+            and (getattr(m, "out_features", 0) == CLASSES or getattr(m, "out_channels", 0) == CLASSES)
+        ]
         if last and last[-1].bias is not None and len(logits) > 1:
             last[-1].bias -= logits.mean(0)
     return model

@@ -166,8 +166,15 @@ class Depthwise(nn.Module):
 
 def chain(*middle, channels=4):
     """A convolution, what is given, and a second one."""
-    return nn.Sequential(nn.Conv2d(3, channels, 3), *middle, nn.Conv2d(channels, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Linear(5, CLASSES))
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3),
+        *middle,
+        nn.Conv2d(channels, 5, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(5, CLASSES),
+    )
 
 
 def hooked_act():
@@ -208,24 +215,36 @@ NETWORKS = {
     "BatchNorm that mixes": (lambda: chain(MixingBatchNorm(4)), ["0", "2"]),
     "BatchNorm with ReLU, residual": (lambda: Residual(nn.Identity(), ReluBatchNorm), ["a", "b", "c"]),
     "ReLU that mixes": (lambda: chain(MixingRelu()), ["0", "2"]),
-    "doubling convolution": (lambda: nn.Sequential(DoublingConv(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
-                                                   DoublingConv(4, 5, 3),
-                                                   nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, CLASSES)),
-                                                   ["0", "3"]),
+    "doubling convolution": (
+        lambda: nn.Sequential(
+            DoublingConv(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            DoublingConv(4, 5, 3),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(5, CLASSES),
+        ),
+        ["0", "3"],
+    ),
     "hooked ReLU": (hooked_act, ["0", "2"]),
     "a forward of its own": (own_forward, ["0", "3"]),
     "in place": (lambda: Residual(InPlaceRelu()), ["a", "b", "c"]),
     "in place behind BatchNorm": (lambda: Residual(InPlaceRelu(), nn.BatchNorm2d), ["a", "b", "c"]),
     "in place behind autograd": (lambda: Residual(BehindAutograd()), ["a", "b", "c"]),
     "in place now and then": (lambda: Residual(RarelyClamped()), ["a", "b", "c"]),
-    "in place twice": (lambda: Residual(nn.Sequential(nn.Identity(), InPlaceRelu(), nn.Dropout(), RarelyClamped())),
-                       ["a", "b", "c"]),
+    "in place twice": (
+        lambda: Residual(nn.Sequential(nn.Identity(), InPlaceRelu(), nn.Dropout(), RarelyClamped())),
+        ["a", "b", "c"],
+    ),
     "a weight read twice": (WeightReadTwice, ["conv"]),
     "measured": (Measured, ["a", "b", "c"]),
     "other axes": (Axes, ["a", "b"]),
     "depthwise": (Depthwise, ["stem", "deep", "point", "wide", "pairs"]),
-} | {how: (lambda how=how: computed(how), ["0", "3"]) for how in (
-    "pruned", "spectral norm, hook", "weight norm", "parametrised BatchNorm")}
+} | {
+    how: (lambda how=how: computed(how), ["0", "3"])
+    for how in ("pruned", "spectral norm, hook", "weight norm", "parametrised BatchNorm")
+}
 
 
 class Batchwise(nn.Module):
@@ -262,6 +281,7 @@ def folded_images():
         def forward(self, x):
             grey = torch.relu(self.conv(x.reshape(-1, 1, x.shape[2], x.shape[3])))
             return self.head(grey.mean((2, 3)).view(x.shape[0], -1))
+
     return Folded()
 
 
@@ -273,6 +293,15 @@ REFUSED = {
     "hook on the whole": (whole_hook, "0", "hooks"),
     "scripted": (lambda: torch.jit.script(chain(nn.ReLU())), "0", "made from"),
     "images in the batch": (folded_images, "conv", "first axis"),
-} | {how: (lambda how=how: Batchwise(how), "conv", word) for how, word in {
-    "batch norm": "beside it", "largest": "beside it", "random": "beside it", "fixed size": "any number",
-    "one": "two classes", "map": "two classes", "nan": "finite"}.items()}
+} | {
+    how: (lambda how=how: Batchwise(how), "conv", word)
+    for how, word in {
+        "batch norm": "beside it",
+        "largest": "beside it",
+        "random": "beside it",
+        "fixed size": "any number",
+        "one": "two classes",
+        "map": "two classes",
+        "nan": "finite",
+    }.items()
+}

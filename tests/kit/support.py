@@ -28,11 +28,38 @@ CHOSEN = {"conv1": [5, 0, 3], "conv3": [7, 2], "conv5": [1, 15, 4, 9]}
 #: A training, a ranking of its filters, and a correction of the best ones.
 SCHEDULE = Schedule(40, 8, 0.1, (20, 30), 10)
 BASE = Run("train", "Baseline", "photographs", "f" * 64, 19, 8, 0, schedule=SCHEDULE)
-RANKING = Run("rank", "Algorithm 1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
-              ranking_images=2, ranking_split="train", base=BASE)
-DEEP = Run("train", "Deepcorr-1", "photographs", "f" * 64, 19, 8, 0, "blur", (0.5, 1.0), layers=("conv1",),
-           design=UnitDesign(width=16, input_batchnorm=True), schedule=dataclasses.replace(SCHEDULE, l1=1e-5),
-           selection=Selection("ranked", "local", "priority", (("conv1", 4),)), base=BASE, ranking=RANKING)
+RANKING = Run(
+    "rank",
+    "Algorithm 1",
+    "photographs",
+    "f" * 64,
+    19,
+    8,
+    0,
+    "blur",
+    (0.5, 1.0),
+    layers=("conv1",),
+    ranking_images=2,
+    ranking_split="train",
+    base=BASE,
+)
+DEEP = Run(
+    "train",
+    "Deepcorr-1",
+    "photographs",
+    "f" * 64,
+    19,
+    8,
+    0,
+    "blur",
+    (0.5, 1.0),
+    layers=("conv1",),
+    design=UnitDesign(width=16, input_batchnorm=True),
+    schedule=dataclasses.replace(SCHEDULE, l1=1e-5),
+    selection=Selection("ranked", "local", "priority", (("conv1", 4),)),
+    base=BASE,
+    ranking=RANKING,
+)
 
 
 @contextmanager
@@ -57,8 +84,12 @@ def settled(model: nn.Module, *, seed: int = 0) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d) and not module.affine:
             module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
         elif isinstance(module, nn.BatchNorm2d):
-            for value, low, high in ((module.running_mean, -0.5, 0.5), (module.running_var, 0.5, 2.0),
-                                     (module.weight.data, 0.5, 1.5), (module.bias.data, -0.3, 0.3)):
+            for value, low, high in (
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2.0),
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.3, 0.3),
+            ):
                 value.copy_(low + (high - low) * torch.rand(value.shape, generator=generator))
     return model.eval()
 
@@ -72,8 +103,10 @@ def small_net(width: int = 4, classes: int = 10) -> AllConvNet:
 def data_of(count: int = 40, seed: int = 0, classes: int = 10) -> Split:
     """Images and labels by chance."""
     generator = torch.Generator().manual_seed(seed)
-    return Split(torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8),
-                 torch.randint(0, classes, (count,), generator=generator))
+    return Split(
+        torch.randint(0, 256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8),
+        torch.randint(0, classes, (count,), generator=generator),
+    )
 
 
 def images(count: int = 4, size: int = 32, seed: int = 0) -> torch.Tensor:
@@ -98,8 +131,12 @@ def trainable_names(network: nn.Module) -> set[str]:
 def record_of(run: Run = BASE, seed: int = 0, images: int = 100) -> Record:
     """A record of `run`, right about six images in ten."""
     correct = np.random.RandomState(seed).rand(3, images) < 0.6
-    return Record(run.description, {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist()},
-                  {"seconds": 1.5, "peak_bytes": 10**9}, {"device": "a machine", "commit": "abc"})
+    return Record(
+        run.description,
+        {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist()},
+        {"seconds": 1.5, "peak_bytes": 10**9},
+        {"device": "a machine", "commit": "abc"},
+    )
 
 
 def listing(folder: Path) -> list[str]:
