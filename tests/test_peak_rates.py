@@ -50,4 +50,5 @@ def test_a_file_is_named_by_suite_processor_and_version(path):
 
     made = json.loads(path.read_text())
     suite = f"{made['suite']}-{made['profile']}-{made['half']}" if made["suite"] == "peak-rates" else made["suite"]
-    assert path.name == file_name(suite, made["environment"])
+    environments = [part["environment"] for part in made.get("parts", {"whole": made}).values()]
+    assert {file_name(suite, environment) for environment in environments} == {path.name}
