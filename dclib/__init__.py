@@ -11,6 +11,14 @@ correct them (`correct`, `UnitDesign`, `fit`, `save`, `load`), and the networks 
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a type checker does not ask for names one by one
+    from dclib.correction import UnitDesign, correct, load, save
+    from dclib.distortions import additive_white_gaussian_noise, gaussian_blur
+    from dclib.ranking import accuracy_per_level, rank_filters, select_global, select_local
+    from dclib.training import fit
+    from dclib.zoo import load_model
 
 __version__ = "0.1.0"
 _ROOMS = {
@@ -27,7 +35,20 @@ _ROOMS = {
     "load": "correction",
     "load_model": "zoo",
 }
-__all__ = list(_ROOMS)
+__all__ = [
+    "UnitDesign",
+    "accuracy_per_level",
+    "additive_white_gaussian_noise",
+    "correct",
+    "fit",
+    "gaussian_blur",
+    "load",
+    "load_model",
+    "rank_filters",
+    "save",
+    "select_global",
+    "select_local",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -2,12 +2,13 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -213,7 +214,7 @@ class PartialBatchNorm2d(nn.Module):
 
 def correct(
     model: nn.Module,
-    filters: dict[str, list[int]],
+    filters: Mapping[str, Sequence[int] | np.ndarray],
     design: UnitDesign | dict[str, UnitDesign] | None = None,
     *,
     train_batchnorm: bool = True,
@@ -450,7 +451,7 @@ def _check_units(designs: dict[str, UnitDesign], filters: dict[str, list[int]], 
             raise ValueError(f"weights of another unit for {layer}")
 
 
-def _check_names(model: nn.Module, filters: dict) -> None:
+def _check_names(model: nn.Module, filters: Mapping) -> None:
     """`InputError` where two of the names are one module's: which filters are meant cannot be known."""
     modules = modules_by_name(model)
     seen: dict[int, str] = {}

@@ -19,6 +19,10 @@ def test_names_are_those_of_their_rooms(name):
     assert found is getattr(room, name) and found.__doc__ and name in dir(dclib)
 
 
+def test_each_name_has_its_room():
+    assert sorted(dclib.__all__) == sorted(dclib._ROOMS)
+
+
 def test_importing_it_waits_for_nothing():
     code = "import sys, dclib; print(dclib.__version__, *{'torch', 'numpy', 'dclib.correction'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout

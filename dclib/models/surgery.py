@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Self
 
+import numpy as np
 import torch
 import torch.fx
 from torch import nn
@@ -213,7 +214,7 @@ def selected_copy(model: nn.Module, filters: dict[str, Sequence[int]]) -> nn.Mod
     return copied
 
 
-def filter_index(layer: str, chosen: Sequence[int], count: int) -> torch.Tensor:
+def filter_index(layer: str, chosen: Sequence[int] | np.ndarray, count: int) -> torch.Tensor:
     """`chosen` as int64 [n], or `InputError` unless they are distinct whole numbers below `count`."""
     try:
         index = torch.as_tensor(chosen)
