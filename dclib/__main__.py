@@ -2,7 +2,7 @@
 
 import sys
 
-from dclib.errors import InputError, without_extra
+from dclib.errors import without_extra
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -12,11 +12,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         return cli.main(arguments)
     except ModuleNotFoundError as error:
-        try:
-            raise without_extra("the command dclib", error) from error
-        except InputError as sentence:
-            print(f"dclib: {sentence}", file=sys.stderr)
-            return 2
+        print(f"dclib: {without_extra('the command dclib', error)}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from support import RANKING, data_of, record_of, worker_context
+from support import RANKING, data_of, record_of, two_convolutions, worker_context
 from test_distributed import free_port
-from torch import nn
 
 from dclib import ranking
 from dclib.datasets import Dataset
@@ -28,16 +27,7 @@ LEVELS = {"blur": (0.5, 2.0), "awgn": (5.0, 30.0)}
 def few(monkeypatch):
     """1,040 images, all of which are ranked on, and a network that finds all classes in them."""
     split = data_of(1040)
-    model = nn.Sequential(
-        nn.Conv2d(3, 6, 3),
-        nn.ReLU(),
-        nn.Conv2d(6, 4, 3, stride=2),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.BatchNorm1d(64, momentum=None),
-        nn.Linear(64, 10),
-    )
+    model = two_convolutions()
     model(split.images.float())  # for the statistics
     model.eval()
     data = Dataset("d", split, split, split, tuple("abcdefghij"), "cifar100", "f" * 64)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from keras_arrays import drawn
 from torch import nn
 
 from dclib.correction import RELEASED_CIFAR100, correct
@@ -20,14 +21,6 @@ from dclib.training import Schedule, TrainStep, optimiser_for
 OBSERVED = json.loads((Path(__file__).parent / "data" / "keras_steps.json").read_text())["cases"]
 CONV = [f"conv{i}" for i in range(1, 10)]
 CORRECTED = 50  # of 96 filters, as released
-DISTRIBUTIONS = {  # by kind of array
-    "weight": lambda rng, shape: rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape),
-    "bias": lambda rng, shape: rng.normal(0, 0.05, shape),
-    "scale": lambda rng, shape: rng.uniform(0.5, 1.5, shape),
-    "shift": lambda rng, shape: rng.normal(0, 0.1, shape),
-    "mean": lambda rng, shape: rng.normal(0, 0.1, shape),
-    "variance": lambda rng, shape: rng.uniform(0.5, 1.5, shape),
-}
 
 
 def arrays_of(network: nn.Module) -> list[tuple[str, torch.Tensor]]:
@@ -81,8 +74,7 @@ def network_of(case: str) -> nn.Module:
     else:  # the released baseline script leaves conv7..9 as they were drawn
         network = trainable_copy(base, CONV[: int(k) if name else 6], batch_statistics=True)
     for i, (kind, tensor) in enumerate(arrays_of(network)):
-        drawn = DISTRIBUTIONS[kind](np.random.RandomState(5000 + i), tuple(tensor.shape)).astype(np.float32)
-        tensor.copy_(_flipped(torch.from_numpy(drawn).double()))
+        tensor.copy_(_flipped(torch.from_numpy(drawn(kind, 5000 + i, tuple(tensor.shape))).double()))
     return network
 
 

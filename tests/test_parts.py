@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from support import RANKING, data_of, refused
+from support import RANKING, data_of, refused, two_convolutions
 from torch import nn
 
 from dclib import ranking, restoration, transfer
@@ -67,16 +67,7 @@ def few(monkeypatch, store):
     """110 images, or 400 for SVMs, a network of two convolutions, its record, and a restoration that only brightens."""
     split, many = data_of(110), data_of(200, 1, classes=3)
     torch.manual_seed(1)
-    model = nn.Sequential(
-        nn.Conv2d(3, 6, 3),
-        nn.ReLU(),
-        nn.Conv2d(6, 4, 3, stride=2),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.BatchNorm1d(64, momentum=None),
-        nn.Linear(64, 10),
-    )
+    model = two_convolutions()
     model(split.images.float())
     data = Dataset("d", split, split, split, tuple("abcdefghij"), "cifar100", "f" * 64)
 

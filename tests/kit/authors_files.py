@@ -5,26 +5,16 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from keras_arrays import drawn
 
 #: Order and shapes of the arrays of four networks, and what real Keras gave for them.
 ORDER = json.loads((Path(__file__).parents[1] / "data" / "keras_order.json").read_text(encoding="utf-8"))["networks"]
-DISTRIBUTIONS = {  # by kind of array
-    "weight": lambda rng, shape: rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape),
-    "bias": lambda rng, shape: rng.normal(0, 0.05, shape),
-    "scale": lambda rng, shape: rng.uniform(0.5, 1.5, shape),
-    "shift": lambda rng, shape: rng.normal(0, 0.1, shape),
-    "mean": lambda rng, shape: rng.normal(0, 0.1, shape),
-    "variance": lambda rng, shape: rng.uniform(0.5, 1.5, shape),
-}
 
 
 def arrays(order, first_seed=5000):
     """Array i of `get_weights()` in float32, drawn from its own RandomState; `order` has lines such as "weight 96 3 3 3"."""
-    drawn = []
-    for i, line in enumerate(order):
-        kind, *shape = line.split()
-        drawn.append(DISTRIBUTIONS[kind](np.random.RandomState(first_seed + i), tuple(map(int, shape))).astype(np.float32))
-    return drawn
+    lines = (line.split() for line in order)
+    return [drawn(kind, first_seed + i, tuple(map(int, shape))) for i, (kind, *shape) in enumerate(lines)]
 
 
 def inputs():

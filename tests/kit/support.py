@@ -149,3 +149,17 @@ def worker_context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dclib.execution.runner", "torch._dynamo"])  # the optimiser imports the latter
     return context
+
+
+def two_convolutions() -> nn.Module:
+    """A network of two convolutions for ten classes, with a BatchNorm whose statistics are those of all that it sees."""
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.BatchNorm1d(64, momentum=None),
+        nn.Linear(64, 10),
+    )
