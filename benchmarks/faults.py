@@ -96,17 +96,24 @@ def calm(folder: Path) -> tuple[dict[str, dict], float]:
 
 
 def kills(count: int, folder: Path) -> dict:
-    """SIGKILL at random moments; where a sweep was faster, the next one begins anew."""
+    """SIGKILL at random moments; where a sweep was faster, the next one begins anew.
+
+    That records were there to be lost is counted too: a process that is killed before it has made anything shows nothing.
+    """
     expected, length = calm(folder / "calm")
     moments, store, done, finished, watch = random.Random(0), folder / "killed", 0, 0, Watch(expected)
+    exposed = 0
     while done < count:
         process = started(store)
-        process.join(moments.uniform(0, 0.25 * length))
-        if process.is_alive():
+        process.join(moments.uniform(0, 1.5 * length))
+        killed = process.is_alive()
+        if killed:
             process.kill()
             done += 1
         process.join()
-        if watch.look(store).keys() == expected.keys():
+        kept = watch.look(store)
+        exposed += killed and bool(kept)
+        if kept.keys() == expected.keys():
             finished += 1
             shutil.rmtree(store)
             watch.seen = {}
@@ -116,6 +123,7 @@ def kills(count: int, folder: Path) -> dict:
     return {
         "name": "SIGKILL at random moments of a sweep",
         "kills": done,
+        "kills_with_records_at_stake": exposed,
         "sweeps_ended_meanwhile": finished,
         "seconds_of_a_calm_sweep": round(length, 1),
         "complete_afterwards": complete,

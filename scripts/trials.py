@@ -44,7 +44,7 @@ def faults(content: dict | None) -> str:
                 for key, value in entry.items()
                 if key not in ("name", "fault")
             ]  # faults are listed, and counted by their list
-            lines += [f"**{entry['name']}**", "", "| | |", "|---|---:|"]
+            lines += [f"**{entry['name'][0].upper()}{entry['name'][1:]}**", "", "| | |", "|---|---:|"]
             lines += [f"| {word} | {_shown(value)} |" for word, value in counts]
             lines += [""]
         lines += [f"Made on {made_on['device']}, commit `{made_on['commit']}`, {made_on['date'][:10]}.", ""]
