@@ -125,7 +125,7 @@ def test_save_to_a_full_disk(corrected, tmp_path, monkeypatch):
         name.write_bytes(whole[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(correction, "save_file", half)
+    monkeypatch.setattr(correction.saving, "save_file", half)
     with refused("No space left"):
         correction.save(corrected, path)
     assert path.read_bytes() == whole and len(list(tmp_path.iterdir())) == 1
