@@ -14,7 +14,7 @@ pytest.importorskip("distributed", reason="the extra cluster is not installed")
 from distributed import LocalCluster, get_worker  # noqa: E402
 
 from dclib.errors import InputError  # noqa: E402
-from dclib.execution import cluster, runner, sitting  # noqa: E402
+from dclib.execution import cluster, runner, schedulers, sitting  # noqa: E402
 from dclib.execution.cluster import Cluster  # noqa: E402
 from dclib.execution.deadlines import Deadline  # noqa: E402
 from dclib.execution.forecast import Forecast  # noqa: E402
@@ -94,7 +94,7 @@ def pretended_sitting(order, kept, needs, *answers):
 @pytest.fixture(scope="module")
 def threads():
     """A cluster in this process, with two workers."""
-    cluster._quiet()
+    schedulers.quiet()
     with LocalCluster(
         n_workers=2,
         threads_per_worker=1,

@@ -23,16 +23,14 @@ Records are those of one process: each worker makes one run at a time, with the 
 """
 
 import dataclasses
-import logging
 import math
 import queue as queues
-import tempfile
 import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster
@@ -42,9 +40,9 @@ from dclib.execution.deadlines import Deadline
 from dclib.execution.obtaining import BusyError, claim, found
 from dclib.execution.progress import Progress
 from dclib.execution.queueing import Queue
+from dclib.execution.schedulers import opened, quiet
 from dclib.execution.sharing import Sharing, Terms
 from dclib.execution.sitting import ALL, SITTING, Answer, Kept, Order, code_versions, given, sit, stop
-from dclib.execution.workers import inherited
 from dclib.experiments import Run
 
 #: Seconds to wait for a scheduler: at first, when it was there before, and for an answer to a question.
@@ -53,35 +51,6 @@ _AT_FIRST, _AGAIN, _ANSWER = 15.0, 600.0, 10.0
 _OFTEN, _PATIENCE = 0.5, 2.0
 #: Seconds after the word to stop in which checkpoints are waited for.
 _DRAIN = 120.0
-
-
-@contextmanager
-def local_cluster(jobs: int, terms: Terms) -> Iterator[LocalCluster]:
-    """So many workers on this machine, for this process alone."""
-    _quiet()
-    with (
-        tempfile.TemporaryDirectory(prefix="dclib-") as folder,
-        dask.config.set(
-            {
-                # Each death is to be heard of here: the scheduler would count those beside it too.
-                "distributed.scheduler.allowed-failures": 0,
-                "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
-            }
-        ),
-    ):
-        with inherited(terms.threads):  # by the nannies' thread too, which starts workers anew
-            started = LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                memory_limit=0,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                worker_dashboard_address="127.0.0.1:0",
-                local_directory=folder,
-                silence_logs=logging.CRITICAL,
-            )
-        with started as cluster:
-            yield cluster
 
 
 @dataclasses.dataclass
@@ -328,9 +297,9 @@ class Cluster(Sharing):
 
     def _connect(self, patience: float) -> None:
         """Have a client under a new session's name. Raises `InputError` when there is no scheduler after `patience` seconds."""
-        _quiet()
+        quiet()
         try:
-            self.client = _opened(self.where, patience)
+            self.client = opened(self.where, patience)
         except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
@@ -394,44 +363,9 @@ class Cluster(Sharing):
             self.client.close(timeout=_ANSWER)
 
 
-def _opened(where: str | LocalCluster, patience: float) -> Client:
-    """A client, in a thread of its own: dask waits for ever for a greeting where something other than a scheduler listens."""
-    answers: queues.SimpleQueue = queues.SimpleQueue()
-
-    end = time.monotonic() + patience
-
-    def open_it() -> None:
-        while True:
-            try:
-                answers.put(Client(where, timeout=max(end - time.monotonic(), _OFTEN), set_as_default=False))
-            except OSError as error:  # what leads to a scheduler, as a proxy, may listen before it does
-                if time.monotonic() + _OFTEN < end:
-                    time.sleep(_OFTEN)
-                    continue
-                answers.put(error)
-            except Exception as error:  # raised where it is waited for
-                answers.put(error)
-            return
-
-    threading.Thread(target=open_it, daemon=True).start()
-    try:
-        answer = answers.get(timeout=patience + 2.0)  # a little longer, for dask's own words about it
-    except queues.Empty:
-        raise TimeoutError("what listens there does not answer as a scheduler") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
 def _all_needs(run: Run) -> list[Run]:
     """All that `run` is made from, also indirectly, each once."""
     found: dict[str, Run] = {}
     for needed in run.needs:
         found |= {other.id: other for other in (*_all_needs(needed), needed)}
     return list(found.values())
-
-
-def _quiet() -> None:
-    """What dask logs of deaths and cuts is said here in other words, or mended without a word."""
-    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -203,7 +203,8 @@ def _share(
         return Swept(queue.done, queue.left, queue.left > 0)
     if not _has_cluster():
         return _ended(Pool(queue, jobs, terms, deadline, line, say))
-    from dclib.execution.cluster import Cluster, local_cluster  # not installed everywhere
+    from dclib.execution.cluster import Cluster  # not installed everywhere
+    from dclib.execution.schedulers import local_cluster
 
     if scheduler is not None:
         return _ended(Cluster(queue, scheduler, terms, deadline, line, say, bytes_of))
