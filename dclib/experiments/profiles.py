@@ -220,7 +220,7 @@ def _short_training() -> Profile:
         deepcorrect,
         5,
         "train",
-        (0,),
+        (0, 1, 2),
         validation_images=1000,
         stand_in=(StandIn("the paper's own network", ", trained for a short time"),),
     )
