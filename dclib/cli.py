@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _common(run)
     run.add_argument("--seeds", type=int, nargs="+", help="default: the profile's")
+    run.add_argument(
+        "--methods", nargs="+", metavar="METHOD", help="these alone and what they need, in this order, such as Deepcorr-6"
+    )
     _making(run)
     run.add_argument(
         "--scheduler",
@@ -160,7 +163,7 @@ def _list_missing(profile_name: str, store) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from dclib.experiments import HALVES, TARGETS, profile, queue
+    from dclib.experiments import HALVES, TARGETS, of_methods, profile, queue
     from dclib.results import Store
 
     p = profile(options.profile)
@@ -175,7 +178,9 @@ def _run(options: argparse.Namespace) -> None:
     seeds = tuple(options.seeds) if options.seeds else None
     if bad := [seed for seed in seeds or () if not 0 <= seed < 2**32]:
         raise InputError(f"seeds: expected whole numbers from 0 to 2**32 - 1, got {bad[0]}.")
-    _sweep(options, Store(options.results), lambda device: queue(tuple(targets), p, seeds))
+    runs = queue(tuple(targets), p, seeds)
+    chosen = of_methods(runs, options.methods) if options.methods else runs
+    _sweep(options, Store(options.results), lambda device: chosen)
 
 
 def _authors(options: argparse.Namespace) -> None:

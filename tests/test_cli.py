@@ -116,6 +116,21 @@ def test_seeds(capsys, monkeypatch):
     assert len(asked[1][0]) > 50  # without a target: all
 
 
+def test_methods_come_in_the_order_asked_for_each_after_what_it_needs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(runner, "sweep", lambda runs, *_, **options: asked.extend(runs) or runner.Swept(len(runs), 0, False))
+    assert cli.main(["run", "table3", "table4", *SMOKE, "--methods", "Finetune-9", "Deepcorr-1"]) == 0
+    assert [(run.method, run.distortion) for run in asked] == [
+        ("Baseline", None),
+        ("Finetune-9", "blur"),
+        ("Finetune-9", "awgn"),
+        ("Algorithm 1", "blur"),
+        ("Deepcorr-1", "blur"),
+        ("Algorithm 1", "awgn"),
+        ("Deepcorr-1", "awgn"),
+    ]
+
+
 def test_time_budget(capsys):
     assert cli.main(["run", "table1", *SMOKE, "--quiet", "--device", "cpu", "--time-budget", "0s"]) == 0
     assert "0 of 2 runs recorded" in (out := capsys.readouterr().out) and "the same command goes on" in out
@@ -181,6 +196,7 @@ BAD = {
     "duration": ([*RUN, "--time-budget", "soon"], "'soon'"),
     "empty duration": ([*RUN, "--time-budget", ""], "''"),
     "negative duration": ([*RUN, "--time-budget=-5m"], "'-5m'"),
+    "unknown method": ([*RUN, "--methods", "Finetune-10"], "Finetune-10"),
     "negative seed": ([*RUN, "--seeds", "-1"], "-1"),
     "large seed": ([*RUN, "--seeds", "0", "4294967296"], "4294967296"),
     "no jobs": ([*RUN, "--jobs", "0"], "jobs"),

@@ -40,7 +40,7 @@ from dclib.experiments.profiles import (
 )
 from dclib.experiments.run import FRACTIONS, Run, Selection
 from dclib.experiments.target import Target
-from dclib.experiments.targets import HALVES, TARGETS, in_paper, places, queue, rows, stand_in, target_of
+from dclib.experiments.targets import HALVES, TARGETS, in_paper, of_methods, places, queue, rows, stand_in, target_of
 
 __all__ = [
     "CHOICES",
@@ -81,6 +81,7 @@ __all__ = [
     "joint_selection",
     "method_run",
     "neighbours",
+    "of_methods",
     "other_classes",
     "other_width",
     "places",

@@ -357,6 +357,29 @@ def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = No
     return list(ordered.values())
 
 
+def of_methods(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
+    """Those of `runs` whose method is named, one method after the other, each after the runs that it needs.
+
+    Raises `InputError` for a method that none of them has.
+    """
+    by_method: dict[str, list[Run]] = {}
+    for run in runs:
+        by_method.setdefault(run.method, []).append(run)
+    ordered: dict[str, Run] = {}
+
+    def add(run: Run) -> None:
+        for needed in run.needs:
+            add(needed)
+        ordered.setdefault(run.id, run)
+
+    for method in methods:
+        if method not in by_method:
+            raise InputError(f"methods: expected some of {', '.join(by_method)}, got {method!r}.")
+        for run in by_method[method]:
+            add(run)
+    return list(ordered.values())
+
+
 def places(words: str) -> set[str]:
     """The tables and figures in a claim's place: "Section 5.2.3; Tables 10 to 12" names three."""
     named = set()
