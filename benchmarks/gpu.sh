@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# One call on a machine with a GPU: check the engine, make the most valuable runs within a time budget, pack the records.
+# One call on a machine with a GPU: check the engine, make the most valuable runs within a time budget, pack what came of it.
 #
 # usage: benchmarks/gpu.sh DATA OUT [MINUTES]
 #   DATA     folder with cifar100.npz (and imagenet20/, weights/ for the ImageNet half)
-#   OUT      folder for the archive of records, the small networks and the benchmark files
+#   OUT      folder for records.zip, networks-*.part and the benchmark files
 #   MINUTES  for the queue (default 8); the same call again goes on where this one ended
-# Set JOBS (processes that share the GPU, default 4), PROFILE (default paper), DEVICE (default cuda), TARGETS (default:
-# the CIFAR-100 half), DCLIB_RESULTS (default ~/dclib-results), NETWORK and ITERATIONS (of the check) to change them.
+# Set TARGETS, METHODS and SEEDS for what is made (default: Tables 3 and 4, Figures 4 and 5 with the first seed, the rows
+# that carry the paper's claims first), JOBS (processes that share the GPU, default 4), PROFILE (default paper), DEVICE
+# (default cuda), DCLIB_RESULTS (default ~/dclib-results), NETWORK and ITERATIONS (of the check) to change them.
+# At home: dclib results import records.zip; cat networks-*.part | tar x -C data/results
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export DCLIB_DATA=$1 DCLIB_RESULTS=${DCLIB_RESULTS:-$HOME/dclib-results}
 out=$2 minutes=${3:-8} device=${DEVICE:-cuda} profile=${PROFILE:-paper}
 precision=$([ "$device" = cpu ] && echo float32 || echo bfloat16)
+read -ra targets <<<"${TARGETS:-table3 table4 figure4 figure5}"
+# shellcheck disable=SC2206 # several seeds
+seeds=(${SEEDS:-0})
+IFS=, read -ra methods <<<"${METHODS-Baseline,Finetune-9,Deepcorr-6,Figures 4 and 5,Deepcorr-1,Finetune-1,Deepcorr-6c}"
 mkdir -p "$out"
 
 if [ ! -e "$DCLIB_RESULTS/checked" ]; then
@@ -22,27 +28,13 @@ if [ ! -e "$DCLIB_RESULTS/checked" ]; then
   mkdir -p "$DCLIB_RESULTS" && touch "$DCLIB_RESULTS/checked"
 fi
 
-# shellcheck disable=SC2086 # several targets
-python3 -m dclib run ${TARGETS:-} --profile "$profile" --device "$device" --jobs "${JOBS:-4}" --time-budget "${minutes}m" || true
+python3 -m dclib run "${targets[@]}" --seeds "${seeds[@]}" ${methods:+--methods "${methods[@]}"} --profile "$profile" \
+  --device "$device" --jobs "${JOBS:-4}" --time-budget "${minutes}m" || true
 python3 -m dclib list --profile "$profile"
 
 python3 -m dclib results export "$out/records.zip" --weights none
-cp benchmarks/results/*.json "$out"
-python3 - "$out" "$profile" <<'PYTHON'
-"""The networks of data/weights in half precision, where they are made."""
-import sys
-
-from safetensors.torch import load_file, save_file
-
-from dclib.experiments import baseline, method_run, profile
-from dclib.results import Store
-
-out, p, store = sys.argv[1], profile(sys.argv[2]), Store()
-wanted = [baseline(p)] + [method_run(p, m, d) for d in ("blur", "awgn") for m in ("Finetune-9", "Deepcorr-6", "Deepcorr-6c")]
-for run in wanted:
-    path = store.weights(run)
-    if path.exists():
-        half = {k: v.half() if v.is_floating_point() else v for k, v in load_file(path).items()}
-        save_file(half, f"{out}/{run.id}.safetensors")
-PYTHON
+cp benchmarks/results/training-*.json "$out"
+# What the next call goes on from, oldest first: baselines, then other networks and checkpoints, as far as 58 MB reach.
+find "$DCLIB_RESULTS" -name '*.safetensors' -printf '%T@ %s %P\n' | sort -n | awk '(sum += $2) < 58e6 {print $3}' |
+  tar c -C "$DCLIB_RESULTS" --files-from=- | split --bytes=15M --numeric-suffixes --additional-suffix=.part - "$out/networks-"
 ls -l "$out"

@@ -2,11 +2,14 @@
 
 usage: python -m benchmarks.training [--networks 32 96 alexnet] [--threads 1] [--device cpu] [--precision float32]
        python -m benchmarks.training --jobs 2
+       python -m benchmarks.training --device cuda --precision bfloat16 --networks 96 --compile
 
 `of_operations` is the share of what a network's own operations allow at the baseline's rate: images per second, times the
 operations of its forward and backward pass, over the same product of the baseline. Operations are those of a network
 assembled by hand, whose units get their channels for nothing. `of_matrix_rate` sets them against the machine's rate for
 one large matrix product. With --jobs, so many processes of one thread train at once, beside one process of all threads.
+With --compile the forward and backward passes are fused by `torch.compile`, which dclib does not do: what that gains has
+not been measured on a GPU yet.
 """
 
 import argparse
@@ -77,7 +80,7 @@ def matrix_rate(device: str, precision: str) -> float:
     return 2 * size**3 / min(seconds(lambda: a @ b, device, repeats=5))
 
 
-def iterations(kind: str, model: nn.Module, device: str, precision: str):
+def iterations(kind: str, model: nn.Module, device: str, precision: str, fused: bool = False):
     """A function that trains for one iteration of the profile's schedule, and how many images that is."""
     scale = "imagenet" if kind == "alexnet" else "cifar100"
     schedule = profile("small").imagenet.deepcorrect if kind == "alexnet" else profile(WIDTHS[kind]).deepcorrect
@@ -86,6 +89,8 @@ def iterations(kind: str, model: nn.Module, device: str, precision: str):
     batches = Batches(data, schedule, 0, "blur", levels(scale, "blur"), torch.device(device))
     model = model.to(device).train()
     step, position = TrainStep(model, optimiser_for(model, schedule), schedule, precision), iter(range(10**9))
+    if fused:
+        step.forward = torch.compile(model)
     return (lambda: step(*batches.draw(next(position)), 0.001)), schedule.batch_size
 
 
@@ -93,19 +98,21 @@ def measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     entries, limit = [], matrix_rate(options.device, options.precision)
     for kind in options.networks:
-        made, steps = networks(kind), {}
+        made, steps, first = networks(kind), {}, {}
         for name, model in made.items():
-            steps[name], images = iterations(kind, model, options.device, options.precision)
+            steps[name], images = iterations(kind, model, options.device, options.precision, options.compile)
+            began = time.perf_counter()
             steps[name]()
+            first[name] = time.perf_counter() - began
         times = {name: [] for name in made}
         for _ in range(options.repeats):  # in turn, so that a change in the machine's load meets all of them
             for name, step in steps.items():
                 times[name] += seconds(step, options.device, repeats=options.iterations, warm_up=False)
         work = {name: operations(model, 227 if kind == "alexnet" else 32) for name, model in made.items()}
         rates = {name: images / statistics.median(t) for name, t in times.items()}
-        first = next(iter(made))
+        baseline = next(iter(made))
         for name, rate in rates.items():
-            share = rate * work[name] / (rates[first] * work[first])
+            share = rate * work[name] / (rates[baseline] * work[baseline])
             label = f"{'AlexNet' if kind == 'alexnet' else f'width {kind}'}: {name}"
             entries.append(
                 entry(
@@ -114,15 +121,15 @@ def measure(options: argparse.Namespace) -> None:
                     images,
                     "s/image",
                     images_per_second=rate,
+                    seconds_of_the_first_iteration=first[name],
                     operations_per_image=work[name],
                     of_operations=share,
                     of_matrix_rate=rate * work[name] / limit,
                 )
             )
             print(f"{label}: {rate:.1f} images/s, {share:.2f} of what its operations allow", flush=True)
-    write(
-        f"training-{options.precision}-{options.threads}thread", entries, options.device, matrix_operations_per_second=limit
-    )
+    name = f"training-{options.precision}-{options.threads}thread{'-compiled' * options.compile}"
+    write(name, entries, options.device, matrix_operations_per_second=limit)
 
 
 def _train_for(kind: str, name: str, threads: int, seconds_each: float, start, found) -> None:
@@ -187,6 +194,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=2, help="timed one by one, in every repeat")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args()

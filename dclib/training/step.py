@@ -1,9 +1,7 @@
 """One training iteration: forward, backward, update; on a GPU as one CUDA graph.
 
 The networks of the paper's CIFAR-100 half are small: launched kernel by kernel, a modern GPU waits for the CPU.
-A graph is captured once per run and replayed, with the learning rate in a tensor of its own. What takes longest there are
-not convolutions but BatchNorms, biases and ReLUs, each a pass through memory: a long training has them fused by
-`torch.compile` first.
+A graph is captured once per run and replayed, with the learning rate in a tensor of its own.
 """
 
 from contextlib import suppress
@@ -17,9 +15,6 @@ from dclib.correction import CorrectedConv2d, CorrectionUnit
 from dclib.errors import InputError
 from dclib.training import distributed
 from dclib.training.schedule import Schedule
-
-#: On a GPU a training of so many iterations is worth compiling, which takes up to a minute.
-_WORTH_COMPILING = 5000
 
 
 def optimiser_for(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
@@ -85,8 +80,6 @@ class TrainStep:
         model.to(memory_format=torch.channels_last)
         self.forward = distributed.wrapped(model)
         self.captures = self.device.type == "cuda" and distributed.world_size() == 1
-        if self.captures and schedule.iterations >= _WORTH_COMPILING:
-            self.forward = torch.compile(model)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
         self._keep_velocity(rate)
