@@ -66,6 +66,11 @@ def test_this_machine_before_others():
     assert Forecast([record(BASE, 5.0, device="another"), record(BASE, 8.0)]).seconds(BASE) == pytest.approx(8)
 
 
+@pytest.mark.parametrize("card", ["NVIDIA H200", "Tesla T4", "AMD Instinct MI250X"])
+def test_a_graphics_card_tells_nothing_of_a_processor(card):
+    assert Forecast([record(BASE, 5.0, device=card)]).seconds(BASE) is None
+
+
 def test_records_without_a_cost_are_left_out():
     assert Forecast([Record(BASE.description, {}, {}, {}), record(BASE, 0.0)]).seconds(BASE) is None
 

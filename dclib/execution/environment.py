@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 import tomllib
@@ -32,6 +33,15 @@ def environment(device: str = "cpu") -> dict:
 def device_name(device: str) -> str:
     """The graphics card's name, or the processor's."""
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor()
+
+
+#: What tells graphics cards by their names in torch from processors; a record's environment names no more than the device.
+_CARD = re.compile(r"NVIDIA|GeForce|Quadro|Tesla|Instinct|Radeon")
+
+
+def is_graphics_card(name: str) -> bool:
+    """Whether a `device_name` is that of a graphics card, and not of a processor."""
+    return _CARD.search(name) is not None
 
 
 @lru_cache

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
-from dclib.execution.environment import device_name
+from dclib.execution.environment import device_name, is_graphics_card
 from dclib.experiments import Run
 from dclib.results import Record
 
@@ -17,7 +17,8 @@ class Forecast:
 
     A like run is of the same kind, network, width and data set, and of the same method; where there is none, of the same
     family: any corrected network stands for another, and so on. Time grows with the work: iterations times images of a
-    training, images times levels of all else. Records of this device count; those of others where there are none of this.
+    training, images times levels of all else. Records of this device count, and where there are none those of others of its
+    kind: what a graphics card took says nothing of a processor.
 
     Args:
         records: whose costs are known.
@@ -27,8 +28,9 @@ class Forecast:
     def __init__(self, records: Iterable[Record], device: str = "cpu") -> None:
         here = device_name(device)
         records = [record for record in records if record.cost.get("seconds")]
-        own = [record for record in records if record.environment.get("device") == here]
-        self._pace = self._paces(records) | self._paces(own)
+        alike = [r for r in records if is_graphics_card(r.environment.get("device", "")) == is_graphics_card(here)]
+        own = [record for record in alike if record.environment.get("device") == here]
+        self._pace = self._paces(alike) | self._paces(own)
         self._peaks: dict[tuple, dict[str, float]] = defaultdict(dict)
         for record in own:
             if peak := record.cost.get("peak_bytes"):
