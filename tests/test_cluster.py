@@ -7,7 +7,7 @@ import socket
 import pytest
 from cluster_machines import Machines
 from support import BASE, RANKING, check_sentence, record_of, refused
-from test_sweep import check_same, some_runs
+from test_sweep import check_same, some_runs, with_another_baseline
 
 pytest.importorskip("distributed", reason="the extra cluster is not installed")
 
@@ -24,6 +24,7 @@ from dclib.execution.queueing import Queue  # noqa: E402
 from dclib.execution.runner import Swept, sweep  # noqa: E402
 from dclib.execution.sharing import Terms  # noqa: E402
 from dclib.execution.sitting import ALL, Answer, Kept, Order  # noqa: E402
+from dclib.experiments import baseline, profile  # noqa: E402
 from dclib.results import Store  # noqa: E402
 
 
@@ -70,6 +71,15 @@ def test_jobs_are_a_cluster_of_this_machine(calm, store):
     assert sweep(some_runs(), store, jobs=2, progress=False, say=said.append) == Swept(5, 0, False)
     check_same(store, calm)
     assert "2 jobs with 1 thread each" in said[0] and not trace_of(store)
+
+
+@pytest.mark.slow
+def test_a_baseline_that_comes_out_as_another_network_is_refused(calm, store):
+    run = with_another_baseline(calm.get(baseline(profile("smoke"))), store)
+    before = store.path(run).read_bytes()
+    with refused("accuracy 0.000", "--recompute"):
+        sweep([run], store, jobs=2, progress=False, say=lambda line: None)
+    assert store.path(run).read_bytes() == before and not list(store.folder.glob("*/*.safetensors"))
 
 
 # ---------------------------------------------------------------- the client, with workers that only pretend

@@ -16,7 +16,7 @@ from support import refused, worker_context
 from dclib import execution
 from dclib.execution import BusyError, filters_of, network, obtain, obtaining
 from dclib.execution.runner import Swept, parse_duration, sweep
-from dclib.experiments import baseline, deepcorrect, first_layer, global_deepcorrect, profile, queue, ranking
+from dclib.experiments import baseline, baseline_under, deepcorrect, first_layer, global_deepcorrect, profile, queue, ranking
 from dclib.models import count_parameters
 from dclib.results import Record, Store, pack_bits
 
@@ -161,15 +161,22 @@ def test_a_baseline_without_its_network_is_made_again(calm, store):
     check_same(store, calm[0])
 
 
-def test_a_baseline_that_is_made_again_as_another_network_is_told_of(calm, store):
-    """As on a processor that rounds otherwise."""
+def with_another_baseline(record, store):
+    """As where the recorded network was trained on a processor that rounds otherwise, and is not at hand."""
     run = baseline(profile("smoke"))
-    record = calm[0].get(run)
     correct = np.zeros_like(record.correct)
     store.put(dataclasses.replace(record, outcome=record.outcome | {"correct": pack_bits(correct)}))
-    with pytest.warns(UserWarning, match="another network, with accuracy .* instead of 0.000.*--recompute"):
+    return run
+
+
+def test_a_baseline_that_comes_out_as_another_network_is_refused(calm, store):
+    run = with_another_baseline(calm[0].get(baseline(profile("smoke"))), store)
+    before = store.path(run).read_bytes()
+    with refused("accuracy 0.000", "--recompute"):
         obtain(run, store)
-    obtain(run, store, recompute=True)  # the same network: no word
+    assert store.path(run).read_bytes() == before and not list(store.folder.glob("*/*.safetensors"))
+    obtain(run, store, recompute=True)
+    obtain(baseline_under(profile("smoke"), "blur"), store)
 
 
 def test_a_run_that_another_process_makes_is_left_to_it(calm, store):

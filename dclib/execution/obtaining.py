@@ -1,6 +1,5 @@
 """Making runs: each is found in the records, or made from what it needs, and recorded."""
 
-import warnings
 from contextlib import AbstractContextManager
 
 import torch
@@ -34,7 +33,8 @@ def obtain(
 
     Raises:
         OutOfTime: at the deadline.
-        InputError: another process is making this run; data, weights or records that cannot be used.
+        InputError: another process is making this run; data, weights or records that cannot be used; a baseline that comes
+            out as another network than its record is of.
     """
     record = None if recompute else found(run, store)
     if distributed.agreed(record is not None):
@@ -46,12 +46,12 @@ def obtain(
     with claim(run, store):
         record = None if recompute else found(run, store)  # another process may have made it since
         if not distributed.agreed(record is not None):
-            record = _made(run, store, device, deadline, report)
+            record = _made(run, store, device, deadline, report, recompute)
     distributed.agreed(None)  # let the others go on, who find the record
     return record
 
 
-def _made(run: Run, store: Store, device: str, deadline: float | None, report: Report | None) -> Record:
+def _made(run: Run, store: Store, device: str, deadline: float | None, report: Report | None, recompute: bool) -> Record:
     """Gather what the run needs, make it, and write its record."""
     if distributed.world_size() > 1 and run.kind != "train":
         deadline = None  # the other processes wait for the record
@@ -59,23 +59,30 @@ def _made(run: Run, store: Store, device: str, deadline: float | None, report: R
     outcome, cost = make(run, store, device, deadline, report)
     if (peak := peak_bytes(device)) is not None:
         cost["peak_bytes"] = peak
-    record, earlier = Record(run.description, outcome, cost, environment(device)), store.get(run)
+    record = Record(run.description, outcome, cost, environment(device))
+    if not recompute:
+        check_same_network(run, record, store)
     store.put(record)
-    if earlier is not None and run.base is None and run.kind == "train":
-        _say_whether_it_is_another(run, earlier, record)
     store.checkpoint(run).unlink(missing_ok=True)
     return record
 
 
-def _say_whether_it_is_another(run: Run, earlier: Record, record: Record) -> None:
-    """Warn where a baseline that was made again answers otherwise: comparisons by image are between runs of one network."""
-    if earlier.outcome["correct"] == record.outcome["correct"]:
+def check_same_network(run: Run, record: Record, store: Store) -> None:
+    """`InputError` where `record` is of a baseline that was made again and answers otherwise than the recorded one.
+
+    Comparisons by image are between runs that start from one network. The other one's weights are removed.
+    """
+    if run.kind != "train" or run.base is not None:
         return
-    warnings.warn(
-        f"{run}: made again it is another network, with accuracy {record.accuracy[0]:.3f} instead of "
-        f"{earlier.accuracy[0]:.3f}; records that start from the one before do not belong beside new ones: make them "
-        "again with --recompute.",
-        stacklevel=2,
+    earlier = store.get(run)
+    if earlier is None or earlier.outcome["correct"] == record.outcome["correct"]:
+        return
+    store.own_weights(run).unlink(missing_ok=True)
+    store.checkpoint(run).unlink(missing_ok=True)
+    raise InputError(
+        f"{run}: expected the network of its record, with accuracy {earlier.accuracy[0]:.3f}, got another one, with accuracy "
+        f"{record.accuracy[0]:.3f}, as on a processor that rounds otherwise; bring the network in with dclib results import, "
+        "or make it and what starts from it again with --recompute."
     )
 
 

@@ -58,9 +58,13 @@ class Kept:
         """What `store` has of a run that is to be made: a training that is being tested has a network already."""
         return cls(None, _content(store.own_weights(run)), _content(store.checkpoint(run)))
 
+    def read_record(self, run: Run) -> Record | None:
+        """The record, checked; None where there is none yet."""
+        return None if self.record is None else Record.from_json(self.record.decode(), f"record of {run}")
+
     def put(self, run: Run, store: Store) -> None:
         """Write it to `store`, the record last and after it is checked, which is when the checkpoint goes."""
-        record = None if self.record is None else Record.from_json(self.record.decode(), f"record of {run}")
+        record = self.read_record(run)
         for path, content in ((store.own_weights(run), self.weights), (store.checkpoint(run), self.checkpoint)):
             if content is not None:
                 write_whole(path, content)
