@@ -2,9 +2,11 @@
 
 Borkar and Karam, "DeepCorrect: Correcting DNN models against Image Distortions", 2017. One JSON file per
 table, one for Figures 4 and 5, one for Figure 12, one with every claim of the text and one with the places where the paper
-disagrees with itself. Nothing is computed here.
+disagrees with itself. Nothing is computed here. A digit that turned into another one would be a number of the paper that it
+does not have: what is read has the SHA-256 in the folder's SHA256SUMS, which `sha256sum -c SHA256SUMS` checks too.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from dclib.errors import InputError
 _PLACES = [folder / "data" / "paper" for folder in Path(__file__).resolve().parents[:2]]
 FOLDER = next((place for place in _PLACES if place.is_dir()), _PLACES[-1])
 TABLES = range(1, 16)
+_SEALS = "SHA256SUMS"
 
 
 def table(number: int) -> dict:
@@ -126,10 +129,25 @@ def neighbours() -> dict:
 def _read(name: str) -> dict:
     path = FOLDER / name
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(
             f"Expected the paper's numbers in {path}, found no such file; run from a checkout of the project."
         ) from None
+    found, sealed = hashlib.sha256(content).hexdigest(), _seal(name)
+    if found != sealed:
+        raise InputError(
+            f"Expected the SHA-256 {sealed[:12]} for {path}, got {found[:12]}; restore the file with git or, if it was changed "
+            f"on purpose, write {_SEALS} anew: sha256sum *.json > {_SEALS}."
+        )
+    try:
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"Expected JSON in {path}, could not read it ({error}); restore the file with git.") from None
+
+
+def _seal(name: str) -> str:
+    """The SHA-256 of a file as it was written; "none" where nothing says so."""
+    path = FOLDER / _SEALS
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return next((line.split()[0] for line in lines if line.split()[1:] == [name]), "none")

@@ -1,11 +1,15 @@
 """The paper's numbers: complete, consistent, and where they are not, listed as such."""
 
+import hashlib
+import subprocess
+
 import numpy as np
 import pytest
 from claim_records import Lookups
 from paper_records import lookup, measure, parameters, run_to_run, swaps
 
 from dclib import paper
+from dclib.errors import InputError
 from dclib.ranking import correction_priority
 from dclib.verdicts import comparison, kinds, rule
 from dclib.verdicts.comparison import RunToRun
@@ -135,8 +139,36 @@ def test_missing_and_damaged_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="^Expected the paper's numbers"):
         paper.table(3)
-    (tmp_path / "table03.json").write_text("{")
+    sealed(tmp_path, "{")
     with pytest.raises(ValueError, match="^Expected JSON"):
+        paper.table(3)
+
+
+def sealed(folder, content):
+    """Table 3 with that content, and its seal."""
+    (folder / "table03.json").write_text(content)
+    (folder / "SHA256SUMS").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}  table03.json\n")
+
+
+def test_every_file_is_sealed_as_coreutils_do_it():
+    done = subprocess.run(
+        ["sha256sum", "--strict", "--check", "SHA256SUMS"], cwd=paper.FOLDER, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr
+    assert {line.split(":")[0] for line in done.stdout.splitlines()} == {path.name for path in paper.FOLDER.glob("*.json")}
+
+
+def test_another_digit_is_seen(tmp_path, monkeypatch):
+    content = (paper.FOLDER / "table03.json").read_text()
+    monkeypatch.setattr(paper, "FOLDER", tmp_path)
+    sealed(tmp_path, content)
+    assert paper.row(3, "Deepcorr-1")["accuracy"][0] == 0.6746
+    (tmp_path / "table03.json").write_text(content.replace("0.6746", "0.6764"))
+    with pytest.raises(InputError, match="^Expected the SHA-256 .*, got .*; restore the file with git"):
+        paper.table(3)
+    (tmp_path / "table03.json").write_text(content)
+    (tmp_path / "SHA256SUMS").write_text("")
+    with pytest.raises(InputError, match="^Expected the SHA-256 none"):
         paper.table(3)
 
 

@@ -1,5 +1,6 @@
 """Every table and figure is one object: what is known of it stands in one line, and a new one takes two files."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -22,7 +23,10 @@ def table16(tmp_path, monkeypatch):
         {"method": method, "accuracy": [0.75] + 6 * [0.5], "average": 0.5357, "parameters": 12}
         for method in ("Finetune-2", "Deepcorr-2")
     ]
-    (tmp_path / "paper" / "table16.json").write_text(json.dumps({"table": 16, "title": "Two layers", "rows": printed}))
+    content = json.dumps({"table": 16, "title": "Two layers", "rows": printed})
+    (tmp_path / "paper" / "table16.json").write_text(content)
+    with (tmp_path / "paper" / "SHA256SUMS").open("a") as seals:
+        seals.write(f"{hashlib.sha256(content.encode()).hexdigest()}  table16.json\n")
 
     def two_rows(p, seeds, distortion):
         return {m: [cifar100.method_run(p, m, distortion, s) for s in seeds] for m in ("Finetune-2", "Deepcorr-2")}
