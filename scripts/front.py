@@ -9,6 +9,7 @@ records, so that a test compares them. Records that git does not track are not p
 import io
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 
 from dclib import tables
 from dclib.distortions import LEVELS
+from dclib.experiments import in_words, profile
 from dclib.figures.style import STYLE, TITLES, UNITS, WIDTH, look_of
 from dclib.files import write_whole
 from dclib.results import Store
@@ -27,8 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "book/_static/front.svg"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- front: written by `make front` -->\n", "<!-- /front -->"
-METHODS = ("Baseline", "Finetune-9", "Deepcorr-6c")
+METHODS = ("Baseline", "Finetune-9", "Deepcorr-6", "Deepcorr-6c")
 TARGETS = {"table3": "blur", "table4": "awgn"}
+#: The tables of the baseline alone, which may be there at a larger scale than those that compare it with others.
+ALONE = {"table1": "blur", "table2": "awgn"}
 
 
 def tracked() -> set[str] | None:
@@ -43,14 +47,14 @@ def tracked() -> set[str] | None:
 def gathered(store: Store, published: set[str] | None) -> dict[str, tuple[str, list[Row]]]:
     """{target: (profile, rows of METHODS)}, each table in the one profile that its own page shows."""
     found = {}
-    for target in TARGETS:
+    for target in (*ALONE, *TARGETS):
         scale = tables.published_profile(target, store)
         rows = {row.method: row for row in tables.collect(target, scale, store)}
         found[target] = (
             scale,
             [
                 replace(row, records=tuple(r for r in row.records if published is None or r.id in published))
-                for row in (rows[method] for method in METHODS)
+                for row in (rows[method] for method in METHODS[: 1 if target in ALONE else None])
             ],
         )
     return found
@@ -100,28 +104,51 @@ def drawn(figure: Figure) -> bytes:
 def block(found: dict[str, tuple[str, list[Row]]]) -> str:
     """The picture with its alt text, and the table, as Markdown that README and the book both read."""
     lines = ["| CIFAR-100, mean accuracy | the paper | here | profile | seeds |", "|---|---:|---:|---|---:|"]
-    said = []
-    for target, distortion in TARGETS.items():
+    compared = {TARGETS[target]: found[target][0] for target in TARGETS}
+    shown = [target for target in ALONE if found[target][0] != compared[ALONE[target]]]
+    for target in (*shown, *TARGETS):
         scale, rows = found[target]
-        for row in rows:
-            here = f"{row.accuracy.mean():.4f}" if row.records else f"*{tables.NOT_RUN}*"
-            made = (scale, str(len(row.records))) if row.records else ("–", "–")
-            lines.append(f"| {TITLES[distortion]}: {row.method} | {row.paper_average:.4f} | {here} | {' | '.join(made)} |")
-            own = f"here {np.round(row.accuracy.mean(0)[-1], 3):.3f}" if row.records else tables.NOT_RUN
-            said.append(f"{row.method} {row.paper_accuracy[-1]:.3f} in the paper, {own}")
-        said[-len(rows)] = f"{TITLES[distortion]} at its strongest: {said[-len(rows)]}"
-    alt = f"Accuracy over sigma, the paper's curves beside ours. {'; '.join(said)}."
+        title = f"Table {target.removeprefix('table')}, {TITLES[(ALONE | TARGETS)[target]].lower()}"
+        lines += [f"| {title}: {_cells(row, scale)} |" for row in rows]
+    scales = dict.fromkeys(found[target][0] for target in (*shown, *TARGETS))
     return "\n".join(
         [
-            f"![{alt}](book/_static/front.svg)",
+            f"![{_in_words(found)}](book/_static/front.svg)",
             "",
             *lines,
             "",
-            "Means over clean images and six levels. The profile *small* is a stand-in: a third of the paper's width and a",
-            "short training, so its numbers are not the paper's; see the profiles on the book's first page.",
+            *textwrap.wrap(" ".join(["Means over clean images and six levels.", *map(_what_it_is, scales)]), 120),
             "",
         ]
     )
+
+
+def _cells(row: Row, scale: str) -> str:
+    """A row's method, and its numbers with the spread over seeds where there are several."""
+    here, made = f"*{tables.NOT_RUN}*", "– | –"
+    if row.records:
+        averages = row.accuracy.mean(1)
+        here = f"{averages.mean():.4f}" + (f" ± {averages.std(ddof=1):.4f}" if len(averages) > 1 else "")
+        made = f"{scale} | {len(averages)}"
+    return f"{row.method} | {row.paper_average:.4f} | {here} | {made}"
+
+
+def _what_it_is(scale: str) -> str:
+    """A sentence on a profile: what it stands in for, or that it is the paper's own."""
+    stands_in = in_words(profile(scale).stand_in)
+    return f"*{scale}* is {stands_in}." if stands_in else f"*{scale}* is the paper's own scale."
+
+
+def _in_words(found: dict[str, tuple[str, list[Row]]]) -> str:
+    """What the picture shows, for who does not see it."""
+    said = []
+    for target, distortion in TARGETS.items():
+        methods = []
+        for row in found[target][1]:
+            own = f"here {np.round(row.accuracy.mean(0)[-1], 3):.3f}" if row.records else tables.NOT_RUN
+            methods.append(f"{row.method} {row.paper_accuracy[-1]:.3f} in the paper, {own}")
+        said.append(f"{TITLES[distortion]} at its strongest: {'; '.join(methods)}")
+    return f"Accuracy over sigma, the paper's curves beside ours. {'; '.join(said)}."
 
 
 def made() -> tuple[str, bytes]:
