@@ -18,7 +18,7 @@ def test_committed_front_is_what_the_records_give():
 def test_record_that_is_not_published_is_not_shown():
     found = front.gathered(front.Store(ROOT / "data/results"), published=set())
     assert not any(row.records for _, rows in found.values() for row in rows)
-    assert front.block(found).count("*not run yet*") == 10 and front.drawn(front.picture(found))
+    assert front.block(found).count("*not run yet*") == 8 and front.drawn(front.picture(found))
 
 
 def test_lines_of_the_front_print_what_stands_below_them():
