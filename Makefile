@@ -92,7 +92,7 @@ references: .venv/installed
 check-pages: .venv/installed
 	@test -d $(HTML) || $(MAKE) book
 	@echo "Opening every page of $(HTML) in a browser."
-	@$(BIN)/python -m pytest -q -m pages tests/test_browser.py
+	@$(BIN)/python -m pytest -q -m pages tests/book/test_browser.py
 
 smoke: .venv/installed
 	@$(BIN)/python scripts/execute.py --profile smoke --output _build/smoke

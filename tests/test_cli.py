@@ -3,20 +3,18 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from support import check_sentence
+from support import ROOT, check_sentence
 
 from dclib import cli, files, paper
 from dclib.execution import runner
 from dclib.experiments import HALVES, METHODS, baseline, baseline_under, profile
 from dclib.results import Store
 
-ROOT = Path(__file__).resolve().parent.parent
 SMOKE = ["--profile", "smoke"]
 
 

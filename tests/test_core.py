@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 #: A network and images for the README's lines, which take any.
 BEFORE = """
 import torch

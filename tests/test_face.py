@@ -3,13 +3,11 @@
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
 import dclib
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("name", dclib.__all__)

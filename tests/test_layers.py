@@ -5,11 +5,10 @@ A room is a module or package at the top of dclib. Imports inside of functions c
 
 import ast
 import sys
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 #: The rooms from the ground up; a room knows those below it, and of its own layer those that do not know it.
 LAYERS = (
     ("errors", "files", "tensors", "statistics", "paper"),

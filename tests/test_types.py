@@ -3,12 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
 pytest.importorskip("mypy", reason="mypy is not installed")
-ROOT = Path(__file__).resolve().parent.parent
 BEFORE = "import torch\nmodel: torch.nn.Module\nimages: torch.Tensor\nlabels: torch.Tensor\nlayers: list[str]\n"
 
 

@@ -80,5 +80,5 @@ class Schedule:
         return self.learning_rate * 0.1**dropped / (1 + self.decay * iteration)
 
 
-#: Keras 1.2.1's BatchNorm, SGD and he_normal units, as the released code ran on: checked by tests/test_keras_steps.py.
+#: Keras 1.2.1's BatchNorm, SGD and he_normal units, as the released code ran on: checked by tests/training/test_keras_steps.py.
 SEMANTICS = "keras 1.2.1"

