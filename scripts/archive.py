@@ -29,6 +29,7 @@ try:
     from rocrate.model import ContextEntity, SoftwareApplication
     from rocrate.rocrate import ROCrate
     from rocrate_validator import models, services
+    from rocrate_validator.errors import ValidationExecutionError
 except ImportError:
     sys.exit(
         "make archive: expected the packages rocrate and roc-validator, got none; .venv/bin/pip install -e '.[archive]'"
@@ -216,20 +217,26 @@ def filled(folder: Path) -> ROCrate:
 def faults_of(crate: Path) -> list[str]:
     """What is wrong with an unpacked crate, by the rules that must hold. Their vocabulary is fetched once, and then kept."""
     logging.disable(logging.WARNING)
-    found = services.validate(
-        models.ValidationSettings(
-            rocrate_uri=models.URI(str(crate)),
-            profile_identifier=PROFILE,
-            requirement_severity=models.Severity.REQUIRED,
-            skip_availability_check=True,
-        )
+    no_answer = InputError(
+        f"make archive: expected {CONTEXT}, by which the archive is checked, got no answer; connect this "
+        "machine once, and it is kept (rocrate-validator cache warm)."
     )
+    try:
+        found = services.validate(
+            models.ValidationSettings(
+                rocrate_uri=models.URI(str(crate)),
+                profile_identifier=PROFILE,
+                requirement_severity=models.Severity.REQUIRED,
+                skip_availability_check=True,
+            )
+        )
+    except ValidationExecutionError as error:
+        if "urlopen" not in str(error):
+            raise
+        raise no_answer from error
     wrong = [f"{issue.check.identifier}: {issue.message}" for issue in found.get_issues()]
     if any("Unable to retrieve the JSON-LD context" in message for message in wrong):
-        raise InputError(
-            f"make archive: expected {CONTEXT}, by which the archive is checked, got no answer; connect this "
-            "machine once, and it is kept (rocrate-validator cache warm)."
-        )
+        raise no_answer
     return wrong
 
 
