@@ -88,7 +88,7 @@ def records(folder: Path) -> Subject:
                 record.environment,
                 record.seed,
                 record.accuracy.sum(),
-                record.correct is not None and record.correct.sum(),
+                record.hits is not None and record.hits.sum(),
             )
         ).encode()
 

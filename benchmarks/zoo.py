@@ -34,7 +34,7 @@ from dclib.correction import UnitDesign, correct, load, save
 from dclib.errors import InputError
 from dclib.execution.environment import environment
 from dclib.models import evaluation_mode
-from dclib.ranking import correct_after_swaps
+from dclib.ranking import hits_after_swaps
 
 CLASSES, IMAGES, SIDE = 10, 6, 64
 #: What one network may take.
@@ -131,7 +131,7 @@ def rank(model: nn.Module, layer: str, side: int) -> dict:
     distorted = clean + torch.randn(clean.shape, generator=generator, dtype=torch.float64)
     with torch.inference_mode():
         classes = model(distorted.clone()).argmax(1)
-    bits = correct_after_swaps(model, [layer], clean, distorted[None], classes)[layer][:, 0]
+    bits = hits_after_swaps(model, [layer], clean, distorted[None], classes)[layer][:, 0]
     expected = (naive(model, layer, clean, distorted) == classes).numpy()
     if not np.array_equal(bits, expected):
         raise ValueError(f"{int((bits != expected).sum())} of {bits.size} swaps are not those of the naive loop")

@@ -18,7 +18,7 @@ _BATCH, _SMALL_BATCH, _LARGE = 1000, 250, 128
 _KEPT_BYTES = 4 * 2**30
 
 
-def correct_predictions(
+def hits_per_level(
     model: nn.Module,
     split: Split,
     distortion: str | Distort | None,
@@ -52,7 +52,7 @@ def correct_predictions(
     if batch_size % _NOISE_CHUNK:
         raise InputError(f"batch_size: expected a multiple of {_NOISE_CHUNK}, got {batch_size}.")
     levels = [0.0, *sigmas] if distortion else [0.0]
-    correct = torch.empty(len(levels), len(split), dtype=torch.bool, device="cpu")
+    hits = torch.empty(len(levels), len(split), dtype=torch.bool, device="cpu")
     with evaluation_mode(model), torch.inference_mode():
         at_once = images_at_once(model, split.images[:1].to(parameter.device, parameter.dtype), batch_size)
         for start in range(0, len(split), batch_size):
@@ -62,15 +62,15 @@ def correct_predictions(
             for level, distorted in enumerate(_levels(images, distortion, levels, seed, start, blur_of_bytes)):
                 if restore and levels[level]:
                     distorted = restore(distorted, levels[level])
-                correct[level, rows] = _correct(model, distorted, labels, at_once)
-    return correct
+                hits[level, rows] = _hits(model, distorted, labels, at_once)
+    return hits
 
 
 def _batch_size(images: torch.Tensor | Subset, device: torch.device) -> int:
     return _BATCH if images.shape[-1] <= _LARGE and device.type != "cpu" else _SMALL_BATCH
 
 
-def _correct(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, at_once: int) -> torch.Tensor:
+def _hits(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, at_once: int) -> torch.Tensor:
     """Which images are classified correctly: bool [N] on the CPU."""
     found = []
     for batch, label in zip(images.split(at_once), labels.split(at_once)):
@@ -86,9 +86,7 @@ def can_be_kept(split: Split, sigmas: tuple[float, ...]) -> bool:
     return 4 * split.images.shape.numel() * (1 + len(sigmas)) <= _KEPT_BYTES
 
 
-def correct_on(
-    model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None
-) -> torch.Tensor:
+def hits_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor, *, batch_size: int | None = None) -> torch.Tensor:
     """Which images of `levels` [L, N, C, H, W] the model classifies correctly: bool [L, N] on the CPU.
 
     Raises `InputError` where labels [N] or the network's logits do not fit.
@@ -103,13 +101,13 @@ def correct_on(
     labels = labels.to(levels.device)
     with evaluation_mode(model), torch.inference_mode():
         batch_size = images_at_once(model, levels[0], batch_size)
-        return torch.stack([_correct(model, level, labels, batch_size) for level in levels])
+        return torch.stack([_hits(model, level, labels, batch_size) for level in levels])
 
 
 def places_on(model: nn.Module, levels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The place of the true class among all by the model's scores: int16 [L, N] on the CPU, 0 where it is the first choice.
 
-    Top-k accuracy is the share of places below k. Levels [L, N, C, H, W] and labels [N] as for `correct_on`.
+    Top-k accuracy is the share of places below k. Levels [L, N, C, H, W] and labels [N] as for `hits_on`.
     """
     with evaluation_mode(model), torch.inference_mode():
         at_once = images_at_once(model, levels[0], _batch_size(levels, levels.device))
@@ -153,7 +151,7 @@ def distorted_copies(
     first: int = 0,
     blur_of_bytes: bool = False,
 ) -> torch.Tensor:
-    """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, as `correct_predictions` has them.
+    """Float images [len(sigmas), N, C, H, W] in 0..255: every level of `split`, as `hits_per_level` has them.
 
     Where `split` is a part of a larger one, `first` is the place there of its first image, a multiple of 250: then it
     gets the noise that it has as a part. Raises `InputError` for another `first` and for an unknown distortion.

@@ -58,8 +58,8 @@ class Record:
     @cached_property
     def accuracy(self) -> np.ndarray:
         """Accuracy per level [levels], level 0 clean: top-1, or the mean per category where classifiers were trained."""
-        if self.correct is not None:
-            return self.correct.mean(axis=1)
+        if self.hits is not None:
+            return self.hits.mean(axis=1)
         found = self.outcome.get("accuracy")
         if not isinstance(found, list) or not all(type(value) in (int, float) and 0 <= value <= 1 for value in found):
             raise InputError(
@@ -68,7 +68,7 @@ class Record:
         return np.array(found)
 
     @cached_property
-    def correct(self) -> np.ndarray | None:
+    def hits(self) -> np.ndarray | None:
         """Which test images are classified correctly: bool [levels, images]; None where accuracy is a mean of splits."""
         if "correct" not in self.outcome:
             return None
@@ -269,10 +269,10 @@ def _read(path: Path) -> Record:
     return Record.from_json(text, str(path))
 
 
-def pack_bits(correct: np.ndarray) -> dict:
+def pack_bits(hits: np.ndarray) -> dict:
     """Bits of any shape, such as correctness [levels, images], as a JSON-ready, compressed value."""
-    packed = zlib.compress(np.packbits(np.asarray(correct, dtype=bool), axis=None).tobytes(), 9)
-    return {"shape": list(correct.shape), "zlib_base64": base64.b64encode(packed).decode()}
+    packed = zlib.compress(np.packbits(np.asarray(hits, dtype=bool), axis=None).tobytes(), 9)
+    return {"shape": list(hits.shape), "zlib_base64": base64.b64encode(packed).decode()}
 
 
 def unpack_bits(packed: dict) -> np.ndarray:

@@ -173,17 +173,17 @@ def resample_groups(values, groups, resamples: int = RESAMPLES, seed: int = 0) -
     return drawn @ sums.T / (drawn @ sizes)[:, None]
 
 
-def flip_test(correct, other, groups=None, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
+def flip_test(hits, other, groups=None, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Two-sided p-value that two networks are alike: their answers are exchanged, all of a group together.
 
-    correct, other: bits [images] or [levels, images]; groups: whole numbers [images], or None where each image stands for
+    hits, other: bits [images] or [levels, images]; groups: whole numbers [images], or None where each image stands for
     itself. The share of random exchanges after which the networks differ by as much as they do; one is added to the count
     and to the number of exchanges. With one level and no groups it estimates McNemar's exact p-value.
     Raises ValueError for non-boolean bits, unequal shapes or groups that do not fit.
     """
-    correct, other = _bits("correct", correct), _bits("other", other)
-    _same_shape(correct, other)
-    per_image = _level_counts(correct) - _level_counts(other)
+    hits, other = _bits("hits", hits), _bits("other", other)
+    _same_shape(hits, other)
+    per_image = _level_counts(hits) - _level_counts(other)
     if groups is not None:
         _fits(groups, per_image)
         per_image = np.bincount(_members(groups), weights=per_image)
@@ -193,23 +193,23 @@ def flip_test(correct, other, groups=None, *, resamples: int = RESAMPLES, seed: 
     return float(((np.abs(signs @ moved) >= abs(moved.sum())).sum() + 1) / (resamples + 1))
 
 
-def bootstrap_interval(correct, other=None, *, groups=None, confidence=CONFIDENCE, resamples=RESAMPLES, seed=0) -> Interval:
-    """Interval of a mean accuracy, or of the paired difference correct - other, over images or over groups of them.
+def bootstrap_interval(hits, other=None, *, groups=None, confidence=CONFIDENCE, resamples=RESAMPLES, seed=0) -> Interval:
+    """Interval of a mean accuracy, or of the paired difference hits - other, over images or over groups of them.
 
-    correct, other: bits [images] or [levels, images]. An image is drawn with all its levels, because they
+    hits, other: bits [images] or [levels, images]. An image is drawn with all its levels, because they
     show the same photograph. groups: whole numbers [images]; a group of images that share pixels is drawn whole.
     Percentile interval; equal seeds give equal intervals.
     Raises ValueError for non-boolean bits, unequal shapes, groups that do not fit or a confidence outside 0..1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"Expected a confidence between 0 and 1, got {confidence}; 0.95 is the default.")
-    correct = _bits("correct", correct)
-    per_image = _level_counts(correct)
+    hits = _bits("hits", hits)
+    per_image = _level_counts(hits)
     if other is not None:
         other = _bits("other", other)
-        _same_shape(correct, other)
+        _same_shape(hits, other)
         per_image = per_image - _level_counts(other)
-    levels = 1 if correct.ndim == 1 else correct.shape[0]
+    levels = 1 if hits.ndim == 1 else hits.shape[0]
     # Whole numbers until here: equal images stay exactly equal, which resample_means relies on for speed.
     values = per_image[None] / levels
     if groups is None:

@@ -6,13 +6,13 @@ from support import data_of, refused, small_net
 
 from dclib.datasets import Split
 from dclib.distortions import additive_white_gaussian_noise, gaussian_blur
-from dclib.evaluation import all_levels, correct_on, correct_predictions, distorted_copies
+from dclib.evaluation import all_levels, distorted_copies, hits_on, hits_per_level
 
 
 @pytest.mark.parametrize("distortion, sigmas", [(None, ()), ("blur", (0.5, 2.0)), ("awgn", (5.0, 30.0))])
 def test_correct_predictions_equal_a_loop(distortion, sigmas):
     model, data = small_net().train(), data_of(530)
-    found = correct_predictions(model, data, distortion, sigmas, batch_size=250)
+    found = hits_per_level(model, data, distortion, sigmas, batch_size=250)
     assert model.training and found.dtype == torch.bool and found.shape == (1 + len(sigmas), 530)
     model.eval()
     levels = [data.images.float()]
@@ -28,10 +28,10 @@ def test_correct_predictions_equal_a_loop(distortion, sigmas):
 
 def test_the_batch_size_changes_neither_noise_nor_predictions():
     model, data = small_net(), data_of(1010)
-    found = [correct_predictions(model, data, "awgn", (5.0, 30.0), batch_size=size) for size in (250, 500, 1000)]
+    found = [hits_per_level(model, data, "awgn", (5.0, 30.0), batch_size=size) for size in (250, 500, 1000)]
     assert all((f != found[0]).double().mean() < 0.005 for f in found)
     with refused("batch_size", "250"):
-        correct_predictions(model, data, "awgn", (5.0,), batch_size=100)
+        hits_per_level(model, data, "awgn", (5.0,), batch_size=100)
 
 
 def test_noise_of_the_evaluation_is_normal_paired_and_by_seed():
@@ -69,13 +69,13 @@ def test_looks_agree_with_the_evaluation():
     for distortion, sigmas in ((None, ()), ("blur", (1.0,)), ("awgn", (9.0, 20.0))):
         levels = all_levels(data, distortion, sigmas)
         assert levels.shape[:2] == (1 + len(sigmas), 300) and torch.equal(levels[0], data.images.float())
-        found = correct_on(model, levels, data.labels, batch_size=110)
-        assert (found != correct_predictions(model, data, distortion, sigmas)).double().mean() < 0.005
+        found = hits_on(model, levels, data.labels, batch_size=110)
+        assert (found != hits_per_level(model, data, distortion, sigmas)).double().mean() < 0.005
 
 
 def test_unknown_distortion_in_the_evaluation():
     with refused("'fog'"):
-        correct_predictions(small_net(), data_of(4), "fog", (1.0,))
+        hits_per_level(small_net(), data_of(4), "fog", (1.0,))
 
 
 def test_noise_in_training_and_evaluation_is_the_public_noise():
@@ -102,9 +102,9 @@ def test_outputs_and_labels_that_do_not_fit(case):
     network.register_forward_hook(lambda module, inputs, output: change(output))
     data = data_of(4)
     with refused(word):
-        correct_predictions(network, Split(data.images, labels), None)
+        hits_per_level(network, Split(data.images, labels), None)
     with refused(word):
-        correct_on(network, data.images.float()[None], labels)
+        hits_on(network, data.images.float()[None], labels)
 
 
 @pytest.mark.parametrize(
@@ -112,26 +112,26 @@ def test_outputs_and_labels_that_do_not_fit(case):
 )
 def test_labels_that_are_none(labels):
     with refused("labels"):
-        correct_on(small_net(), data_of(4).images.float()[None], labels)
+        hits_on(small_net(), data_of(4).images.float()[None], labels)
 
 
 def test_no_images():
     with refused("at least one"):
-        correct_predictions(small_net(), data_of(4).take(torch.arange(0)), None)
+        hits_per_level(small_net(), data_of(4).take(torch.arange(0)), None)
     for shape in ((0, 4, 3, 8, 8), (1, 0, 3, 8, 8), (4, 3, 8, 8)):
         with refused("levels"):
-            correct_on(small_net(), torch.rand(shape), torch.arange(4)[: shape[1]])
+            hits_on(small_net(), torch.rand(shape), torch.arange(4)[: shape[1]])
 
 
 def test_noise_does_not_depend_on_the_default_precision():
     data = data_of(6)
-    expected = distorted_copies(data, "awgn", (5.0,), seed=3), correct_predictions(small_net(), data, "awgn", (30.0,))
+    expected = distorted_copies(data, "awgn", (5.0,), seed=3), hits_per_level(small_net(), data, "awgn", (30.0,))
     network = small_net().double()
     torch.set_default_dtype(torch.float64)
     try:
         assert torch.equal(distorted_copies(data, "awgn", (5.0,), seed=3), expected[0])
         assert torch.equal(all_levels(data, "awgn", (5.0,), seed=3)[1], expected[0][0])
-        assert torch.equal(correct_predictions(network, data, "awgn", (30.0,)), expected[1])
+        assert torch.equal(hits_per_level(network, data, "awgn", (30.0,)), expected[1])
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -148,8 +148,8 @@ def test_large_layers_run_in_parts_with_the_same_result(monkeypatch):
     from dclib.models import running
 
     model, data, sizes = small_net(), data_of(60), []
-    expected = correct_predictions(model, data, "blur", (1.0,))
+    expected = hits_per_level(model, data, "blur", (1.0,))
     monkeypatch.setattr(running, "_SMALL", 0)
     monkeypatch.setattr(running, "_BYTES", 7 * 4 * 4 * 4 * 32 * 32)  # seven images of the largest layer
     model.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
-    assert torch.equal(correct_predictions(model, data, "blur", (1.0,)), expected) and max(sizes) == 7
+    assert torch.equal(hits_per_level(model, data, "blur", (1.0,)), expected) and max(sizes) == 7

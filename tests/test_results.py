@@ -126,8 +126,8 @@ def test_a_record_comes_back(store):
     found = store.get(BASE)
     assert found == record and found.id == BASE.id and found.seed == 0
     assert found.accuracy == pytest.approx(record.outcome["accuracy"])
-    assert found.correct.shape == (3, 100) and found.correct.dtype == bool
-    assert found.correct.mean(1).tolist() == record.outcome["accuracy"]
+    assert found.hits.shape == (3, 100) and found.hits.dtype == bool
+    assert found.hits.mean(1).tolist() == record.outcome["accuracy"]
 
 
 def test_numbers_come_back_exactly():

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from dclib import kernels, ranking
 from dclib.datasets import Split
-from dclib.evaluation import correct_on
+from dclib.evaluation import hits_on
 from dclib.execution.checkpoint import Parts
 from dclib.execution.inputs import Inputs, left_out, test_images, validation_images
 from dclib.experiments import Run
@@ -131,5 +131,5 @@ def _restored(
         def restore() -> torch.Tensor:
             return deblur(images, kernels.named(name), way, strength)
 
-        return correct_on(model, (parts.timed(way, restore) if parts else restore())[None], split.labels)[0]
-    return parts.timed("network", lambda: correct_on(model, images[None], split.labels)[0])
+        return hits_on(model, (parts.timed(way, restore) if parts else restore())[None], split.labels)[0]
+    return parts.timed("network", lambda: hits_on(model, images[None], split.labels)[0])

@@ -8,10 +8,10 @@ from torch import nn
 
 from dclib import ranking
 from dclib.datasets import Split
-from dclib.evaluation import correct_on
+from dclib.evaluation import hits_on
 from dclib.execution.checkpoint import Parts
 from dclib.execution.inputs import Inputs, left_out, pairs, ranking_images, validation_images
-from dclib.execution.swaps import correct_around
+from dclib.execution.swaps import hits_around
 from dclib.experiments import Run
 from dclib.results import pack_bits
 
@@ -51,9 +51,7 @@ def _chosen(
         (clean, distorted), labels = pairs(run, images, device), images.labels.to(device)
         parts.find(
             "without a swap",
-            lambda: torch.stack(
-                [correct_on(model, level[None], labels)[0].double().mean() for level in (clean, *distorted)]
-            ),
+            lambda: torch.stack([hits_on(model, level[None], labels)[0].double().mean() for level in (clean, *distorted)]),
         )
         begun = [int(step[-1, 0]) for step in steps]
         for step in ranking.select_jointly(model, layer, clean, distorted, labels, begun=begun):
@@ -67,9 +65,7 @@ def _held_out(run: Run, model: nn.Module, layer: str, orders: dict[str, list[int
     """What top fractions of the layer give in each order, on images that had no part in choosing."""
     counts = [round(fraction * len(orders["joint"])) for fraction in run.fractions]
     choices = {layer: [order[:count] for order in orders.values() for count in counts]}
-    before, after, accuracy = correct_around(
-        partial(ranking.joint_swaps_in_parts, model, choices), run, model, parts, images
-    )
+    before, after, accuracy = hits_around(partial(ranking.joint_swaps_in_parts, model, choices), run, model, parts, images)
     bits = dict(zip(orders, np.split(after[layer], len(orders))))
     return {
         "images": len(images),

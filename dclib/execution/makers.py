@@ -13,7 +13,7 @@ from dclib.correction import unit_shares
 from dclib.datasets import Split
 from dclib.distortions import Distort, blurs
 from dclib.errors import InputError
-from dclib.evaluation import correct_on, distorted_copies, places_on
+from dclib.evaluation import distorted_copies, hits_on, places_on
 from dclib.execution.blurring import make_blurred, make_deblurred
 from dclib.execution.checkpoint import Parts
 from dclib.execution.electing import make_election
@@ -188,7 +188,7 @@ def _test_level(run: Run, model: nn.Module, images: Split, first: int, level: in
         )[0]
     else:
         shown = images.images.to(device, torch.float32)
-    look = places_on if _notes_places(run) else correct_on
+    look = places_on if _notes_places(run) else hits_on
     for start in cuts:
         rows = slice(start, start + cuts.step)
         parts.find(

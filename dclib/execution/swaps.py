@@ -10,7 +10,7 @@ from torch import nn
 
 from dclib import ranking
 from dclib.datasets import Split
-from dclib.evaluation import correct_on
+from dclib.evaluation import hits_on
 from dclib.execution.checkpoint import Parts
 from dclib.execution.inputs import Inputs, left_out, pairs, priorities_of, ranking_images, spaced
 from dclib.experiments import Run
@@ -62,15 +62,15 @@ def _spaced(run: Run, model: nn.Module) -> dict[str, list]:
     return {layer: [spaced(n, round(f * n)) for f in run.fractions] for layer, n in counts.items()}
 
 
-def _accuracies(correct: dict[str, np.ndarray]) -> dict[str, list]:
+def _accuracies(hits: dict[str, np.ndarray]) -> dict[str, list]:
     """{layer: accuracies [swaps, levels]} of bits [swaps, levels, images]."""
-    return {layer: bits.mean(axis=-1).round(6).tolist() for layer, bits in correct.items()}
+    return {layer: bits.mean(axis=-1).round(6).tolist() for layer, bits in hits.items()}
 
 
 def _ranked_around(swaps: Swaps, run: Run, inputs: Inputs, parts: Parts) -> tuple[np.ndarray, dict[str, np.ndarray], dict]:
-    """`correct_around` of the images that `run` ranks on, and what is recorded of both kinds of swaps."""
+    """`hits_around` of the images that `run` ranks on, and what is recorded of both kinds of swaps."""
     images = ranking_images(run, inputs.data)
-    before, after, accuracy = correct_around(swaps, run, inputs.network, parts, images)
+    before, after, accuracy = hits_around(swaps, run, inputs.network, parts, images)
     return (
         before,
         after,
@@ -84,7 +84,7 @@ def _ranked_around(swaps: Swaps, run: Run, inputs: Inputs, parts: Parts) -> tupl
     )
 
 
-def correct_around(
+def hits_around(
     swaps: Swaps, run: Run, model: nn.Module, parts: Parts, images: Split
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Which of the images are right before and after swaps.
@@ -122,7 +122,7 @@ def _find_on(swaps: Swaps, run: Run, model: nn.Module, images: Split, first: int
     device = next(model.parameters()).device
     (clean, distorted), labels = pairs(run, images, device, first), images.labels.to(device)
     for level, those in ((-1, clean), *enumerate(distorted)):
-        parts.find(_before(first, level), lambda those=those: correct_on(model, those[None], labels)[0])
+        parts.find(_before(first, level), lambda those=those: hits_on(model, those[None], labels)[0])
     for (layer, level, start), bits in swaps(clean, distorted, labels, known=known):
         parts.keep(_after(layer, level, first + start), bits)
 

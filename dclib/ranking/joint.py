@@ -45,7 +45,7 @@ def select_jointly(
     Algorithm 1 in the network in which the chosen filters are swapped already, so that a trial changes one channel of it.
 
     Args:
-        model, clean, distorted, labels, batch_size: as in `swaps.correct_after_swaps`.
+        model, clean, distorted, labels, batch_size: as in `swaps.hits_after_swaps`.
         layer: the name of a convolution.
         count: how many filters to choose; all when None.
         begun: filters that were chosen before, first to last, for a selection that goes on.
@@ -55,7 +55,7 @@ def select_jointly(
         `swaps.swap_accuracy` gives for the layer.
 
     Raises:
-        InputError: as in `swaps.correct_after_swaps`; a `count` that the layer does not have, filters that were begun with
+        InputError: as in `swaps.hits_after_swaps`; a `count` that the layer does not have, filters that were begun with
             twice.
     """
     check_pairs(clean, distorted, labels, batch_size)
@@ -100,7 +100,7 @@ class _Parts:
     @torch.inference_mode()
     def try_each(self, batch_size: int | None) -> np.ndarray:
         """Accuracy [filters, levels] after one more filter's swap."""
-        correct = [
+        hits = [
             torch.cat(
                 [
                     self.network.swap_each(self.layer, clean, current, self.labels[rows], batch_size)
@@ -110,7 +110,7 @@ class _Parts:
             )
             for parts in self.levels
         ]
-        return torch.stack([bits.double().mean(dim=1) for bits in correct], dim=1).numpy()
+        return torch.stack([bits.double().mean(dim=1) for bits in hits], dim=1).numpy()
 
     @torch.inference_mode()
     def swap(self, *filters: int) -> None:

@@ -70,14 +70,14 @@ class SwapNetwork(SwapGraph):
         """Which images are classified correctly after each filter's swap: bool [filters, B] on the CPU."""
         cut, batch_size = self.cuts[layer], batch_size or self.pairs[layer]
         difference = clean[cut.swapped] - distorted[cut.swapped]
-        correct = (distorted[self.output].argmax(1) == labels).repeat(difference.shape[1], 1)
+        hits = (distorted[self.output].argmax(1) == labels).repeat(difference.shape[1], 1)
         # Pairs filter by filter: neighbouring pairs share weights.
         filters, images = torch.nonzero(difference.flatten(2).abs().amax(2).T, as_tuple=True)
         for start in range(0, len(filters), batch_size):
             f, m = filters[start : start + batch_size], images[start : start + batch_size]
             value = self._swapped_value(cut, clean, distorted, difference, f, m)
-            correct[f, m] = self._run_from(layer, value, distorted, m).argmax(1) == labels[m]
-        return correct.cpu()
+            hits[f, m] = self._run_from(layer, value, distorted, m).argmax(1) == labels[m]
+        return hits.cpu()
 
     def swap_together(self, layer: str, clean: dict, distorted: dict, index: torch.Tensor) -> torch.Tensor:
         """Predicted classes [B] after swapping all filters in `index` at once."""

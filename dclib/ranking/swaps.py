@@ -32,18 +32,18 @@ def swap_accuracy(
 ) -> dict[str, np.ndarray]:
     """Algorithm 1: top-1 accuracy after each single filter's distorted output was swapped for its clean one.
 
-    Arguments and errors are those of `correct_after_swaps`, whose mean over the images this is. Images that do not fit
+    Arguments and errors are those of `hits_after_swaps`, whose mean over the images this is. Images that do not fit
     on the device at all levels together can come in parts: the mean of the parts' accuracies, weighted by their numbers
     of images, is the accuracy.
 
     Returns:
         {layer: float64 array [filters, levels]}, accuracies in 0..1.
     """
-    correct = correct_after_swaps(model, layers, clean, distorted, labels, batch_size=batch_size)
-    return {layer: bits.mean(axis=-1) for layer, bits in correct.items()}
+    hits = hits_after_swaps(model, layers, clean, distorted, labels, batch_size=batch_size)
+    return {layer: bits.mean(axis=-1) for layer, bits in hits.items()}
 
 
-def correct_after_swaps(
+def hits_after_swaps(
     model: nn.Module,
     layers: Sequence[str],
     clean: torch.Tensor,
@@ -84,7 +84,7 @@ def swaps_in_parts(
     batch_size: int | None = None,
     known: Collection[Place] = (),
 ) -> Iterator[tuple[Place, torch.Tensor]]:
-    """`correct_after_swaps` part by part, for rankings that are stopped and go on.
+    """`hits_after_swaps` part by part, for rankings that are stopped and go on.
 
     Args:
         known: places that are left out.
@@ -119,16 +119,16 @@ def joint_swap_accuracy(
 ) -> dict[str, np.ndarray]:
     """Top-1 accuracy after swapping the outputs of several filters of one layer together (Figures 4 and 5).
 
-    Arguments are those of `correct_after_joint_swaps`, whose mean over the images this is.
+    Arguments are those of `hits_after_joint_swaps`, whose mean over the images this is.
 
     Returns:
         {layer: float64 array [choices, levels]}, accuracies in 0..1.
     """
-    correct = correct_after_joint_swaps(model, choices, clean, distorted, labels, batch_size=batch_size)
-    return {layer: bits.mean(axis=-1) for layer, bits in correct.items()}
+    hits = hits_after_joint_swaps(model, choices, clean, distorted, labels, batch_size=batch_size)
+    return {layer: bits.mean(axis=-1) for layer, bits in hits.items()}
 
 
-def correct_after_joint_swaps(
+def hits_after_joint_swaps(
     model: nn.Module,
     choices: dict[str, Sequence[Sequence[int]]],
     clean: torch.Tensor,
@@ -141,7 +141,7 @@ def correct_after_joint_swaps(
 
     Args:
         choices: {layer: choices of its filters}; each choice is a swap of its own.
-        model, clean, distorted, labels, batch_size: as in `correct_after_swaps`; a batch is of images.
+        model, clean, distorted, labels, batch_size: as in `hits_after_swaps`; a batch is of images.
 
     Returns:
         {layer: bool array [choices, levels, M]}.
@@ -159,7 +159,7 @@ def joint_swaps_in_parts(
     batch_size: int | None = None,
     known: Collection[Place] = (),
 ) -> Iterator[tuple[Place, torch.Tensor]]:
-    """`correct_after_joint_swaps` part by part, as `swaps_in_parts` has it."""
+    """`hits_after_joint_swaps` part by part, as `swaps_in_parts` has it."""
     check_pairs(clean, distorted, labels, batch_size)
     network = SwapNetwork(model, tuple(choices), trial_images(clean, distorted))
     check_labels(labels, len(labels), network.classes)
@@ -210,8 +210,8 @@ def _whole(parts: Iterator[tuple[Place, torch.Tensor]], distorted: torch.Tensor)
     """{layer: bool array [swaps, levels, M]} of parts."""
     whole: dict[str, np.ndarray] = {}
     for (layer, level, start), bits in parts:
-        correct = whole.setdefault(layer, np.empty((len(bits), *distorted.shape[:2]), dtype=bool))
-        correct[:, level, start : start + bits.shape[1]] = bits.cpu().numpy()
+        hits = whole.setdefault(layer, np.empty((len(bits), *distorted.shape[:2]), dtype=bool))
+        hits[:, level, start : start + bits.shape[1]] = bits.cpu().numpy()
     return whole
 
 

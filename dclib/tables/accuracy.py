@@ -48,7 +48,7 @@ class Row:
     @property
     def images(self) -> int:
         """How many test images the records saw, at least."""
-        return min(0 if record.correct is None else record.correct.shape[1] for record in self.records)
+        return min(0 if record.hits is None else record.hits.shape[1] for record in self.records)
 
     @property
     def accuracy(self) -> np.ndarray:

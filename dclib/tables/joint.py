@@ -57,7 +57,7 @@ def _trained(label: str, found: dict[str, Record]) -> dict[str, str]:
     """Deepcorr-1 on one choice; on the joint one also its lead over the other."""
     cells, other = {"accuracy": f"{found[label].accuracy.mean():.4f}"}, found.get(label.replace("joint", "ranked"))
     if " joint " in label and other is not None:
-        lead = bootstrap_interval(found[label].correct, other.correct)
+        lead = bootstrap_interval(found[label].hits, other.hits)
         cells["lead at 50%"] = _signed(Estimate(lead.estimate, lead.low, lead.high))
     return cells
 
@@ -87,7 +87,7 @@ def trained_words(found: dict[str, Record]) -> list[str]:
         pair = [found.get(f"Deepcorr-1 {order} {distortion}") for order in ("joint", "ranked")]
         if all(pair):
             joint, ranked = (record.accuracy.mean() for record in pair)
-            lead = bootstrap_interval(*(record.correct for record in pair))
+            lead = bootstrap_interval(*(record.hits for record in pair))
             said.append(
                 f"Under {name}, Deepcorr-1 on the filters chosen jointly reaches {joint:.4f} on average over clean images "
                 f"and all levels, on those of the ranking {ranked:.4f}: a lead of "

@@ -147,7 +147,7 @@ def cross_blur(store: Store) -> tuple[np.ndarray, list[str], list[str]]:
     """Accuracy [tuned on, tested on], and the names of both. Raises `NotRun`."""
     tuned = [neighbours.NOT_TUNED, neighbours.SHARP, *neighbours.TUNED_ON, neighbours.MIX]
     tested = {"sharp": [0]} | {kind: blur_claims.under(kind) for kind in neighbours.TESTED_ON}
-    values = [[blur_claims.tuning(store, on).correct[rows].mean() for rows in tested.values()] for on in tuned]
+    values = [[blur_claims.tuning(store, on).hits[rows].mean() for rows in tested.values()] for on in tuned]
     return np.array(values), tuned, list(tested)
 
 
@@ -171,7 +171,7 @@ def deconvolved(store: Store) -> str:
     """Accuracy by kind of blur as it is, restored, and by the network tuned on the mix; and the time of each."""
     record = record_of("blur_deconvolution", "Deconvolution", store)
     bits = {way: unpack_bits(packed) for way, packed in record.outcome["correct"].items()}
-    bits["tuned on the mix"] = blur_claims.tuning(store, neighbours.MIX).correct[1:]
+    bits["tuned on the mix"] = blur_claims.tuning(store, neighbours.MIX).hits[1:]
     seconds, strengths = record.cost["seconds_per_image"], record.outcome["strengths"]
     lines = [
         "| before the network | " + " | ".join(neighbours.TESTED_ON) + " | all | ms an image |",
@@ -201,7 +201,7 @@ def selected(store: Store) -> str:
         for samples in neighbours.SAMPLES
     ]
     lines = ["| trained | parameters | " + " | ".join(heads) + " |", "|---|---:|" + "---:|" * len(heads)]
-    before = [filter_claims.selected(store, *condition).correct.mean() for condition in filter_claims.CONDITIONS]
+    before = [filter_claims.selected(store, *condition).hits.mean() for condition in filter_claims.CONDITIONS]
     lines.append("| nothing | 0 | " + " | ".join(f"{b:.3f}" for b in np.repeat(before, len(neighbours.SAMPLES))) + " |")
     for way in neighbours.WAYS:
         counts = [
@@ -209,7 +209,7 @@ def selected(store: Store) -> str:
             for network in neighbours.NETWORKS
         ]
         cells = [
-            filter_claims.selected(store, *condition, way, 100 * samples).correct.mean()
+            filter_claims.selected(store, *condition, way, 100 * samples).hits.mean()
             for condition in filter_claims.CONDITIONS
             for samples in neighbours.SAMPLES
         ]
@@ -270,10 +270,9 @@ def few_samples(store: Store) -> list[Figure]:
     numbers, drawn = [100 * samples for samples in neighbours.SAMPLES], []
     for condition in filter_claims.CONDITIONS:
         curves = {
-            way: [filter_claims.selected(store, *condition, way, n).correct.mean() for n in numbers]
-            for way in neighbours.WAYS
+            way: [filter_claims.selected(store, *condition, way, n).hits.mean() for n in numbers] for way in neighbours.WAYS
         }
-        before = filter_claims.selected(store, *condition).correct.mean()
+        before = filter_claims.selected(store, *condition).hits.mean()
         drawn.append(figures.over_images(curves, numbers, f"{condition[0]}, {figures.NAMES[condition[1]]}", before))
     return drawn
 
@@ -299,7 +298,7 @@ def elected_against(store: Store) -> str:
 
     def bits(way: str, samples: int) -> np.ndarray:
         return np.concatenate(
-            [filter_claims.selected(store, *condition, way, 100 * samples).correct for condition in filter_claims.CONDITIONS]
+            [filter_claims.selected(store, *condition, way, 100 * samples).hits for condition in filter_claims.CONDITIONS]
         )
 
     lines = [

@@ -16,7 +16,7 @@ from torch import nn
 from dclib.datasets import Split
 from dclib.distortions import Distort
 from dclib.errors import InputError
-from dclib.evaluation import all_levels, can_be_kept, correct_on, correct_predictions
+from dclib.evaluation import all_levels, can_be_kept, hits_on, hits_per_level
 from dclib.training import distributed
 from dclib.training.batches import Batches
 from dclib.training.checkpoint import Progress, resume, save_checkpoint
@@ -129,8 +129,8 @@ def _validator(
     """How to look at the validation images: with all levels kept on the device where they fit, else made anew."""
     if can_be_kept(validation, sigmas):
         levels = all_levels(validation, distortion, sigmas, device=device, blur_of_bytes=blur_of_bytes)
-        return lambda model: correct_on(model, levels, validation.labels)
-    return lambda model: correct_predictions(model, validation, distortion, sigmas, blur_of_bytes=blur_of_bytes)
+        return lambda model: hits_on(model, levels, validation.labels)
+    return lambda model: hits_per_level(model, validation, distortion, sigmas, blur_of_bytes=blur_of_bytes)
 
 
 def _validate(

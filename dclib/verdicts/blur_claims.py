@@ -45,7 +45,7 @@ def under(kind: str) -> list[int]:
 
 
 def _mix(store: Store) -> tuple[Outcome, str]:
-    before, after = tuning(store, neighbours.NOT_TUNED).correct, tuning(store, neighbours.MIX).correct
+    before, after = tuning(store, neighbours.NOT_TUNED).hits, tuning(store, neighbours.MIX).hits
     back = regained(np.repeat(before[:1], len(before) - 1, 0), before[1:], after[1:])
     return at_least(between(back), MOST), (
         f"{back.estimate:.0%} ({back.low:.0%} to {back.high:.0%}) of the loss, from {before[1:].mean():.3f} to "
@@ -54,15 +54,15 @@ def _mix(store: Store) -> tuple[Outcome, str]:
 
 
 def _sharp(store: Store) -> tuple[Outcome, str]:
-    before, after = (tuning(store, on).correct[:1] for on in (neighbours.NOT_TUNED, neighbours.MIX))
+    before, after = (tuning(store, on).hits[:1] for on in (neighbours.NOT_TUNED, neighbours.MIX))
     found = bootstrap_interval(after, before)
     return difference(between(found), null=-LITTLE), f"sharp images move by {shown(found)}"
 
 
 def _transfer(store: Store) -> tuple[Outcome, str]:
-    base, outcomes, words = tuning(store, neighbours.NOT_TUNED).correct, [], []
+    base, outcomes, words = tuning(store, neighbours.NOT_TUNED).hits, [], []
     for on, kind in (("defocus", "shake"), ("shake", "defocus")):
-        found = bootstrap_interval(tuning(store, on).correct[under(kind)], base[under(kind)])
+        found = bootstrap_interval(tuning(store, on).hits[under(kind)], base[under(kind)])
         outcomes.append(difference(between(found)))
         words.append(f"tuned on {on}, {kind} gains {shown(found)}")
     return least(outcomes), "; ".join(words)
@@ -71,7 +71,7 @@ def _transfer(store: Store) -> tuple[Outcome, str]:
 def _imperfect(store: Store) -> tuple[Outcome, str]:
     outcomes, words = [], []
     for on, kind in (("defocus", "shake"), ("shake", "defocus")):
-        found = bootstrap_interval(tuning(store, kind).correct[under(kind)], tuning(store, on).correct[under(kind)])
+        found = bootstrap_interval(tuning(store, kind).hits[under(kind)], tuning(store, on).hits[under(kind)])
         outcomes.append(difference(between(found)))
         words.append(f"under {kind}, the network tuned on it is ahead by {shown(found)}")
     return least(outcomes), "; ".join(words)
@@ -91,7 +91,7 @@ def _deconvolution(store: Store) -> tuple[Outcome, str]:
     outcome = record_of("blur_deconvolution", "Deconvolution", store).outcome
     restored = {way: unpack_bits(packed) for way, packed in outcome["correct"].items() if way != "blurred"}
     best = max(restored, key=lambda way: restored[way].mean())
-    after = tuning(store, neighbours.MIX).correct[1:]
+    after = tuning(store, neighbours.MIX).hits[1:]
     found = bootstrap_interval(after, restored[best])
     return difference(between(found), null=-LITTLE), (
         f"tuned on the mix {after.mean():.3f}, restored {', '.join(f'{w} {b.mean():.3f}' for w, b in restored.items())}; "

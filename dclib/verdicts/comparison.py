@@ -89,9 +89,9 @@ class Sample:
 
     def per_image(self) -> np.ndarray | None:
         """Mean correctness [images] over levels and seeds; None where a record has no bits."""
-        if any(r.correct is None for r in self.records):
+        if any(r.hits is None for r in self.records):
             return None
-        bits = [r.correct if self.level is None else r.correct[self.level : self.level + 1] for r in self.records]
+        bits = [r.hits if self.level is None else r.hits[self.level : self.level + 1] for r in self.records]
         if len({b.shape[1] for b in bits}) > 1:
             return None
         return sum(b.sum(0) for b in bits) / sum(len(b) for b in bits)
@@ -176,7 +176,7 @@ def paired_tests(a: Sample, b: Sample) -> dict[str, float | list[float]]:
     found: dict[str, float | list[float]] = {}
     if len(a.levels()) == len(b.levels()) > 1:
         found["paired t-test over levels"] = statistics.paired_t_test(a.levels(), b.levels()).pvalue
-    first, second = a.records[0].correct, b.records[0].correct
+    first, second = a.records[0].hits, b.records[0].hits
     if first is not None and second is not None and first.shape == second.shape:
         tests = [statistics.mcnemar(x, y).pvalue for x, y in zip(first, second)]
         found["McNemar over images, per level, Holm"] = statistics.holm(tests).tolist()
@@ -203,7 +203,7 @@ def _places(few, many) -> np.ndarray | None:
     how many are taken; without that number all of them are there (`execution.parts.test_images`).
     """
     taken, classes = few.test_images, few.classes
-    images = many.correct.shape[1]
+    images = many.hits.shape[1]
     if not taken or not classes or classes != many.classes or images % classes:
         return None
     if many.test_images is None:

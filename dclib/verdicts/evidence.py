@@ -102,16 +102,16 @@ def operand_key(test: dict, operand) -> tuple[int, str]:
 
 
 def _check_record(record) -> None:
-    accuracy, correct = np.asarray(record.accuracy), record.correct
+    accuracy, hits = np.asarray(record.accuracy), record.hits
     if accuracy.ndim != 1 or not np.all((accuracy >= 0) & (accuracy <= 1)):
         raise ValueError(
             f"Expected accuracies [levels] in 0..1 in record {record.id}, got {accuracy.tolist()}; make it again."
         )
-    if correct is None:
+    if hits is None:
         return
-    shaped = correct.dtype == bool and correct.ndim == 2 and len(correct) == len(accuracy)
-    if not shaped or np.abs(correct.mean(1) - accuracy).max() > 1e-4:
+    shaped = hits.dtype == bool and hits.ndim == 2 and len(hits) == len(accuracy)
+    if not shaped or np.abs(hits.mean(1) - accuracy).max() > 1e-4:
         raise ValueError(
             f"Expected bool bits [levels, images] that average to the accuracies in record {record.id}, "
-            f"got {correct.dtype} {list(correct.shape)}; make it again."
+            f"got {hits.dtype} {list(hits.shape)}; make it again."
         )

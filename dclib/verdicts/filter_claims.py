@@ -53,8 +53,8 @@ def _parameters(store: Store) -> tuple[Outcome, str]:
 def _recovers(store: Store) -> tuple[Outcome, str]:
     outcomes, words = [], []
     for network, distortion in CONDITIONS:
-        before = selected(store, network, distortion).correct
-        after = selected(store, network, distortion, neighbours.ELECTED, 5000).correct
+        before = selected(store, network, distortion).hits
+        after = selected(store, network, distortion, neighbours.ELECTED, 5000).hits
         share = regained(np.repeat(before[:1], len(before) - 1, 0), before[1:], after[1:])
         outcomes.append(at_least(between(share), MOST))
         words.append(f"{network}, {distortion}: {share.estimate:.0%} ({share.low:.0%} to {share.high:.0%})")
@@ -79,7 +79,7 @@ def _few(store: Store) -> tuple[Outcome, str]:
     outcomes, words = [], []
     for images in (100, 500):
         one, other = (
-            np.concatenate([selected(store, *condition, way, images).correct for condition in CONDITIONS])
+            np.concatenate([selected(store, *condition, way, images).hits for condition in CONDITIONS])
             for way in (neighbours.ELECTED, neighbours.LAYERS)
         )
         found = bootstrap_interval(one, other)

@@ -33,8 +33,8 @@ class JudgedRecord(Sourced):
         return self.record.accuracy
 
     @property
-    def correct(self) -> np.ndarray:
-        return self.record.correct
+    def hits(self) -> np.ndarray:
+        return self.record.hits
 
     @property
     def id(self) -> str:
@@ -105,7 +105,7 @@ def training(run: Run, record: Record, p: Profile, store: Store) -> Training:
         tested, baseline = own or record, store.get(under) if own else None
     # A plane of features shows few images by design, and has its own interval: what counts is how the network was tested.
     seen = own if run.kind == "embed" and own else record
-    images = seen.correct.shape[1] if seen.correct is not None else seen.outcome.get("images", 0)
+    images = seen.hits.shape[1] if seen.hits is not None else seen.outcome.get("images", 0)
     return Training(
         str(network),
         own.outcome.get("curve", ()) if own else (),

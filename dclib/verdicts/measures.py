@@ -42,7 +42,7 @@ def per_class(record: Record, classes: int) -> np.ndarray:
 
     Where images were damaged and left out, the record has how many each class kept.
     """
-    each = record.correct.mean(0)
+    each = record.hits.mean(0)
     counts = record.outcome.get("images_per_class") or [len(each) // classes] * classes
     return np.array([own.mean() for own in np.split(each, np.cumsum(counts)[:-1])])
 

@@ -79,7 +79,7 @@ class Source(Protocol):
     def records(self, table: int, method: str) -> Sequence[Any]:
         """The records of a row, one per seed; empty if there are none.
 
-        A record has what `Sourced` has, and accuracy (float [levels]), correct (bool [levels, images], or None where accuracy
+        A record has what `Sourced` has, and accuracy (float [levels]), hits (bool [levels, images], or None where accuracy
         is no mean over images), id, seed, choice (the number of a random choice of filters, or None), test_images (per class;
         None for all), classes, and where accuracies are means of random splits draws (float [draws, levels], of the same
         images for the same seed; else None) and test_to_train (images of a split).

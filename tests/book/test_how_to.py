@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 from dclib import correction
 from dclib.cli import _parser
 from dclib.datasets import fingerprint_of
-from dclib.evaluation import correct_on
+from dclib.evaluation import hits_on
 from dclib.experiments import HALVES, PROFILES, TARGETS, imagenet
 from dclib.models import TRUNK_SHA256, AllConvNet
 
@@ -60,7 +60,7 @@ def test_resnet18_from_a_folder_to_onnx(image_folder, capsys):
     assert made["priorities"]["1.conv1"].shape == (64,) and clean.shape == (40, 3, 112, 112)
     printed = capsys.readouterr().out.splitlines()[-2:]
     for line, tested in zip(printed, (model, corrected), strict=True):
-        right = correct_on(tested, made["levels"], made["truth"])
+        right = hits_on(tested, made["levels"], made["truth"])
         assert made["levels"].shape == (4, 2, 3, 112, 112) and line == str(right.double().mean(1).numpy())
         with torch.inference_mode():
             assert torch.equal(right[0], tested(made["new"]).argmax(1) == made["truth"])

@@ -80,7 +80,7 @@ def test_every_kind_of_run_leaves_damaged_images_out_and_names_them(folder, stor
         described, list(DAMAGED)
     )
     for kind, levels in (("train", 1), ("evaluate", 3)):
-        assert records[kind].correct.shape == (levels, 3 * VAL - 1)
+        assert records[kind].hits.shape == (levels, 3 * VAL - 1)
         assert records[kind].outcome["images_per_class"] == [VAL, VAL, VAL - 1]
     assert records["rank"].outcome["images"] == 6 and records["embed"].outcome["labels"] == [0] * VAL + [2] * (VAL - 1)
     assert store.get(described["rank"]).outcome == records["rank"].outcome

@@ -57,7 +57,7 @@ def test_a_ranking_tells_of_each_image_what_each_swap_changed(few, store):
     model, split = few
     outcome, _ = obtaining.make(ranked("awgn"), store)
     clean, distorted = split.images.float(), distorted_copies(split, "awgn", LEVELS["awgn"])
-    after = ranking.correct_after_swaps(model, ["0", "2"], clean, distorted, split.labels)
+    after = ranking.hits_after_swaps(model, ["0", "2"], clean, distorted, split.labels)
     before = unpack_bits(outcome["correct_before"])
     with torch.inference_mode():
         expected = [model(level).argmax(1) == split.labels for level in (clean, *distorted)]

@@ -152,7 +152,7 @@ def test_what_was_found_is_not_computed_again(few, monkeypatch):
     monkeypatch.setattr(
         ranking.SwapNetwork, "swap_each", lambda self, layer, *values: calls.append(layer) or real(self, layer, *values)
     )
-    monkeypatch.setattr(swaps, "correct_on", None)
+    monkeypatch.setattr(swaps, "hits_on", None)
     made(RANKED, few)
     assert len(calls) == 2 * 2 * 2 - 3
 
@@ -277,7 +277,7 @@ def test_parts_of_a_ranking_are_the_ranking():
     clean = 255 * torch.rand(230, 3, 8, 8)
     distorted = clean + 60 * torch.randn(2, *clean.shape)
     labels = model(clean).argmax(1)
-    whole = ranking.correct_after_swaps(model, ["0", "2"], clean, distorted, labels)
+    whole = ranking.hits_after_swaps(model, ["0", "2"], clean, distorted, labels)
     parts = dict(ranking.swaps_in_parts(model, ["0", "2"], clean, distorted, labels))
     assert list(parts) == [(layer, level, start) for start in (0, 100, 200) for level in (0, 1) for layer in ("0", "2")]
     for (layer, level, start), bits in parts.items():

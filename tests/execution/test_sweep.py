@@ -215,9 +215,9 @@ def test_the_record_says_what_was_done_and_where(calm):
         assert record.environment.keys() == {"device", "threads", "torch", "python", "dclib", "commit", "date"}
         if run.kind in ("train", "evaluate"):
             levels = 7 if run.distortion else 1
-            assert record.correct.shape == (levels, 19 * 8)
+            assert record.hits.shape == (levels, 19 * 8)
             assert record.outcome["accuracy"] == record.accuracy.tolist()
-            assert record.outcome["correct_count"] == record.correct.sum(1).tolist()
+            assert record.outcome["correct_count"] == record.hits.sum(1).tolist()
     assert len(store.get(baseline(profile("smoke"))).outcome["curve"]) == 4
 
 
@@ -230,7 +230,7 @@ def test_networks_come_back_with_their_accuracy(calm):
         test = execution.data_for(run).test
         with torch.inference_mode():
             clean = (model(test.images.float()).argmax(1) == test.labels).numpy()
-        assert np.mean(clean != store.get(run).correct[0]) < 0.02
+        assert np.mean(clean != store.get(run).hits[0]) < 0.02
 
 
 def test_a_network_that_is_not_there_or_damaged(calm, store):

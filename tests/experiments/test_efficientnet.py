@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from dclib.correction import UnitDesign, correct
 from dclib.datasets import Dataset, Split, Subset
-from dclib.evaluation import correct_on, places_on
+from dclib.evaluation import hits_on, places_on
 from dclib.execution.checkpoint import Parts
 from dclib.execution.inputs import Inputs, filters_of, spaced, untrained
 from dclib.execution.makers import train_network
@@ -27,7 +27,7 @@ def test_the_place_of_the_true_class_is_that_of_a_sorted_list():
     with torch.no_grad():
         order = network(seen).argsort(1, descending=True)
     assert places[0].tolist() == [row.tolist().index(label) for row, label in zip(order, labels.tolist())]
-    assert torch.equal(places == 0, correct_on(network, torch.stack([seen, seen + 20]), labels))
+    assert torch.equal(places == 0, hits_on(network, torch.stack([seen, seen + 20]), labels))
     with refused("labels"):
         places_on(network, seen[None], labels + 5)
 

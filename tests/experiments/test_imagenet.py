@@ -13,7 +13,7 @@ from support import refused
 from dclib import execution, models, paper, restoration, tables
 from dclib.correction import correct
 from dclib.datasets import Collection, Dataset, Split
-from dclib.evaluation import correct_predictions
+from dclib.evaluation import hits_per_level
 from dclib.experiments import HALVES, NETWORKS, TARGETS, Run, imagenet, in_words, profile, queue, rows, stand_in
 from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.experiments.networks import other_classes, trained_parameters
@@ -227,7 +227,7 @@ def test_rivals_restore_what_the_network_sees():
         seen.append(sigma)
         return distorted[:, [1, 0, 2]]
 
-    correct = correct_predictions(network, test, "blur", (1.0, 2.0), restore=swap_channels)
+    correct = hits_per_level(network, test, "blur", (1.0, 2.0), restore=swap_channels)
     assert seen == [1.0, 2.0]
     assert correct.tolist() == [[True] * 4, [False] * 4, [False] * 4]
 
@@ -282,7 +282,7 @@ def test_a_transfer_is_made_and_recorded(store, monkeypatch):
         trained_on="all levels",
     )
     found = execution.obtain(run, store)
-    assert found.accuracy.tolist() == [1, 1, 1] and found.correct is None
+    assert found.accuracy.tolist() == [1, 1, 1] and found.hits is None
     assert np.shape(found.outcome["splits"]) == (5, 3) and store.get(run).accuracy.tolist() == [1, 1, 1]
 
 

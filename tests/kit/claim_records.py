@@ -16,7 +16,7 @@ IMAGES = 2000
 @dataclass
 class Record:
     accuracy: np.ndarray
-    correct: np.ndarray | None
+    hits: np.ndarray | None
     seed: int = 0
     id: str = "run"
     stand_in: tuple = ()
@@ -60,8 +60,8 @@ class Shelf:
             return Record(np.clip(level + 0.001 * (seed - 1), 0, 1), None, seed, f"{method}-{seed}", **self.extra)
         # One difficulty per image: networks of unequal accuracy differ on few images, as real ones do.
         hardness = np.random.default_rng(1).permutation(IMAGES) / IMAGES
-        correct = hardness[None] < level[:, None]
-        return Record(correct.mean(1), correct, seed, f"{method}-{seed}", **self.extra)
+        hits = hardness[None] < level[:, None]
+        return Record(hits.mean(1), hits, seed, f"{method}-{seed}", **self.extra)
 
 
 def nothing(*_):
@@ -100,13 +100,13 @@ def claim(kind, paper=None, digits=None, **test):
     )
 
 
-def record(run, correct=None, **outcome):
+def record(run, hits=None, **outcome):
     """A record of a run with these bits, as `results.Store` keeps it."""
-    if correct is not None:
+    if hits is not None:
         outcome |= {
-            "correct": pack_bits(correct),
-            "correct_count": correct.sum(1).tolist(),
-            "accuracy": correct.mean(1).tolist(),
+            "correct": pack_bits(hits),
+            "correct_count": hits.sum(1).tolist(),
+            "accuracy": hits.mean(1).tolist(),
             "parameters_trained": 1,
         }
     if run.kind == "train":

@@ -14,7 +14,7 @@ WORDS = {"cifar100", "imagenet", "caltech101", "caltech256", "sun397", "blur", "
 @dataclass(frozen=True)
 class PaperRecord(Sourced):
     accuracy: np.ndarray
-    correct: None = None
+    hits: None = None
     id: str = "paper"
     seed: int = 0
     choice: None = None

@@ -27,6 +27,6 @@ def check_same(store, expected):
 def with_another_baseline(record, store):
     """As where the recorded network was trained on a processor that rounds otherwise, and is not at hand."""
     run = baseline(profile("smoke"))
-    correct = np.zeros_like(record.correct)
+    correct = np.zeros_like(record.hits)
     store.put(dataclasses.replace(record, outcome=record.outcome | {"correct": pack_bits(correct)}))
     return run

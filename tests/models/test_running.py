@@ -5,7 +5,7 @@ import torch
 from support import data_of, refused
 from torch import nn
 
-from dclib.evaluation import correct_on, correct_predictions
+from dclib.evaluation import hits_on, hits_per_level
 from dclib.models import evaluation_mode, images_at_once, multiply_adds, predicted_classes, unwrapped
 from dclib.ranking import accuracy_per_level, activation_distances
 from dclib.transfer import dense_features
@@ -56,8 +56,8 @@ IMAGES = torch.rand(4, 3, 8, 8)
 USES = {
     "accuracy_per_level": lambda m: accuracy_per_level(m, IMAGES[None], torch.arange(4)),
     "activation_distances": lambda m: activation_distances(m, ["0.0"], IMAGES, IMAGES[None]),
-    "correct_predictions": lambda m: correct_predictions(m, data_of(4), "blur", (1.0,)),
-    "correct_on": lambda m: correct_on(m, IMAGES[None], torch.arange(4)),
+    "hits_per_level": lambda m: hits_per_level(m, data_of(4), "blur", (1.0,)),
+    "hits_on": lambda m: hits_on(m, IMAGES[None], torch.arange(4)),
     "dense_features": lambda m: dense_features(m, IMAGES, "5"),
     "multiply_adds": lambda m: multiply_adds(m, 3, 8, 8),
 }

@@ -13,8 +13,8 @@ from torch import nn
 from dclib.ranking import (
     SwapNetwork,
     accuracy_per_level,
-    correct_after_joint_swaps,
-    correct_after_swaps,
+    hits_after_joint_swaps,
+    hits_after_swaps,
     joint_swap_accuracy,
     swap_accuracy,
 )
@@ -60,8 +60,8 @@ def test_each_image_is_right_where_the_naive_loop_has_it_right(cases):
     model, _, clean, distorted, labels = cases("grouped")
     model = copy.deepcopy(model).eval()
     choices = {"features.0": [[0], [3, 1]], "features.7": [[1], [], [2, 0, 1]]}
-    together = correct_after_joint_swaps(model, choices, clean, distorted, labels, batch_size=4)
-    alone = correct_after_swaps(model, list(choices), clean, distorted, labels, batch_size=7)
+    together = hits_after_joint_swaps(model, choices, clean, distorted, labels, batch_size=4)
+    alone = hits_after_swaps(model, list(choices), clean, distorted, labels, batch_size=7)
     for layer, chosen in choices.items():
         filters = range(model.get_submodule(layer).out_channels)
         for found, swaps in ((alone[layer], [[f] for f in filters]), (together[layer], chosen)):

@@ -340,7 +340,7 @@ def test_a_better_network_must_be_better_by_the_tolerance(monkeypatch, accuracie
         right = round(10_000 * next(looks))
         return torch.arange(10_000).expand(2, 10_000) < right
 
-    monkeypatch.setattr(loop, "correct_on", look)
+    monkeypatch.setattr(loop, "hits_on", look)
     model = small_net()
     progress = train(
         model, data_of(), data_of(6, 1), schedule(iterations=6, evaluate_every=2), seed=1, distortion="blur", sigmas=(1.0,)

@@ -58,7 +58,7 @@ def with_one_accuracy_changed(record: Record) -> Record:
     """20 more images right at one level; for swaps, one accuracy higher by 0.05."""
     outcome = dict(record.outcome)
     if "correct" in outcome:
-        correct = record.correct.copy()
+        correct = record.hits.copy()
         correct[LEVEL, np.flatnonzero(~correct[LEVEL])[:20]] = True
         outcome |= {"correct": pack_bits(correct), "accuracy": correct.mean(1).tolist()}
     else:

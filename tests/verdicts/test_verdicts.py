@@ -350,7 +350,7 @@ def test_comparison_pools_seeds_by_image():
 def test_bad_records_and_kinds():
     record = Shelf({"A": 0.5}).make("A", 0)
     with pytest.raises(ValueError, match="average to the accuracies"):
-        judged(GAIN, lambda t, m: [Record(record.accuracy + 0.1, record.correct)])
+        judged(GAIN, lambda t, m: [Record(record.accuracy + 0.1, record.hits)])
     with pytest.raises(ValueError, match="in 0..1"):
         judged(GAIN, lambda t, m: [Record(record.accuracy * 100, None)])
     with pytest.raises(ValueError, match="of kind"):
