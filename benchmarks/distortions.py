@@ -1,7 +1,7 @@
 """Blur and noise against loops over OpenCV, scikit-image and a batched kornia: microseconds an image.
 
-usage: python -m benchmarks.distortions [--device cpu] [--images 2000]
-Ratios above 1 mean that dclib is faster. Sizes: 32 pixels at sigma 3, 256 pixels at sigma 6 (the strongest levels).
+usage: python -m benchmarks.distortions [--device cpu] [--images 2000] [--threads 1]
+Ratios above 1 mean that dclib is faster. Of larger pictures fewer are taken, so that all have as many pixels together.
 """
 
 import argparse
@@ -70,17 +70,22 @@ def _entries(title: str, ways: dict, count: int, device: str) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000, help="of 32 pixels")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
     keep_freed_memory()  # as training does; else every second call pays for page faults
-    few = max(1, options.images // 50)
+    blurs = [(32, 3.0), (64, 3.0), *((size, sigma) for size in (224, 256, 512) for sigma in (2.0, 6.0))]
+    noises = [(32, 30.0), (256, 100.0)]
     entries = [
-        *blur_entries(32, 3.0, options.images, options.device),
-        *blur_entries(256, 6.0, few, options.device),
-        *noise_entries(32, 30.0, options.images, options.device),
-        *noise_entries(256, 100.0, few, options.device),
+        found
+        for entries_of, those in ((blur_entries, blurs), (noise_entries, noises))
+        for size, sigma in those
+        for found in entries_of(size, sigma, max(1, options.images * 32**2 // size**2), options.device)
     ]
-    write("distortions", entries, options.device, ("opencv-python-headless", "scikit-image", "kornia"))
+    name = f"distortions-{options.threads}thread"
+    write(name, entries, options.device, ("opencv-python-headless", "scikit-image", "kornia"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dclib.datasets import Split, Subset
-from dclib.distortions import Distort, blur_matrices, blur_with
+from dclib.distortions import Distort, blurred
 from dclib.errors import InputError, check_labels
 from dclib.models import evaluation_mode, images_at_once, predicted_classes
 
@@ -172,8 +172,8 @@ def _levels(
         if sigma == 0:
             yield images
         elif distortion == "blur":
-            blurred = blur_with(images, *blur_matrices(images, sigma))
-            yield blurred.round_() if blur_of_bytes else blurred
+            found = blurred(images, sigma)
+            yield found.round_() if blur_of_bytes else found
         elif distortion == "awgn":
             yield images + sigma * _noise(images, seed, sigma, start)
         elif callable(distortion):

@@ -81,6 +81,15 @@ def test_blur_of_odd_shapes_and_images_smaller_than_the_window(shape, sigma):
     assert torch.allclose(blurred, scipy_blur(images, sigma), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 97, 129), (2, 1, 200, 65), (1, 1, 64, 300), (2, 1, 1, 130), (1, 1, 128, 192)])
+@pytest.mark.parametrize("sigma", [0.3, 1.5, 6.0, 40.0])
+def test_blur_block_by_block_where_blocks_end_anywhere(shape, sigma):
+    images = noisy(*shape, dtype=torch.float64)
+    assert torch.allclose(gaussian_blur(images, sigma), scipy_blur(images, sigma), rtol=0, atol=1e-10)
+    several = torch.tensor([sigma, 2 * sigma], dtype=torch.float64)[: len(images)]
+    assert torch.allclose(gaussian_blur(images, several)[:1], scipy_blur(images[:1], sigma), rtol=0, atol=1e-10)
+
+
 def test_blur_takes_strided_images():
     images = noisy(2, 3, 16, 20)
     for strided in (images.to(memory_format=torch.channels_last), images.flip(3)[..., ::2], images[:, 1:]):
