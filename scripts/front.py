@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "book/_static/front.svg"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- front: written by `make front` -->\n", "<!-- /front -->"
-METHODS = ("Baseline", "Finetune-9", "Deepcorr-6")
+METHODS = ("Baseline", "Finetune-9", "Deepcorr-6c")
 TARGETS = {"table3": "blur", "table4": "awgn"}
 #: The tables of the baseline alone, which may be there at a larger scale than those that compare it with others.
 ALONE = {"table1": "blur", "table2": "awgn"}
