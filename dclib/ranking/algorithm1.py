@@ -31,7 +31,8 @@ def rank_filters(
     Args:
         network: any network that torch.fx can trace, images [N, C, H, W] in 0..255 to logits [N, K]; not changed.
         layers: names of its convolutions.
-        images: float [N, C, H, W] in 0..255, undistorted, on the network's device; a few hundred that it was not tested on.
+        images: uint8, or float in 0..255, [N, C, H, W], undistorted, on the network's device; a few hundred that it was not
+            tested on.
         labels: int64 [N].
         distort: "blur", "awgn", or a function of (images, sigma) to images of the same shape.
         sigmas: the levels; the paper takes six.
@@ -57,6 +58,8 @@ def rank_filters(
     """
     if not len(sigmas):
         raise InputError("sigmas: expected at least one level to rank at, got none.")
+    if isinstance(images, torch.Tensor) and images.dtype == torch.uint8:
+        images = images.float()
     distorted = distorted_levels(images, distort, sigmas, seed=seed)
     before = accuracy_per_level(network, distorted, labels)
     after = swap_accuracy(network, layers, images, distorted, labels, batch_size=batch_size)

@@ -62,6 +62,7 @@ def corrected(trained):
 
 def test_ranking_is_algorithm_1(trained):
     images, labels = stripes(60)
+    assert images.dtype == torch.uint8
     clean = images.float()
     distorted = torch.stack([gaussian_blur(clean, sigma) for sigma in SIGMAS])
     before = accuracy_per_level(trained, distorted, labels)
@@ -69,6 +70,7 @@ def test_ranking_is_algorithm_1(trained):
     for distort in ("blur", gaussian_blur, lambda images, sigma: gaussian_blur(images, sigma)):
         found = rank_filters(trained, ["0"], clean, labels, distort=distort, sigmas=SIGMAS)
         assert found.keys() == {"0"} and np.array_equal(found["0"], expected)
+    assert np.array_equal(rank_filters(trained, ["0"], images, labels, distort="blur", sigmas=SIGMAS)["0"], expected)
     noisy = [
         rank_filters(trained, ["0"], clean, labels, distort=additive_white_gaussian_noise, sigmas=(150.0, 250.0), seed=seed)[
             "0"
