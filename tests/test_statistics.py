@@ -1,6 +1,5 @@
 """Statistics against SciPy, statsmodels' binomial test, and bootstraps written as plain loops."""
 
-
 import numpy as np
 import pytest
 from scipy import stats

@@ -268,7 +268,9 @@ class Cluster(Sharing):
             if answer.what == "made":
                 self._made[flight.run.id] = flight.future
             self._settle(flight, answer.what, *filter(None, (answer.sentence,)))
-        else:
+        else:  # a lost answer was made anew, and its sitting ended before the run: here is its record
+            for needed in _all_needs(flight.run):
+                self._made.pop(needed.id, None)
             self._settle(flight, "stopped")
 
     def _settle(self, flight: _Flight, what: str, *values: str) -> None:

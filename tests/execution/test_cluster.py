@@ -161,6 +161,17 @@ def test_what_the_folder_has_is_sent(pretend, store):
     assert line.done == 1 and [given[0] for given in GIVEN] == [RANKING.id]
 
 
+def test_an_answer_that_was_lost_and_came_back_unfinished_is_given_from_the_folder(pretend, store, monkeypatch):
+    """A worker dies with the answer of a run that is made; another sits again, and its sitting ends before the run."""
+    answers = [Answer("stopped")]
+    monkeypatch.setattr(cluster, "given", lambda kept: answers.pop() if answers else Answer("made", kept))
+    store.put(record_of(BASE))
+    store.put_weights(BASE, b"weights")
+    pool, line, _ = pretend([RANKING], {}, Deadline(60))
+    pool.work()
+    assert line.done == 1 and [given[3] for given in GIVEN] == [["stopped"], ["made"]]
+
+
 def test_each_sitting_goes_on_from_the_checkpoint_that_came_home(pretend, store):
     kept = [Kept(checkpoint=b"one"), Kept(checkpoint=b"two", weights=b"trained")]
     pool, line, said = pretend([BASE], {BASE.id: [Answer("stopped", each) for each in kept]})
