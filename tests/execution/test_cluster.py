@@ -101,6 +101,12 @@ def pretended_sitting(order, kept, needs, *answers):
     return dataclasses.replace(answer, worker=get_worker().address)
 
 
+def pretended_giving(kept):
+    """What the folder has, after the next answer of the script of nobody's run."""
+    script = SCRIPT.get("given")
+    return script.pop(0) if script else Answer("made", kept)
+
+
 @pytest.fixture(scope="module")
 def threads():
     """A cluster in this process, with two workers."""
@@ -163,11 +169,10 @@ def test_what_the_folder_has_is_sent(pretend, store):
 
 def test_an_answer_that_was_lost_and_came_back_unfinished_is_given_from_the_folder(pretend, store, monkeypatch):
     """A worker dies with the answer of a run that is made; another sits again, and its sitting ends before the run."""
-    answers = [Answer("stopped")]
-    monkeypatch.setattr(cluster, "given", lambda kept: answers.pop() if answers else Answer("made", kept))
+    monkeypatch.setattr(cluster, "given", pretended_giving)
     store.put(record_of(BASE))
     store.put_weights(BASE, b"weights")
-    pool, line, _ = pretend([RANKING], {}, Deadline(60))
+    pool, line, _ = pretend([RANKING], {"given": [Answer("stopped")]}, Deadline(60))
     pool.work()
     assert line.done == 1 and [given[3] for given in GIVEN] == [["stopped"], ["made"]]
 
