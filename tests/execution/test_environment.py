@@ -162,7 +162,7 @@ def test_a_system_without_resource(monkeypatch, store):
     monkeypatch.setattr(builtins, "__import__", absent)
     assert environment.peak_bytes("cpu") is None
     monkeypatch.setattr(obtaining, "make", lambda *_: ({"accuracy": [1.0]}, {"seconds": 2.0}))
-    assert obtaining._made(BASE, store, "cpu", None, None).cost == {"seconds": 2.0}
+    assert obtaining._made(BASE, store, "cpu", None, None, False).cost == {"seconds": 2.0}
 
 
 @pytest.mark.slow

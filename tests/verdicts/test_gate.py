@@ -143,7 +143,7 @@ def fill(store, name, rise):
                 elif each.kind == "transfer":
                     outcome = {"accuracy": [0.4] * 7, "splits": [[0.4] * 7] * 5, "images": 5000}
                 else:
-                    outcome = {"correct": bits, "curve": looks}
+                    outcome = {"hits": bits, "curve": looks}
                 store.put(record(each, **outcome))
 
 
