@@ -37,7 +37,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster
 
 from dclib.errors import InputError
 from dclib.execution.deadlines import Deadline
-from dclib.execution.obtaining import BusyError, check_same_network, claim, found
+from dclib.execution.obtaining import BusyError, claim, found
 from dclib.execution.progress import Progress
 from dclib.execution.queueing import Queue
 from dclib.execution.schedulers import opened, quiet
@@ -250,12 +250,10 @@ class Cluster(Sharing):
 
     def _act_on(self, flight: _Flight, answer: Answer) -> None:
         try:
-            if answer.kept.record is not None:
-                check_same_network(flight.run, answer.kept.read_record(flight.run), self.store)
+            answer.kept.put(flight.run, self.store)
         except InputError as error:
             self._settle(flight, "refused", str(error))
             return
-        answer.kept.put(flight.run, self.store)
         if answer.what == "stopped" and not self.deadline.passed:
             self._sit(flight, answer.kept)
         elif answer.what == "unable":

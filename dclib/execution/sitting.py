@@ -26,7 +26,7 @@ from dclib.execution.checkpoint import Report
 from dclib.execution.deadlines import Deadline
 from dclib.execution.environment import check_device
 from dclib.execution.inputs import collection_for, data_for
-from dclib.execution.obtaining import obtain
+from dclib.execution.obtaining import check_same_network, obtain
 from dclib.experiments import Run
 from dclib.files import write_whole
 from dclib.results import Record, Store
@@ -58,13 +58,14 @@ class Kept:
         """What `store` has of a run that is to be made: a training that is being tested has a network already."""
         return cls(None, _content(store.own_weights(run)), _content(store.checkpoint(run)))
 
-    def read_record(self, run: Run) -> Record | None:
-        """The record, checked; None where there is none yet."""
-        return None if self.record is None else Record.from_json(self.record.decode(), f"record of {run}")
-
     def put(self, run: Run, store: Store) -> None:
-        """Write it to `store`, the record last and after it is checked, which is when the checkpoint goes."""
-        record = self.read_record(run)
+        """Write it to `store`, the record last and after it is checked, which is when the checkpoint goes.
+
+        Raises `InputError` for a damaged record, and for a baseline of which `store` knows another network.
+        """
+        record = None if self.record is None else Record.from_json(self.record.decode(), f"record of {run}")
+        if record is not None:
+            check_same_network(run, record, store)
         for path, content in ((store.own_weights(run), self.weights), (store.checkpoint(run), self.checkpoint)):
             if content is not None:
                 write_whole(path, content)
