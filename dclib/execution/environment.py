@@ -35,8 +35,9 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else _processor()
 
 
-#: What tells graphics cards by their names in torch from processors; a record's environment names no more than the device.
-_CARD = re.compile(r"NVIDIA|GeForce|Quadro|Tesla|Instinct|Radeon")
+#: What tells graphics cards by their names in torch from processors, of which some are "with Radeon Graphics"; a record's
+#: environment names no more than the device.
+_CARD = re.compile(r"NVIDIA|GeForce|Quadro|Tesla|Instinct|(?<!with )Radeon")
 
 
 def is_graphics_card(name: str) -> bool:

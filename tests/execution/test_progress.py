@@ -71,6 +71,11 @@ def test_a_graphics_card_tells_nothing_of_a_processor(card):
     assert Forecast([record(BASE, 5.0, device=card)]).seconds(BASE) is None
 
 
+def test_a_processor_with_graphics_is_a_processor():
+    known = Forecast([record(BASE, 5.0, device="AMD Ryzen 7 5700G with Radeon Graphics")])
+    assert known.seconds(BASE) == pytest.approx(5)
+
+
 def test_records_without_a_cost_are_left_out():
     assert Forecast([Record(BASE.description, {}, {}, {}), record(BASE, 0.0)]).seconds(BASE) is None
 
