@@ -330,12 +330,7 @@ def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = No
     """
     wanted = {target_of(name).runs_of for name in targets}
     first, *others = p.seeds if seeds is None else seeds
-    ordered: dict[str, Run] = {}
-
-    def add(run: Run) -> None:
-        for needed in run.needs:
-            add(needed)
-        ordered.setdefault(run.id, run)
+    ordered: list[Run] = []
 
     def make(those: list[Target], seed: int) -> None:
         for target in those:
@@ -343,8 +338,7 @@ def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = No
             left_out = seeds is None and half is not None and target.half != "cifar100" and seed not in half.seeds
             if target.name in wanted and not left_out and (seed == first or not target.first_seed):
                 for runs in rows(target.name, p, (seed,)).values():
-                    for run in runs:
-                        add(run)
+                    ordered.extend(runs)
 
     made = [t for t in TARGETS.values() if t.rows]
     for stage in range(max(t.stage for t in made) + 1):
@@ -354,7 +348,7 @@ def queue(targets: Iterable[str], p: Profile, seeds: tuple[int, ...] | None = No
         make([t for t in made if t.stage == stage], first)
     for seed in others:
         make(made, seed)
-    return list(ordered.values())
+    return _after_their_needs(ordered)
 
 
 def of_methods(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
@@ -365,6 +359,16 @@ def of_methods(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
     by_method: dict[str, list[Run]] = {}
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
+    ordered: list[Run] = []
+    for method in methods:
+        if method not in by_method:
+            raise InputError(f"methods: expected some of {', '.join(by_method)}, got {method!r}.")
+        ordered.extend(by_method[method])
+    return _after_their_needs(ordered)
+
+
+def _after_their_needs(runs: Iterable[Run]) -> list[Run]:
+    """`runs` and all that they need, each once, in that order but after what it needs."""
     ordered: dict[str, Run] = {}
 
     def add(run: Run) -> None:
@@ -372,11 +376,8 @@ def of_methods(runs: Iterable[Run], methods: Iterable[str]) -> list[Run]:
             add(needed)
         ordered.setdefault(run.id, run)
 
-    for method in methods:
-        if method not in by_method:
-            raise InputError(f"methods: expected some of {', '.join(by_method)}, got {method!r}.")
-        for run in by_method[method]:
-            add(run)
+    for run in runs:
+        add(run)
     return list(ordered.values())
 
 
