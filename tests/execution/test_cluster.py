@@ -28,14 +28,6 @@ from dclib.experiments import baseline, profile  # noqa: E402
 from dclib.results import Store  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory):
-    """The results of one process."""
-    store = Store(tmp_path_factory.mktemp("calm") / "results")
-    assert sweep(some_runs(), store, progress=False, say=lambda line: None) == Swept(5, 0, False)
-    return store
-
-
 @pytest.fixture
 def machines(tmp_path):
     with Machines(tmp_path / "machines") as started:

@@ -6,29 +6,19 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack, contextmanager
 
 import pytest
 from cluster_machines import ROOT, Machines, free_port
-from sweeps import check_same, some_runs
+from sweeps import check_same, command_of, some_runs
 
 pytest.importorskip("distributed", reason="the extra cluster is not installed")
 
 from dclib.execution import cluster  # noqa: E402
 from dclib.execution.runner import Swept, sweep  # noqa: E402
-from dclib.results import Store  # noqa: E402
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory):
-    """The results of one process."""
-    store = Store(tmp_path_factory.mktemp("calm") / "results")
-    assert sweep(some_runs(), store, progress=False, say=lambda line: None) == Swept(5, 0, False)
-    return store
 
 
 @pytest.fixture
@@ -180,24 +170,8 @@ def test_a_worker_cut_off_for_ten_seconds(machines, calm, store, monkeypatch):
     assert done
 
 
-def command(machines, store, *options):
-    return [
-        sys.executable,
-        "-m",
-        "dclib",
-        "run",
-        "table1",
-        "table3",
-        "--profile",
-        "smoke",
-        "--scheduler",
-        machines.address,
-        "--device",
-        "cpu",
-        "--results",
-        str(store.folder),
-        *options,
-    ]
+def command(machines, store):
+    return command_of(store, "table1", "table3", "--scheduler", machines.address)
 
 
 def variables():

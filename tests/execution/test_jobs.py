@@ -5,13 +5,12 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 from support import BASE, RANKING, ROOT, record_of, refused
-from sweeps import check_same, some_runs
+from sweeps import check_same, command_of, some_runs
 
 from dclib import execution
 from dclib.errors import InputError
@@ -30,14 +29,6 @@ from dclib.training import Diverged, OutOfTime
 def without_cluster(monkeypatch):
     """Jobs are processes of our own here, as without the extra; tests/execution/test_cluster.py has the others."""
     monkeypatch.setattr(runner, "_has_cluster", lambda: False)
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory):
-    """The results of a sweep that was left alone, in this process."""
-    store = Store(tmp_path_factory.mktemp("calm") / "results")
-    assert sweep(some_runs(), store, progress=False, say=lambda line: None) == Swept(5, 0, False)
-    return store
 
 
 def killing(monkeypatch, when):
@@ -98,24 +89,7 @@ def wait_for_the_end_of(group):
 @pytest.mark.slow
 def test_interrupted_from_the_keyboard(store):
     """Ctrl-C reaches all processes of the terminal; the same command goes on."""
-    command = [
-        sys.executable,
-        "-m",
-        "dclib",
-        "run",
-        "table1",
-        "table3",
-        "--profile",
-        "smoke",
-        "--jobs",
-        "2",
-        "--device",
-        "cpu",
-        "--results",
-        str(store.folder),
-        "--nice",
-        "0",
-    ]
+    command = command_of(store, "table1", "table3", "--jobs", "2", "--nice", "0")
     settings = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -132,21 +106,7 @@ def test_interrupted_from_the_keyboard(store):
 
 @pytest.mark.slow
 def test_workers_end_when_the_command_is_killed(store):
-    command = [
-        sys.executable,
-        "-m",
-        "dclib",
-        "run",
-        "table3",
-        "--profile",
-        "smoke",
-        "--jobs",
-        "2",
-        "--device",
-        "cpu",
-        "--results",
-        str(store.folder),
-    ]
+    command = command_of(store, "table3", "--jobs", "2")
     process = subprocess.Popen(
         command,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

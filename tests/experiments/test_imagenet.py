@@ -251,6 +251,16 @@ def test_rows_of_section_5_3():
     assert stand_in("table13", profile("paper")) == NETWORKS["paper"]
 
 
+def a_small_baseline(store, monkeypatch):
+    """A recorded baseline for three classes, and a network of eight features in its place."""
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
+    monkeypatch.setattr(execution.inputs, "network", lambda run, store: network)
+    base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
+    store.put(record(base, np.ones((1, 3), bool)))
+    store.put_weights(base, b"there")
+    return base
+
+
 def test_a_transfer_is_made_and_recorded(store, monkeypatch):
     """On a few made-up images, with a network whose features tell the classes apart."""
     labels = torch.arange(3).repeat_interleave(32)
@@ -262,11 +272,7 @@ def test_a_transfer_is_made_and_recorded(store, monkeypatch):
         "collection",
         lambda name: Collection(name, Split(images, labels), ("r", "g", "b"), "imagenet", "f" * 64),
     )
-    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
-    monkeypatch.setattr(execution.inputs, "network", lambda run, store: network)
-    base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
-    store.put(record(base, np.ones((1, 3), bool)))
-    store.put_weights(base, b"there")
+    base = a_small_baseline(store, monkeypatch)
     run = Run(
         "transfer",
         "Baseline",
@@ -303,11 +309,7 @@ def test_an_embedding_is_made_and_recorded(store, monkeypatch):
         images[i, label] = 100 + i % 20
     data = Dataset("d", *(Split(images, labels),) * 3, ("r", "g", "b"), "imagenet", "f" * 64)
     monkeypatch.setattr(execution.inputs, "data_for", lambda run: data)
-    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 8))
-    monkeypatch.setattr(execution.inputs, "network", lambda run, store: network)
-    base = Run("train", "Baseline", "d", "f" * 64, 3, 0, 0)
-    store.put(record(base, np.ones((1, 3), bool)))
-    store.put_weights(base, b"there")
+    base = a_small_baseline(store, monkeypatch)
     run = Run(
         "embed", "Baseline", "d", "f" * 64, 3, 0, 0, distortion="blur", sigmas=(1.0,), base=base, features="2", shown=(0, 2)
     )

@@ -1,6 +1,7 @@
 """A small sweep with every kind of run of Table 3, and whether its records are those of another one."""
 
 import dataclasses
+import sys
 
 import numpy as np
 
@@ -30,3 +31,9 @@ def with_another_baseline(record, store):
     correct = np.zeros_like(record.hits)
     store.put(dataclasses.replace(record, outcome=record.outcome | {"correct": pack_bits(correct)}))
     return run
+
+
+def command_of(store, *words):
+    """The command that runs with these words in the profile smoke, into the folder of `store`."""
+    fixed = ["--profile", "smoke", "--device", "cpu", "--results", str(store.folder)]
+    return [sys.executable, "-m", "dclib", "run", *words, *fixed]
