@@ -48,10 +48,10 @@ def gathered(store: Store, published: set[str] | None) -> dict[str, tuple[str, l
     """{target: (profile, rows of METHODS)}, each table in the one profile that its own page shows."""
     found = {}
     for target in (*ALONE, *TARGETS):
-        scale = tables.published_profile(target, store)
-        rows = {row.method: row for row in tables.collect(target, scale, store)}
+        name = tables.published_profile(target, store)
+        rows = {row.method: row for row in tables.collect(target, name, store)}
         found[target] = (
-            scale,
+            name,
             [
                 replace(row, records=tuple(r for r in row.records if published is None or r.id in published))
                 for row in (rows[method] for method in METHODS[: 1 if target in ALONE else None])
@@ -66,7 +66,7 @@ def picture(found: dict[str, tuple[str, list[Row]]]) -> Figure:
         figure = Figure(figsize=(WIDTH, 6.2), layout="constrained")
         panels = figure.subplots(2)
         for axes, (target, distortion) in zip(panels, TARGETS.items(), strict=True):
-            scale, rows = found[target]
+            name, rows = found[target]
             sigmas = [0, *LEVELS["cifar100"][distortion]]
             for i, row in enumerate(rows):
                 own = look_of(row.method, i)
@@ -77,7 +77,7 @@ def picture(found: dict[str, tuple[str, list[Row]]]) -> Figure:
             axes.set_xticklabels(["clean" if s == 0 else f"{s:g}" for s in sigmas])
             missing = [row.method for row in rows if not row.records]
             unmade = f"; {tables.NOT_RUN}: {', '.join(missing)}" if missing else ""
-            axes.set_title(f"{TITLES[distortion]}, here {scale}", loc="left", pad=18 if missing else None)
+            axes.set_title(f"{TITLES[distortion]}, here {name}", loc="left", pad=18 if missing else None)
             if missing:
                 axes.text(0, 1.02, unmade.removeprefix("; "), transform=axes.transAxes, fontsize=9, color="0.3")
         looks = [look_of(method, i) for i, method in enumerate(METHODS)]
@@ -107,36 +107,36 @@ def block(found: dict[str, tuple[str, list[Row]]]) -> str:
     compared = {TARGETS[target]: found[target][0] for target in TARGETS}
     shown = [target for target in ALONE if found[target][0] != compared[ALONE[target]]]
     for target in (*shown, *TARGETS):
-        scale, rows = found[target]
+        name, rows = found[target]
         title = f"Table {target.removeprefix('table')}, {TITLES[(ALONE | TARGETS)[target]].lower()}"
-        lines += [f"| {title}: {_cells(row, scale)} |" for row in rows]
-    scales = dict.fromkeys(found[target][0] for target in (*shown, *TARGETS))
+        lines += [f"| {title}: {_cells(row, name)} |" for row in rows]
+    names = dict.fromkeys(found[target][0] for target in (*shown, *TARGETS))
     return "\n".join(
         [
             f"![{_in_words(found)}](book/_static/front.svg)",
             "",
             *lines,
             "",
-            *textwrap.wrap(" ".join(["Means over clean images and six levels.", *map(_what_it_is, scales)]), 120),
+            *textwrap.wrap(" ".join(["Means over clean images and six levels.", *map(_what_it_is, names)]), 120),
             "",
         ]
     )
 
 
-def _cells(row: Row, scale: str) -> str:
+def _cells(row: Row, name: str) -> str:
     """A row's method, and its numbers with the spread over seeds where there are several."""
     here, made = f"*{tables.NOT_RUN}*", "– | –"
     if row.records:
         averages = row.accuracy.mean(1)
         here = f"{averages.mean():.4f}" + (f" ± {averages.std(ddof=1):.4f}" if len(averages) > 1 else "")
-        made = f"{scale} | {len(averages)}"
+        made = f"{name} | {len(averages)}"
     return f"{row.method} | {row.paper_average:.4f} | {here} | {made}"
 
 
-def _what_it_is(scale: str) -> str:
+def _what_it_is(name: str) -> str:
     """A sentence on a profile: what it stands in for, or that it is the paper's own."""
-    stands_in = in_words(profile(scale).stand_in)
-    return f"*{scale}* is {stands_in}." if stands_in else f"*{scale}* is the paper's own scale."
+    stands_in = in_words(profile(name).stand_in)
+    return f"*{name}* is {stands_in}." if stands_in else f"*{name}* is the paper's own scale."
 
 
 def _in_words(found: dict[str, tuple[str, list[Row]]]) -> str:
