@@ -22,7 +22,6 @@ from dclib.experiments.cifar100 import (
 )
 from dclib.experiments.networks import SIZES, other_classes, other_width, short_training, trained_parameters, unit_operations
 from dclib.experiments.profiles import (
-    CHOICES,
     CONV,
     DEEPCORRECT_L2,
     NETWORKS,
@@ -31,16 +30,13 @@ from dclib.experiments.profiles import (
     RELEASED_L2,
     ImageNetHalf,
     Profile,
-    StandIn,
-    as_in_the_text,
-    in_words,
     profile,
-    shortened,
-    with_budget,
 )
 from dclib.experiments.run import FRACTIONS, Run, Selection
+from dclib.experiments.stand_ins import StandIn, in_words
 from dclib.experiments.target import Target
 from dclib.experiments.targets import HALVES, TARGETS, in_paper, of_methods, places, queue, rows, stand_in, target_of
+from dclib.experiments.variations import CHOICES, as_in_the_text, shortened, with_budget
 
 __all__ = [
     "CHOICES",

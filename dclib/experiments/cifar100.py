@@ -7,9 +7,10 @@ from dclib import datasets
 from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
-from dclib.experiments.profiles import CHOICES, CONV, Profile, as_in_the_text, with_budget
+from dclib.experiments.profiles import CONV, Profile
 from dclib.experiments.published import FILES
 from dclib.experiments.run import FRACTIONS, Run, Selection
+from dclib.experiments.variations import CHOICES, as_in_the_text, with_budget
 from dclib.training import SEMANTICS
 
 TOP = CONV[6:]

@@ -9,8 +9,9 @@ from dataclasses import replace
 from dclib import datasets
 from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
-from dclib.experiments.profiles import ImageNetHalf, StandIn
+from dclib.experiments.profiles import ImageNetHalf
 from dclib.experiments.run import Run, Selection
+from dclib.experiments.stand_ins import StandIn
 from dclib.published import EFFICIENTNET_SHA256
 from dclib.training import SEMANTICS, Schedule
 

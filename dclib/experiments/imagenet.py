@@ -7,8 +7,9 @@ from dclib import datasets
 from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.errors import InputError
-from dclib.experiments.profiles import NETWORKS, ImageNetHalf, StandIn
+from dclib.experiments.profiles import NETWORKS, ImageNetHalf
 from dclib.experiments.run import FRACTIONS, Run, Selection
+from dclib.experiments.stand_ins import StandIn
 from dclib.models import TRUNK_SHA256, AlexNet
 from dclib.training import SEMANTICS
 from dclib.transfer import LAYERS

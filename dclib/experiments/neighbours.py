@@ -6,8 +6,9 @@ from dclib import datasets
 from dclib.correction import UnitDesign
 from dclib.distortions import DISTORTIONS, levels
 from dclib.experiments import cifar100, efficientnet
-from dclib.experiments.profiles import CONV, RELEASED_L2, Profile, StandIn
+from dclib.experiments.profiles import CONV, RELEASED_L2, Profile
 from dclib.experiments.run import Run, Selection
+from dclib.experiments.stand_ins import StandIn
 from dclib.published import EFFICIENTNET_SHA256
 from dclib.training import Schedule
 

@@ -1,12 +1,12 @@
 """Profiles: how large the runs of both halves of the paper are made, and what of the paper each of them cuts."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dclib import datasets
 from dclib.correction import RELEASED_CIFAR100, UnitDesign
 from dclib.errors import InputError
+from dclib.experiments.stand_ins import StandIn
 from dclib.training import Schedule
 
 #: Profiles in the order in which a page prefers their records.
@@ -16,23 +16,6 @@ CONV = tuple(f"conv{i}" for i in range(1, 10))
 #: acts on what -c variants train and is else reported in the loss alone.
 RELEASED_L2 = tuple((layer, 3e-4 if layer in CONV[:6] else 1e-4) for layer in CONV)
 DEEPCORRECT_L2 = tuple((layer, 1e-4) for layer in CONV)
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """What stands in for something of the paper: `short` fits a table's cell, and `detail` goes on from there in a caption."""
-
-    short: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return self.short + self.detail
-
-
-def in_words(stand_ins: Iterable[StandIn]) -> str:
-    """All of them in full, each once; empty where there is none."""
-    return "; ".join(dict.fromkeys(map(str, stand_ins)))
-
 
 #: How the ImageNet networks of each profile differ from the paper's, which were a finished AlexNet in another layout.
 _TWENTY = (StandIn("20 ImageNet classes", ", new dense layers on BVLC's convolutions"),)
@@ -356,58 +339,3 @@ def profile(name: str) -> Profile:
     if name not in PROFILES:
         raise InputError(f"profile: expected one of {', '.join(PROFILES)}, got {name!r}.")
     return PROFILES[name]()
-
-
-#: Where the paper's text and the released code differ, by the name of the choice; and one that only the code makes.
-CHOICES = ("score", "ranking images", "filters", "unit width", "passes", "augmentation", "frozen BatchNorm", "untrained top")
-
-
-def as_in_the_text(p: Profile, choice: str) -> Profile:
-    """`p` with one choice made as the paper's text has it instead of as the released code has it.
-
-    "frozen BatchNorm" keeps the statistics of frozen BatchNorms too, as Section 4.2 reads; released they follow the
-    mini-batches. "untrained top" is the other way round: the released script of the baseline leaves conv7, conv8 and conv9
-    at their initial draw. Whether the published baseline was made so is not known.
-    """
-    if choice == "score":
-        return replace(p, score="priority")
-    if choice == "ranking images":
-        return replace(p, ranking_split="validation")
-    if choice == "filters":
-        return replace(p, narrow=p.width // 2, wide=p.width)
-    if choice == "unit width":
-        return replace(p, design=replace(p.design, width=None))
-    if choice == "passes":
-        return replace(p, finetune=shortened(p.finetune, 0.5), deepcorrect=shortened(p.deepcorrect, 0.5))
-    if choice == "augmentation":
-        other = "pad-crop-flip" if p.finetune.augmentation == "rotate-shift-flip" else "rotate-shift-flip"
-        return replace(
-            p, finetune=replace(p.finetune, augmentation=other), deepcorrect=replace(p.deepcorrect, augmentation=other)
-        )
-    if choice == "frozen BatchNorm":
-        return replace(p, batch_statistics=False)
-    if choice == "untrained top":
-        return replace(p, baseline_layers=CONV[:6])
-    raise InputError(f"choice: expected one of {', '.join(CHOICES)}, got {choice!r}.")
-
-
-def shortened(schedule: Schedule, share: float) -> Schedule:
-    """A complete schedule of the same shape with that share of the iterations."""
-
-    def cut(iterations: int) -> int:
-        return int(iterations * share)
-
-    return replace(
-        schedule,
-        iterations=cut(schedule.iterations),
-        warm_up=cut(schedule.warm_up),
-        drops=tuple(map(cut, schedule.drops)),
-        evaluate_every=max(1, cut(schedule.evaluate_every)),
-    )
-
-
-def with_budget(p: Profile, share: float) -> Profile:
-    """`p` with retrainings of that share of the iterations, each with a complete schedule of its own."""
-    if share == 1:
-        return p
-    return replace(p, finetune=shortened(p.finetune, share), deepcorrect=shortened(p.deepcorrect, share))

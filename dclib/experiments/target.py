@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from dclib import paper
-from dclib.experiments.profiles import ImageNetHalf, Profile, StandIn
+from dclib.experiments.profiles import ImageNetHalf, Profile
 from dclib.experiments.run import Run
+from dclib.experiments.stand_ins import StandIn
 
 Rows = dict[str, list[Run]]
 

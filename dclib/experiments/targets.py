@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 from dclib.errors import InputError
 from dclib.experiments import cifar100, efficientnet, imagenet, neighbours
-from dclib.experiments.profiles import ImageNetHalf, Profile, StandIn
+from dclib.experiments.profiles import ImageNetHalf, Profile
 from dclib.experiments.run import Run
+from dclib.experiments.stand_ins import StandIn
 from dclib.experiments.target import Target
 
 _SCOPES, _SETS = ("method", "distortion"), ("method", "dataset")
