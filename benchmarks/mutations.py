@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from io import BytesIO
 
-from dclib.results import Record
+from dclib.results import CONTENTS, Record
 
 #: What a value of a JSON file is replaced by.
 NASTY = (
@@ -128,7 +128,7 @@ def forged_safetensors(content: bytes, rng: random.Random) -> bytes:
 def forged_archive(content: bytes, rng: random.Random) -> bytes:
     """An archive with a member that reaches out of the folder, blows up, is there twice, is no file or is forged."""
     with zipfile.ZipFile(BytesIO(content)) as file:
-        members = {name: file.read(name) for name in file.namelist()}
+        members = {name: file.read(name) for name in file.namelist() if name != CONTENTS}
     record = next(name for name in members if name.endswith(".json"))
     name = rng.choice(
         (
@@ -158,6 +158,7 @@ def forged_archive(content: bytes, rng: random.Random) -> bytes:
             link = zipfile.ZipInfo(rng.choice(("link.json", "weights/link.safetensors")))
             link.external_attr = 0o120777 << 16
             file.writestr(link, "/etc/passwd")
+        file.writestr(CONTENTS, json.dumps({m.filename: m.CRC for m in file.infolist()}))
     changed = bytearray(out.getvalue())
     if how == 4:  # sizes in the directory that are not those of the members
         place = changed.rfind(b"PK\x01\x02")

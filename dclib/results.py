@@ -29,6 +29,8 @@ _KEYS = {"schema", "id", "description", "outcome", "cost", "environment", "check
 _RECORD, _RECORDS, _ARRAY = 2**26, 2**30, 2**28
 #: A member of an archive that grows by more than this while it is unpacked, and is large, is no record and no weights.
 _GROWTH, _LARGE = 100, 2**24
+#: A member of every archive: {name: checksum} of the others. The directory at a zip file's end can lose members unnoticed.
+CONTENTS = "contents.json"
 _WEIGHTS = re.compile(r"[0-9a-f]{16}\.safetensors")
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -200,21 +202,21 @@ class Store:
                     file.writestr(f"{record.id}.json", record.to_json())
                 for path in chosen:
                     file.write(path, f"{path.parent.name}/{path.name}")
+                file.writestr(CONTENTS, json.dumps({member.filename: member.CRC for member in file.infolist()}))
         except OSError as error:
             raise InputError(f"export: expected a place that can be written, got {error} for {archive}.") from error
         return len(records)
 
     def import_(self, archive: str | Path) -> int:
-        """Bring in an exported archive. Every record is checked before the first is written.
+        """Bring in an exported archive, all that was put into it. Every record is checked before the first is written.
 
         Other files than records, networks and checkpoints are left out, whatever they are called.
         """
         try:
             with zipfile.ZipFile(archive) as file:
                 self._check_sizes(file, archive)
-                if broken := file.testzip():
-                    raise InputError(f"{archive}: expected a whole archive, got a damaged {broken}; export it again.")
-                names = [n for n in file.namelist() if n.endswith(".json")]
+                _check_whole(file, archive)
+                names = [n for n in file.namelist() if n.endswith(".json") and n != CONTENTS]
                 records = [Record.from_json(file.read(n).decode(), f"{archive}:{n[:40]}") for n in names]
                 for name in file.namelist():
                     if _WEIGHTS.fullmatch(Path(name).name):
@@ -243,6 +245,18 @@ class Store:
                 f"{archive}: expected records and weights that fit on this disk, got {total / 1e6:.0f} MB in "
                 f"{len(members)} files, packed as dclib packs none or too large to unpack."
             )
+
+
+def _check_whole(file: zipfile.ZipFile, archive: str | Path) -> None:
+    """`InputError` for an archive of which a member is damaged or gone."""
+    if broken := file.testzip():
+        raise InputError(f"{archive}: expected a whole archive, got a damaged {broken}; export it again.")
+    there = {member.filename: member.CRC for member in file.infolist()}
+    if CONTENTS not in there:
+        raise InputError(f"{archive}: expected a list of its contents as dclib packs it, got none; export it again.")
+    listed = json.loads(file.read(CONTENTS))
+    if lost := [name for name, checksum in listed.items() if there.get(name) != checksum]:
+        raise InputError(f"{archive}: expected all {len(listed)} files that it lists, got no whole {lost[0][:40]!r}; export it again.")
 
 
 def results_folder() -> Path:
