@@ -224,26 +224,32 @@ TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}
     ids=["released", "two", "last 3x3"],
 )
 def test_training_equals_gathering(net, dtype, memory_format, batch_statistics, design):
-    def trained_once(compute):
+    def trained_once(compute, computed_in):
         network = correct(net, {"conv2": [6, 0, 3]}, design, batch_statistics=batch_statistics).to(dtype).train()
         for m in network.modules():  # as if the loop went on for a while
             if isinstance(m, CorrectionUnit):
                 settled(m).train()
+        network = network.to(computed_in)  # the same rounded parameters
         x = torch.randn(6, 8, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        x = x.to(dtype).contiguous(memory_format=memory_format).requires_grad_()
+        x = x.to(dtype).to(computed_in).contiguous(memory_format=memory_format).requires_grad_()
         y = compute(network, x)
-        weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape).to(dtype)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape).to(dtype).to(computed_in)
         (y * weights).sum().backward()
         gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
         return {"output": y.detach(), "input": x.grad} | gradients
 
-    found = trained_once(lambda network, x: network.bn2(network.conv2(x)))
-    expected = trained_once(lambda network, x: gathered(network.conv2, network.bn2, x))
+    def by_hand(network, x):
+        return gathered(network.conv2, network.bn2, x)
+
+    found = trained_once(lambda network, x: network.bn2(network.conv2(x)), dtype)
+    expected, exact = trained_once(by_hand, dtype), trained_once(by_hand, torch.float64)
     assert found.keys() == expected.keys() and len(found) > 6
-    largest = max(value.double().norm().item() for name, value in expected.items() if name != "output")
-    for name, value in expected.items():
-        scale = max(value.double().norm().item(), largest)  # some are 0: those of biases before a BatchNorm
-        assert (found[name] - value).double().norm().item() <= TOLERANCES[dtype] * scale, name
+    largest = max(value.norm().item() for name, value in exact.items() if name != "output")
+    for name, value in exact.items():
+        scale = max(value.norm().item(), largest)  # some are 0: those of biases before a BatchNorm
+        # In bfloat16 a network assembled by hand is itself far from exact where the processor adds up in bfloat16.
+        by_rounding = (expected[name].double() - value).norm().item() / scale
+        assert (found[name].double() - value).norm().item() / scale <= by_rounding + TOLERANCES[dtype], name
 
 
 def test_no_gradient_is_gathered(net):
