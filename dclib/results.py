@@ -256,7 +256,9 @@ def _check_whole(file: zipfile.ZipFile, archive: str | Path) -> None:
         raise InputError(f"{archive}: expected a list of its contents as dclib packs it, got none; export it again.")
     listed = json.loads(file.read(CONTENTS))
     if lost := [name for name, checksum in listed.items() if there.get(name) != checksum]:
-        raise InputError(f"{archive}: expected all {len(listed)} files that it lists, got no whole {lost[0][:40]!r}; export it again.")
+        raise InputError(
+            f"{archive}: expected all {len(listed)} files that it lists, got no whole {lost[0][:40]!r}; export it again."
+        )
 
 
 def results_folder() -> Path:
