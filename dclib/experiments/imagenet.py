@@ -95,7 +95,8 @@ def _levels(distortion: str) -> dict:
 
 def baseline(s: ImageNetHalf, seed: int = 0) -> Run:
     """Pre-trained convolutions with dense layers trained on clean images."""
-    return Run("train", "Baseline", **_common(s, seed), layers=DENSE, schedule=s.baseline)
+    common = _common(s, seed) | {"precision": s.baseline_precision or s.precision}
+    return Run("train", "Baseline", **common, layers=DENSE, schedule=s.baseline)
 
 
 def baseline_under(s: ImageNetHalf, distortion: str, seed: int = 0) -> Run:

@@ -34,7 +34,8 @@ class ImageNetHalf:
     outputs and diverge at the others' rate. `unit_momentum` is that of the units' BatchNorms. `ranking_images` per class
     come from the training images, as in the paper's text; the released code takes them from the test images.
     `validation_images` and `test_images` per class are looked at, `rival_images` with BM3D, which takes seconds an image;
-    all when None.
+    all when None. `baseline_precision` is that of the baseline's training where it is another: in float64 every processor makes the
+    same network, which all rows start from.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ImageNetHalf:
     test_images: int | None = None
     rival_images: int | None = None
     precision: str = "float32"
+    baseline_precision: str | None = None
     stand_in: tuple[StandIn, ...] = ()
     whole_collections: bool = False
 
@@ -305,6 +307,7 @@ def _small_imagenet() -> ImageNetHalf:
         unit_momentum=0.1,
         validation_images=5,
         rival_images=10,
+        baseline_precision="float64",
         stand_in=NETWORKS["small"],
     )
 

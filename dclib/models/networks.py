@@ -170,6 +170,19 @@ class CenterCrop(nn.Module):
         return images[..., top : top + self.size, left : left + self.size]
 
 
+class _Linear(nn.Linear):
+    """A linear layer whose fresh weights are the same on every processor, to the last bit.
+
+    torch multiplies and adds in one step, which some processors round once and others twice.
+    """
+
+    def reset_parameters(self) -> None:
+        bound = self.in_features**-0.5
+        with torch.no_grad():
+            for parameter in (self.weight, self.bias):
+                parameter.uniform_().mul_(2 * bound).sub_(bound)
+
+
 class AlexNet(nn.Module):
     """AlexNet for ImageNet (Figure 3b): five convolutions, of which three in two groups, and three dense layers.
 
@@ -202,8 +215,8 @@ class AlexNet(nn.Module):
         alpha, k = (5e-4, 2.0) if layout == "paper" else (1e-4, 1.0)
         self.lrn = nn.LocalResponseNorm(5, alpha=alpha, beta=0.75, k=k)
         self.pool = nn.MaxPool2d(3, stride=2)
-        self.fc6, self.fc7 = nn.Linear(256 * 6 * 6, 4096), nn.Linear(4096, 4096)
-        self.fc8 = nn.Linear(4096, num_classes)
+        self.fc6, self.fc7 = _Linear(256 * 6 * 6, 4096), _Linear(4096, 4096)
+        self.fc8 = _Linear(4096, num_classes)
         self.dropout = nn.Dropout(0.5)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:

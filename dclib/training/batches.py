@@ -25,7 +25,9 @@ class Batches:
         sigmas: tuple[float, ...],
         device: torch.device,
         blur_of_bytes: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.dtype = dtype
         resident = data.images.shape.numel() <= _RESIDENT_BYTES
         self.data = Split(data.images.to(device) if resident else data.images, data.labels.to(device))
         self.schedule, self.seed, self.distortion, self.device = schedule, seed, distortion, device
@@ -34,7 +36,7 @@ class Batches:
         self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
         if distortion == "blur":
             side = schedule.crop
-            like = torch.empty((1, 1, side, side) if side else (1, *data.images.shape[1:]), device=device)
+            like = torch.empty((1, 1, side, side) if side else (1, *data.images.shape[1:]), dtype=dtype, device=device)
             pairs = [blur_matrices(like, sigma) for sigma in sigmas]
             self.rows, self.columns = (torch.stack(m).unsqueeze(1) for m in zip(*pairs))
 
@@ -45,7 +47,7 @@ class Batches:
         # Each process has a stream of its own; process 0 of one has the stream that it has without torchrun.
         stream = _stream(self.seed, iteration) + distributed.rank() * 2**40
         generator = torch.Generator(self.device).manual_seed(stream)
-        images = self._cropped(self.data.images[index.to(self.data.images.device)]).to(self.device).float()
+        images = self._cropped(self.data.images[index.to(self.data.images.device)]).to(self.device, self.dtype)
         if self.schedule.mixture == "each by chance":
             images = self._mix_by_chance(images, generator)
         else:
@@ -99,7 +101,8 @@ class Batches:
             for number in level.unique().tolist():
                 images[level == number] = self.distortion(images[level == number], self.levels[number])
             return images
-        noise = torch.randn(images.shape, generator=generator, device=self.device)
+        # In single precision in any case: in double precision the generator gives other noise.
+        noise = torch.randn(images.shape, generator=generator, dtype=torch.float32, device=self.device)
         return images + noise * self.sigmas[level].view(-1, 1, 1, 1)
 
 
@@ -114,7 +117,7 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
     if augmentation == "none":
         return images
     n, _, height, width = images.shape
-    uniform = torch.rand(4, n, generator=generator, device=images.device)
+    uniform = _uniform(4, images, generator)
     flip = torch.where(uniform[0] < 0.5, -1.0, 1.0)
     if augmentation == "pad-crop-flip":
         shift = torch.floor(uniform[1:3] * 9).long() - 4
@@ -129,9 +132,9 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
     angle = torch.deg2rad((uniform[1] * 2 - 1) * 20)
     shift = (uniform[2:4] * 2 - 1) * 0.15 * 2  # affine_grid's axes run from -1 to 1
     cos, sin = torch.cos(angle), torch.sin(angle)
-    zoom = torch.ones(2, n, device=images.device)
+    zoom = torch.ones(2, n, dtype=images.dtype, device=images.device)
     if augmentation == "rotate-shift-zoom-flip":  # Keras multiplies coordinates by it: below 1 it enlarges
-        zoom = 0.75 + 0.5 * torch.rand(2, n, generator=generator, device=images.device)
+        zoom = 0.75 + 0.5 * _uniform(2, images, generator)
     # Angles are those of pixels, and axes of unequal length have unequal pixels in affine_grid's unit.
     aspect = height / width
     theta = torch.stack(
@@ -141,8 +144,14 @@ def augment(images: torch.Tensor, augmentation: str, generator: torch.Generator 
         ],
         1,
     )
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="nearest", padding_mode="border", align_corners=False)
+
+
+def _uniform(count: int, images: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """[count, N] of the same numbers in every precision: drawn in single precision, then of the images' own."""
+    drawn = torch.rand(count, len(images), generator=generator, dtype=torch.float32, device=images.device)
+    return drawn.to(images.dtype)
 
 
 def _stream(seed: int, number: int) -> int:

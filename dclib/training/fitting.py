@@ -65,7 +65,8 @@ def fit(
         peak: the highest learning rate; the paper begins at 0.1 with units, and at 0.01 without.
         l1: coefficient of the sum of absolute weights of the units' convolutions (Eq. 5).
         augmentation: one of `AUGMENTATIONS`.
-        precision: "float32", or "bfloat16" autocast.
+        precision: "float32", "bfloat16" autocast, or "float64", in which processors that round otherwise train the same
+            network.
         checkpoint: safetensors file to go on from if it is there, and to leave off with; gone when the training has ended.
         time_budget: seconds after which the checkpoint is written and the training leaves off.
         report: called with (iteration, loss) every ten iterations.

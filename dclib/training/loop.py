@@ -7,7 +7,8 @@ checkpoint takes the very steps that it would have taken.
 import ctypes
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from dclib.training.step import TrainStep, optimiser_for
 
 #: A later network replaces the best one only if its validation accuracy is higher by this much (released code).
 TOLERANCE = 0.001
+PRECISIONS = ("float32", "bfloat16", "float64")
 
 
 class Diverged(InputError):
@@ -60,7 +62,9 @@ def train(
         distortion, sigmas: exactly half of every mini-batch is distorted, the level drawn uniformly; None trains
             on clean images. "blur", "awgn" or a function of (images, sigma).
         blur_of_bytes: blurred values are rounded to whole grey values, as released for ImageNet.
-        precision: "float32", or "bfloat16" autocast.
+        precision: "float32", "bfloat16" autocast, or "float64": processors round sums otherwise, each by its own widest
+            instructions, and some hundred iterations make another network of that in single precision, but not in
+            double. The network is in its own precision again at the end.
         checkpoint: safetensors file to go on from, rewritten at every evaluation and when time runs out.
         call: whose checkpoint it is, where the file's name does not say.
         deadline: `time.monotonic()` at which to stop.
@@ -77,41 +81,59 @@ def train(
     if len(data) < schedule.batch_size:
         raise InputError(f"training images: expected at least one mini-batch of {schedule.batch_size}, got {len(data)}.")
     keep_freed_memory()
-    device = next(model.parameters()).device
-    batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes)
-    optimiser = optimiser_for(model, schedule)
-    step = TrainStep(model, optimiser, schedule, precision)  # first: velocities take on its memory format
-    validation_hits = _validator(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None
-    progress, best, losses = resume(checkpoint, model, optimiser, call)
-    if progress.iteration:
-        step.rate = schedule.rate(progress.iteration - 1)
-    started = time.monotonic()
-    model.train()
-    while progress.iteration < schedule.iterations:
-        losses.append(step(*batches.draw(progress.iteration), schedule.rate(progress.iteration)))
-        progress.iteration += 1
-        if report and progress.iteration % 10 == 0:
-            report(progress.iteration, losses[-1].item())
-        evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
-        if evaluated and validation_hits is not None:  # the first of all processes
-            _check_finite(losses, progress.iteration, schedule)
-            best = _validate(model, validation_hits, precision, progress, losses, best)
-        late = (
-            deadline is not None
-            and progress.iteration < schedule.iterations
-            and distributed.agreed(time.monotonic() > deadline)
+    with _in_precision(model, precision):
+        device = next(model.parameters()).device
+        dtype = torch.float64 if precision == "float64" else torch.float32
+        batches = Batches(data, schedule, seed, distortion, sigmas, device, blur_of_bytes, dtype)
+        optimiser = optimiser_for(model, schedule)
+        step = TrainStep(model, optimiser, schedule, precision)  # first: velocities take on its memory format
+        validation_hits = (
+            _validator(validation, distortion, sigmas, device, blur_of_bytes) if distributed.rank() == 0 else None
         )
-        if checkpoint and distributed.rank() == 0 and (evaluated or late) and progress.iteration < schedule.iterations:
-            progress.seconds += time.monotonic() - started
-            started = time.monotonic()
-            save_checkpoint(checkpoint, model, optimiser, progress, best, losses, call)
-        if late:
-            raise OutOfTime
-    progress.seconds += time.monotonic() - started
-    if distributed.rank() == 0:
-        model.load_state_dict(best)
+        progress, best, losses = resume(checkpoint, model, optimiser, call)
+        if progress.iteration:
+            step.rate = schedule.rate(progress.iteration - 1)
+        started = time.monotonic()
+        model.train()
+        while progress.iteration < schedule.iterations:
+            losses.append(step(*batches.draw(progress.iteration), schedule.rate(progress.iteration)))
+            progress.iteration += 1
+            if report and progress.iteration % 10 == 0:
+                report(progress.iteration, losses[-1].item())
+            evaluated = progress.iteration % schedule.evaluate_every == 0 or progress.iteration == schedule.iterations
+            if evaluated and validation_hits is not None:  # the first of all processes
+                _check_finite(losses, progress.iteration, schedule)
+                best = _validate(model, validation_hits, precision, progress, losses, best)
+            late = (
+                deadline is not None
+                and progress.iteration < schedule.iterations
+                and distributed.agreed(time.monotonic() > deadline)
+            )
+            if checkpoint and distributed.rank() == 0 and (evaluated or late) and progress.iteration < schedule.iterations:
+                progress.seconds += time.monotonic() - started
+                started = time.monotonic()
+                save_checkpoint(checkpoint, model, optimiser, progress, best, losses, call)
+            if late:
+                raise OutOfTime
+        progress.seconds += time.monotonic() - started
+        if distributed.rank() == 0:
+            model.load_state_dict(best)
     model.eval()
     return progress
+
+
+@contextmanager
+def _in_precision(model: nn.Module, precision: str) -> Iterator[None]:
+    """Within, a model that trains in "float64" is of that type; autocast leaves parameters as they are."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}.")
+    own = next(model.parameters()).dtype
+    if precision == "float64":
+        model.double()
+    try:
+        yield
+    finally:
+        model.to(own)
 
 
 def keep_freed_memory() -> None:

@@ -96,3 +96,16 @@ def test_corrected_alexnet_trains_the_units_alone(network):
 def test_unknown_layout():
     with pytest.raises(ValueError, match="expected paper or caffe, got 'torch'"):
         AlexNet(10, "torch")
+
+
+def test_fresh_dense_weights_are_torchs():
+    """But for its rounding, which is another on processors that multiply and add in one step."""
+    torch.manual_seed(5)
+    ours = AlexNet(10)
+    torch.manual_seed(5)
+    for conv in (ours.conv1, ours.conv2, ours.conv3, ours.conv4, ours.conv5):
+        conv.reset_parameters()
+    for name, sizes in {"fc6": (9216, 4096), "fc7": (4096, 4096), "fc8": (4096, 10)}.items():
+        theirs = torch.nn.Linear(*sizes)
+        for kind in ("weight", "bias"):
+            torch.testing.assert_close(getattr(getattr(ours, name), kind), getattr(theirs, kind), rtol=0, atol=1e-8)

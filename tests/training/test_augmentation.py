@@ -7,7 +7,7 @@ import pytest
 import torch
 from support import refused
 
-from dclib.training import augment
+from dclib.training import AUGMENTATIONS, augment
 
 
 def images_of(count, height=32, width=32):
@@ -93,3 +93,11 @@ def test_augmentation_keeps_shape_range_and_input(name):
 def test_unknown_augmentation():
     with refused("'cutmix'"):
         augment(images_of(1), "cutmix")
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_double_precision_turns_images_as_single_precision_does(name):
+    images = images_of(20)
+    single, double = (augment(images.to(d), name, torch.Generator().manual_seed(0)) for d in (torch.float32, torch.float64))
+    assert double.dtype == torch.float64
+    assert (single == double).double().mean() > 0.999  # a coordinate halfway between two pixels may go either way

@@ -3,12 +3,16 @@
 import copy
 import json
 import math
+import os
+import platform
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from support import data_of, refused, small_net
+from support import ROOT, data_of, refused, small_net
 from torch import nn
 from torch.nn import functional as F
 
@@ -205,11 +209,11 @@ def train_by_hand(model, batches, s, penalty=lambda model: 0.0):
     return losses
 
 
-def recorded(model, data, s, into=None):
+def recorded(model, data, s, into=None, precision="float32"):
     """Train `model`; returns the images and labels of each iteration, and puts the curve into `into`."""
     inputs = []
     hook = model.register_forward_pre_hook(lambda m, i: inputs.append(i[0].clone()) if m.training else None)
-    progress = train(model, data, data_of(6, seed=1), s, seed=1)
+    progress = train(model, data, data_of(6, seed=1), s, seed=1, precision=precision)
     hook.remove()
     if into is not None:
         into += progress.curve
@@ -316,6 +320,55 @@ def test_bfloat16_trains_too():
     progress = train(model, data_of(), data_of(6, 1), schedule(iterations=2), seed=1, precision="bfloat16")
     assert math.isfinite(progress.curve[-1]["loss"]) and not torch.equal(model.conv1.weight, before["conv1.weight"])
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_double_precision_is_of_the_whole_training():
+    model, by_hand = small_net(), small_net()
+    s = schedule(iterations=6, evaluate_every=6)
+    shown = recorded(model, data_of(), s, precision="float64")
+    assert {images.dtype for images, _ in shown} == {torch.float64}
+    train_by_hand(by_hand.double(), shown, s)
+    for (name, ours), theirs in zip(model.state_dict().items(), by_hand.float().state_dict().values()):
+        assert ours.dtype == theirs.dtype, name  # the network's own again
+        if ours.is_floating_point():  # to one rounding, which single precision would have made at every step
+            torch.testing.assert_close(ours, theirs, rtol=1.2e-7, atol=1e-12)
+
+
+def test_a_network_is_in_its_own_precision_whatever_happens():
+    model = small_net()
+    with pytest.raises(loop.Diverged):
+        train(model, data_of(), data_of(6, 1), schedule(learning_rate=1e300), seed=1, precision="float64")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    with refused("precision", "float32, bfloat16, float64", "'half'"):
+        train(model, data_of(), data_of(6, 1), schedule(), seed=1, precision="half")
+
+
+_TRAINED = """
+import sys, torch
+from support import data_of, small_net
+from dclib.training import Schedule, train
+torch.set_num_threads(1)
+precision, start, end = sys.argv[1:]
+model, s = small_net(), Schedule(60, 10, 0.1, (), 60, augmentation="rotate-shift-flip")
+model.load_state_dict(torch.load(start))  # fresh weights are normal numbers, which processors round otherwise too
+train(model, data_of(), data_of(6, 1), s, seed=1, precision=precision)
+torch.save(model.state_dict(), end)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variables are for x86-64 processors")
+@pytest.mark.parametrize("precision, apart", [("float32", (1e-5, 10)), ("float64", (0, 1e-6))])
+def test_processors_train_the_same_network_in_double_precision(precision, apart, tmp_path):
+    oldest = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/kit")])
+    torch.save(small_net().state_dict(), tmp_path / "start")
+    for name, variables in {"newest": {}, "oldest": oldest}.items():
+        command = [sys.executable, "-c", _TRAINED, precision, tmp_path / "start", tmp_path / name]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": path} | variables, check=True)
+    newest, oldest = (torch.load(tmp_path / name) for name in ("newest", "oldest"))
+    weights = [name for name in newest if name.endswith("weight")]
+    largest = max(((newest[n] - oldest[n]).abs().max() / newest[n].abs().max()).item() for n in weights)
+    assert apart[0] <= largest <= apart[1]
 
 
 # ---------------------------------------------------------------- which network is kept
