@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.measure import entry, write
 from dclib.datasets import Split
@@ -37,11 +38,11 @@ def main() -> None:
     model = AllConvNet(CLASSES, width=options.width)
     if options.alone:
         precision, start, end = options.alone
-        model.load_state_dict(torch.load(start))
-        torch.save(trained(model, precision, options.iterations), end)
+        model.load_state_dict(load_file(start))
+        save_file(trained(model, precision, options.iterations), end)
         return
     with tempfile.TemporaryDirectory() as folder:
-        torch.save(model.state_dict(), Path(folder) / "start")
+        save_file(model.state_dict(), Path(folder) / "start")
         made = {
             (precision, name): _trained_apart(precision, name, variables, options, Path(folder))
             for precision in ("float32", "float64")
@@ -76,7 +77,8 @@ def trained(model: AllConvNet, precision: str, iterations: int) -> dict[str, tor
     progress = train(model, Split(images, labels), Split(images[:50], labels[:50]), schedule, seed=0, precision=precision)
     with torch.inference_mode():
         answers = model((torch.rand(TESTED, 3, 32, 32) * 255).byte().float()).argmax(1)
-    return model.state_dict() | {"answers": answers, "seconds": torch.tensor(progress.seconds)}
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    return weights | {"answers": answers, "seconds": torch.tensor(progress.seconds)}
 
 
 def _trained_apart(
@@ -86,7 +88,7 @@ def _trained_apart(
     sizes = ["--iterations", str(options.iterations), "--width", str(options.width)]
     command = [sys.executable, "-m", "benchmarks.rounding", "--alone", precision, folder / "start", end, *sizes]
     subprocess.run(command, env=os.environ | variables, check=True)
-    return torch.load(end)
+    return load_file(end)
 
 
 def _apart(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support import ROOT, data_of, refused, small_net
 from torch import nn
 from torch.nn import functional as F
@@ -346,13 +347,14 @@ def test_a_network_is_in_its_own_precision_whatever_happens():
 _TRAINED = """
 import sys, torch
 from support import data_of, small_net
+from safetensors.torch import load_file, save_file
 from dclib.training import Schedule, train
 torch.set_num_threads(1)
 precision, start, end = sys.argv[1:]
 model, s = small_net(), Schedule(60, 10, 0.1, (), 60, augmentation="rotate-shift-flip")
-model.load_state_dict(torch.load(start))  # fresh weights are normal numbers, which processors round otherwise too
+model.load_state_dict(load_file(start))  # fresh weights are normal numbers, which processors round otherwise too
 train(model, data_of(), data_of(6, 1), s, seed=1, precision=precision)
-torch.save(model.state_dict(), end)
+save_file({n: v.contiguous() for n, v in model.state_dict().items()}, end)
 """
 
 
@@ -361,11 +363,11 @@ torch.save(model.state_dict(), end)
 def test_processors_train_the_same_network_in_double_precision(precision, apart, tmp_path):
     oldest = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests/kit")])
-    torch.save(small_net().state_dict(), tmp_path / "start")
+    save_file(small_net().state_dict(), tmp_path / "start")
     for name, variables in {"newest": {}, "oldest": oldest}.items():
         command = [sys.executable, "-c", _TRAINED, precision, tmp_path / "start", tmp_path / name]
         subprocess.run(command, env=os.environ | {"PYTHONPATH": path} | variables, check=True)
-    newest, oldest = (torch.load(tmp_path / name) for name in ("newest", "oldest"))
+    newest, oldest = (load_file(tmp_path / name) for name in ("newest", "oldest"))
     weights = [name for name in newest if name.endswith("weight")]
     largest = max(((newest[n] - oldest[n]).abs().max() / newest[n].abs().max()).item() for n in weights)
     assert apart[0] <= largest <= apart[1]
