@@ -247,13 +247,20 @@ def _sweep(options: argparse.Namespace, store, runs_on) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     from dclib.results import Store
-    from dclib.tables.drawn import DRAWN
 
     store = Store(options.results)
-    if options.target in DRAWN:
+    if _is_figure(options.target):
         _show_figure(options, store)
     else:
         _show_table(options, store)
+
+
+def _is_figure(target: str) -> bool:
+    if not target.startswith("figure"):
+        return False
+    from dclib.tables.drawn import DRAWN  # brings what draws, for which a table does not wait
+
+    return target in DRAWN
 
 
 def _show_figure(options: argparse.Namespace, store) -> None:

@@ -12,9 +12,7 @@ where the network named the right class; level 0 is the clean image.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.spatial import cKDTree
-from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+import scipy
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05  # the paper's threshold
@@ -85,7 +83,7 @@ def paired_t_test(a, b) -> TTest:
         if abs(mean) < 1e-12:
             return TTest(0.0, 1.0, len(a) - 1, 0.0, 0.0, 0.0)
         return TTest(float(np.copysign(np.inf, mean)), 0.0, len(a) - 1, mean, mean, mean)
-    result = stats.ttest_rel(a, b)
+    result = scipy.stats.ttest_rel(a, b)
     low, high = result.confidence_interval(CONFIDENCE)
     return TTest(float(result.statistic), float(result.pvalue), int(result.df), mean, float(low), float(high))
 
@@ -97,6 +95,8 @@ def mcnemar(correct_a, correct_b) -> McNemar:
     discordant images: it is as cheap as the chi-square approximation and valid where few are discordant.
     Raises ValueError for non-boolean bits, other shapes or unequal lengths.
     """
+    from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar  # takes a second to import
+
     a, b = _bits("correct_a", correct_a), _bits("correct_b", correct_b)
     if a.ndim != 1 or b.ndim != 1:
         raise ValueError(
@@ -256,7 +256,7 @@ def seed_interval(values, confidence: float = CONFIDENCE) -> SeedInterval:
     if seeds == 1:
         return SeedInterval(mean, None, None, None, 1, "one seed: neither spread nor interval")
     spread = float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + confidence) / 2, seeds - 1)) * spread / np.sqrt(seeds)
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, seeds - 1)) * spread / np.sqrt(seeds)
     return SeedInterval(mean, spread, mean - half, mean + half, seeds, f"{seeds} seeds")
 
 
@@ -273,7 +273,7 @@ def draws_interval(values, test_to_train: float, confidence: float = CONFIDENCE)
             "give one number per split."
         )
     deviation = values.std(ddof=1) * np.sqrt(1 / len(values) + test_to_train)
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * deviation)
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1) * deviation)
     return float(values.mean()) - half, float(values.mean()) + half
 
 
@@ -307,15 +307,17 @@ def draw_test(chosen, draws) -> TTest:
     if error < 1e-12:  # subtracting printed decimals leaves as much
         statistic = 0.0 if abs(mean) < 1e-12 else float(np.copysign(np.inf, mean))
         return TTest(statistic, 1.0 if statistic == 0 else 0.0, freedom, mean, mean, mean)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    return TTest(mean / error, float(2 * stats.t.sf(abs(mean) / error, freedom)), freedom, mean, mean - half, mean + half)
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return TTest(
+        mean / error, float(2 * scipy.stats.t.sf(abs(mean) / error, freedom)), freedom, mean, mean - half, mean + half
+    )
 
 
 def share_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact (Clopper-Pearson) interval of a share; 0 to 1 for no trials, which say nothing."""
     if not trials:
         return 0.0, 1.0
-    found = stats.binomtest(successes, trials).proportion_ci(confidence)
+    found = scipy.stats.binomtest(successes, trials).proportion_ci(confidence)
     return float(found.low), float(found.high)
 
 
@@ -326,7 +328,7 @@ def difference_error(a, b, images: int, confidence: float = CONFIDENCE) -> np.nd
     most of them. An image counts once however many levels an accuracy averages over.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    return stats.norm.ppf((1 + confidence) / 2) * np.sqrt((a * (1 - a) + b * (1 - b)) / images)
+    return scipy.stats.norm.ppf((1 + confidence) / 2) * np.sqrt((a * (1 - a) + b * (1 - b)) / images)
 
 
 def _accuracies(name, values) -> np.ndarray:
@@ -391,6 +393,6 @@ def _level_counts(bits) -> np.ndarray:
 
 def own_neighbours(points: np.ndarray, labels: np.ndarray) -> float:
     """The share of points [N, D] whose nearest other point has the same label: 1 for separate clusters."""
-    nearest = cKDTree(points).query(points, k=2)[1]
+    nearest = scipy.spatial.cKDTree(points).query(points, k=2)[1]
     other = np.where(nearest[:, 0] == np.arange(len(points)), nearest[:, 1], nearest[:, 0])
     return float(np.mean(labels[other] == labels))

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
-from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from dclib.datasets.cache import SIDE, Decoded, decoded
 from dclib.datasets.common import Collection, Dataset, Split, Subset, data_folder, per_class_sample
@@ -106,6 +104,8 @@ def imagenet_of_1000(name: str = "imagenet20", folder: str | Path | None = None,
             f"{len(places)} lines and {found.count(None)} classes that are none of them; put the list there."
         )
     parts = (Split(part.images, torch.tensor(found)[part.labels]) for part in (data.train, data.validation, data.test))
+    from torchvision.models._meta import _IMAGENET_CATEGORIES  # torchvision takes seconds to import
+
     return Dataset(data.name, *parts, tuple(_IMAGENET_CATEGORIES), data.scale, data.fingerprint, data.skipped)
 
 
@@ -167,6 +167,8 @@ def _read(name: str, root: Path, classes: Sequence[str], side: int = SIDE) -> tu
     """The decoded images of all classes, by class and file name, and their labels [N]."""
     if not classes:
         raise InputError(f"{root}: expected at least one class, got none; put a folder of images there for each class.")
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+
     index = {label: number for number, label in enumerate(classes)}
     samples = make_dataset(str(root), index, extensions=IMG_EXTENSIONS, allow_empty=True)
     samples.sort(key=lambda sample: (sample[1], sample[0]))
@@ -186,6 +188,8 @@ def _check_full(labels: torch.Tensor, root: Path, classes: Sequence[str], what: 
 
 
 def _classes(root: Path, where: str) -> list[str]:
+    from torchvision.datasets.folder import find_classes
+
     try:
         return find_classes(str(root))[0]
     except OSError as error:

@@ -6,9 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from torch import nn
 
 from dclib.datasets import Split
@@ -30,6 +27,10 @@ def make_gate(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> d
     "quality" is a support vector machine on natural scene statistics, "student" the distilled network, "both" their sum in
     units of their spread over sharp images, "confidence" one minus the network's own largest probability.
     """
+    from sklearn.pipeline import make_pipeline  # takes a second to import
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     model, (learnt, calibrating, test) = inputs.network.to(device), thirds(inputs.data.test, run.fractions)
     parts.total = len(run.learned_from) + 1 + len(run.conditions)
     images, found = zip(*(_looked_at(run, model, learnt, name, parts, "learn") for name in run.learned_from))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from dclib.errors import InputError
 
@@ -37,7 +37,7 @@ def detection(scores: np.ndarray, bad: np.ndarray) -> Detection:
     detected = np.append(0, np.cumsum(bad[order])[last]) / bad.sum()
     alarms = np.append(0, np.cumsum(~bad[order])[last]) / (~bad).sum()
     good = len(bad) - bad.sum()
-    area = (rankdata(scores)[bad].sum() - bad.sum() * (bad.sum() + 1) / 2) / (bad.sum() * good)
+    area = (scipy.stats.rankdata(scores)[bad].sum() - bad.sum() * (bad.sum() + 1) / 2) / (bad.sum() * good)
     return Detection(alarms, detected, float(area))
 
 

@@ -2,7 +2,7 @@
 
 from math import floor, prod
 
-from scipy import stats
+import scipy
 
 from dclib.verdicts.evidence import Evidence
 from dclib.verdicts.finding import Finding, Outcome
@@ -35,7 +35,7 @@ OPERATIONS = {
     "share": lambda terms: terms[0] / terms[1],
     "largest_of_smallest": lambda terms: max(terms) / min(terms),
     "passes": lambda terms: terms[0] * terms[1] / terms[2],  # iterations, batch, images
-    "chance_of_overlap": lambda terms: float(1 - stats.hypergeom.pmf(0, *terms)),  # of all, marked, drawn
+    "chance_of_overlap": lambda terms: float(1 - scipy.stats.hypergeom.pmf(0, *terms)),  # of all, marked, drawn
 }
 
 

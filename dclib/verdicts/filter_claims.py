@@ -1,7 +1,7 @@
 """The claims of the study of selected filters (Bianchi et al., 2019)."""
 
 import numpy as np
-from scipy.stats import chi2
+import scipy
 
 from dclib.experiments import neighbours, profile, trained_parameters
 from dclib.results import Record, Store
@@ -27,7 +27,7 @@ def _affected(store: Store) -> tuple[Outcome, str]:
         for points in record.outcome["points"].values():
             totals, n, m = np.array(points), len(points), record.outcome["voters"]
             agreement.append(12 * ((totals - totals.mean()) ** 2).sum() / (m**2 * (n**3 - n)))
-            pvalues.append(chi2.sf(m * (n - 1) * agreement[-1], n - 1))
+            pvalues.append(scipy.stats.chi2.sf(m * (n - 1) * agreement[-1], n - 1))
     outcome = Outcome.HOLDS if max(pvalues) < SIGNIFICANCE / len(pvalues) else Outcome.INCONCLUSIVE
     return outcome, (
         f"voters agree: Kendall's W is {min(agreement):.2f} to {max(agreement):.2f} in {len(agreement)} "

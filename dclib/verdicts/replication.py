@@ -7,14 +7,15 @@ own. SciPy does the work; every function says what its answer rests on.
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dclib.statistics import CONFIDENCE
 
 POWER = 0.8  # what an experiment should have before its silence counts
-_NORMAL = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+_NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 def pooled_deviation(groups: Iterable[Sequence[float]]) -> tuple[float, int] | None:
@@ -33,7 +34,7 @@ def seeds_half_width(values: Sequence[float], confidence: float = CONFIDENCE) ->
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"Expected two seeds or more, got {values.tolist()}; one seed has no spread.")
-    return float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def widen(value: float, low: float, high: float, half: float) -> tuple[float, float]:
@@ -62,12 +63,12 @@ def power(effect: float, low: float, high: float) -> float:
     error = (high - low) / (2 * _NORMAL)
     if not math.isfinite(error):
         return 0.0
-    return float(stats.norm.cdf(abs(effect) / error - _NORMAL)) if error else float(effect != 0)
+    return float(scipy.stats.norm.cdf(abs(effect) / error - _NORMAL)) if error else float(effect != 0)
 
 
 def smallest_effect(low: float, high: float) -> float:
     """The smallest effect that an experiment whose interval is low..high shows with a chance of 80 % (`POWER`)."""
-    return (high - low) / (2 * _NORMAL) * (_NORMAL + float(stats.norm.ppf(POWER)))
+    return (high - low) / (2 * _NORMAL) * (_NORMAL + float(scipy.stats.norm.ppf(POWER)))
 
 
 def expected_false_ticks(claims: int, confidence: float = CONFIDENCE) -> float:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import rankdata
 
 from dclib import experiments, paper
 from dclib.experiments import imagenet, profile
@@ -226,7 +226,8 @@ def _without_colour(scores: np.ndarray, shares: np.ndarray, threshold: float) ->
 
 def _spearman(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Spearman's correlation of scores [..., filters] with shares [filters]; 0 where all scores are equal."""
-    a, b = rankdata(scores, axis=-1), rankdata(shares)
+    rank = scipy.stats.rankdata
+    a, b = rank(scores, axis=-1), rank(shares)
     a, b = a - a.mean(-1, keepdims=True), b - b.mean()
     return (a @ b) / np.sqrt(np.maximum((a * a).sum(-1) * (b @ b), 1e-12))
 

@@ -9,7 +9,7 @@ agree on most images.
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dclib import paper
 from dclib.statistics import difference_error, percentile_interval, resample_means
@@ -158,7 +158,7 @@ def _declines_with_depth(claim: dict, evidence: Evidence) -> Finding:
             return values[..., first:, index]
 
     values = quantity(curves.values)
-    correlation = float(stats.spearmanr(range(len(values)), values).statistic)
+    correlation = float(scipy.stats.spearmanr(range(len(values)), values).statistic)
     steps = [
         _estimate(lambda v, i=i: quantity(v)[..., i] - quantity(v)[..., i + 1], [curves], error)
         for i in range(len(values) - 1)
