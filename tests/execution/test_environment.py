@@ -256,5 +256,7 @@ def test_a_folder_that_cannot_be_written_is_no_matter_of_locks(store):
 def test_a_process_that_makes_runs_waits_for_no_package_that_it_may_not_need():
     """Each of these takes seconds to import, in every worker: they come with the kind of run that uses them."""
     code = "import sys, dclib.execution.workers, dclib.execution.missing; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout.split()
     assert not {"matplotlib", "pandas", "scipy.stats", "seaborn", "sklearn", "statsmodels", "torchvision"} & set(loaded)
