@@ -21,6 +21,8 @@ def environment(device: str = "cpu") -> dict:
     """What the outcome may depend on besides the description."""
     return {
         "device": device_name(device),
+        # One name stands for several kinds of processors, of which each rounds by its own widest instructions.
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -4,6 +4,7 @@ import builtins
 import errno
 import fcntl
 import os
+import platform
 import pwd
 import subprocess
 import sys
@@ -251,6 +252,23 @@ def test_a_folder_that_cannot_be_written_is_no_matter_of_locks(store):
     (store.folder / "checkpoints").touch()
     with refused("can be written", "DCLIB_RESULTS"):
         execution.obtain(BASE, store)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the names are those of x86-64 processors")
+def test_two_kinds_of_processors_of_one_name_are_told_apart():
+    code = "from dclib.execution.environment import environment; print(environment()['instructions'])"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=True,
+            env=os.environ | {"ATEN_CPU_CAPABILITY": name},
+        ).stdout.strip()
+        for name in ("default", "avx2")
+    }
+    assert told == {"DEFAULT", "AVX2"}
 
 
 def test_a_process_that_makes_runs_waits_for_no_package_that_it_may_not_need():

@@ -212,7 +212,9 @@ def test_the_record_says_what_was_done_and_where(calm):
         record = store.get(run)
         assert record.description == run.description
         assert record.cost["seconds"] >= 0 and record.cost["peak_bytes"] > 10**6
-        assert record.environment.keys() == {"device", "threads", "torch", "python", "dclib", "commit", "date"}
+        assert record.environment.keys() == {
+            *("device", "instructions", "threads", "torch", "python", "dclib", "commit", "date")
+        }
         if run.kind in ("train", "evaluate"):
             levels = 7 if run.distortion else 1
             assert record.hits.shape == (levels, 19 * 8)
