@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from dclib import tables
 from dclib.distortions import LEVELS
 from dclib.experiments import in_words, profile
-from dclib.figures.style import STYLE, TITLES, UNITS, WIDTH, look_of
+from dclib.figures.style import STYLE, WIDTH, look_of
+from dclib.figures.words import TITLES, UNITS
 from dclib.files import write_whole
 from dclib.results import Store
 from dclib.tables import Row

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dclib.errors import InputError
-from dclib.figures.style import COLOURS, MARKERS, NAMES, STYLE, SYMBOLS, TITLES, WIDTH, short
+from dclib.figures.style import COLOURS, MARKERS, STYLE, WIDTH, short
+from dclib.figures.words import NAMES, SYMBOLS, TITLES
 from dclib.statistics import own_neighbours
 
 #: Dark blue for gains, grey where nothing differs, light yellow for losses: told apart by every reader, and in print

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dclib.distortions import gaussian_window
-from dclib.figures.style import GREY, NAMES, SYMBOLS, TITLES, UNITS, course, look, look_of, not_empty, panel, with_alt
+from dclib.figures.style import GREY, course, look, look_of, not_empty, panel, with_alt
+from dclib.figures.words import NAMES, SYMBOLS, TITLES, UNITS
 from dclib.results import Record
 
 

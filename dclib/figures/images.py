@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dclib.errors import InputError
-from dclib.figures.style import NAMES, STYLE, SYMBOLS, TITLES, WIDTH, course, not_empty, short, with_alt
+from dclib.figures.style import STYLE, WIDTH, course, not_empty, short, with_alt
+from dclib.figures.words import NAMES, SYMBOLS, TITLES
 
 #: Dark enough to be read as small print; right and wrong also differ by their sign.
 RIGHT, WRONG = "#0b5394", "#a63603"

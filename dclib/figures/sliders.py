@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from dclib.errors import InputError
-from dclib.figures.style import CAPTION, NAMES, TITLES
+from dclib.figures.style import CAPTION
+from dclib.figures.words import NAMES, TITLES
 
 UNITS = {"blur": "pixels", "awgn": "grey values"}
 

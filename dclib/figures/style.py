@@ -31,10 +31,6 @@ ALEXNET_ROWS = (
 UNITS_OF_TABLE_10 = ("no-bn", "lite", "bottleneck")
 SHARES = (6, 12, 24, 48)  # of Figure 9: filters of conv1 that are corrected
 ORDERS = {"ranked": "-", "random": "--", "least": ":"}
-NAMES = {"blur": "Gaussian blur", "awgn": "noise (AWGN)"}
-TITLES = {"blur": "Blur", "awgn": "Noise"}
-SYMBOLS = {"blur": r"$\sigma_b$", "awgn": r"$\sigma_n$"}
-UNITS = {"blur": f"{SYMBOLS['blur']} in pixels", "awgn": f"{SYMBOLS['awgn']} in grey values"}
 WIDTH = 4.3
 STYLE = {
     "font.size": 11,

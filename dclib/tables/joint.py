@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dclib.experiments import CONV, FRACTIONS, profile, rows
-from dclib.figures.style import NAMES
+from dclib.figures.words import NAMES
 from dclib.results import Record, Store
 from dclib.statistics import bootstrap_interval
 from dclib.tables.accuracy import NOT_RUN

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from dclib import figures, paper
 from dclib.experiments import neighbours, profile, trained_parameters
@@ -16,6 +16,9 @@ from dclib.tables.claims import signed
 from dclib.verdicts import blur_claims, filter_claims, gate_claims
 from dclib.verdicts.neighbouring import NotRun, record_of, shown
 from dclib.verdicts.neighbours import judged
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: The detectors of a gate, in words.
 DETECTORS = {"both": "gate", "quality": "statistics", "student": "student", "confidence": "own confidence"}
@@ -217,11 +220,11 @@ def selected(store: Store) -> str:
     return "\n".join(lines)
 
 
-def or_none(make: Callable[..., list[Figure]]) -> Callable[..., list[Figure]]:
+def or_none(make: "Callable[..., list[Figure]]") -> "Callable[..., list[Figure]]":
     """What `make` draws; nothing while its runs are not there."""
 
     @wraps(make)
-    def made(store: Store) -> list[Figure]:
+    def made(store: Store) -> "list[Figure]":
         try:
             return make(store)
         except NotRun:
@@ -231,7 +234,7 @@ def or_none(make: Callable[..., list[Figure]]) -> Callable[..., list[Figure]]:
 
 
 @or_none
-def gate_curves(store: Store) -> list[Figure]:
+def gate_curves(store: Store) -> "list[Figure]":
     """ROC curves of each detector: egregious errors under all conditions; adversarial images against sharp ones."""
     found = gate_claims.gate(store)
     every, attacks = range(len(found.conditions)), [*found.rows("sharp"), *found.rows("unseen adversarial")]
@@ -248,14 +251,14 @@ def gate_curves(store: Store) -> list[Figure]:
 
 
 @or_none
-def cross_blur_matrix(store: Store) -> list[Figure]:
+def cross_blur_matrix(store: Store) -> "list[Figure]":
     """The whole matrix of what networks were tuned on and are tested on."""
     values, tuned, tested = cross_blur(store)
     return [figures.matrix(values, tuned, tested, "CIFAR-100, profile small")]
 
 
 @or_none
-def moved(store: Store) -> list[Figure]:
+def moved(store: Store) -> "list[Figure]":
     """How far blur moves the activations of each layer, in each network."""
     curves = {}
     for on in (neighbours.NOT_TUNED, neighbours.SHARP, *neighbours.TUNED_ON, neighbours.MIX):
@@ -265,7 +268,7 @@ def moved(store: Store) -> list[Figure]:
 
 
 @or_none
-def few_samples(store: Store) -> list[Figure]:
+def few_samples(store: Store) -> "list[Figure]":
     """Accuracy over the number of training images, one panel per network and distortion."""
     numbers, drawn = [100 * samples for samples in neighbours.SAMPLES], []
     for condition in filter_claims.CONDITIONS:
@@ -278,7 +281,7 @@ def few_samples(store: Store) -> list[Figure]:
 
 
 @or_none
-def pace(store: Store) -> list[Figure]:
+def pace(store: Store) -> "list[Figure]":
     """Validation accuracy over the iterations of a retraining on 5,000 images, one panel per network and distortion."""
     drawn = []
     for network, distortion in filter_claims.CONDITIONS:

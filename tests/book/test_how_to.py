@@ -55,15 +55,15 @@ def image_folder(tmp_path, monkeypatch):
 def test_resnet18_from_a_folder_to_onnx(image_folder, capsys):
     code = block("how_to_your_model", "The whole way: a ResNet-18 and a folder of images")
     assert len(code.splitlines()) < 40
-    # Each of 64 swaps of the first layer goes through the whole network: on a quarter of the pixels in a quarter of the time.
+    # Each of 64 swaps of the first layer goes through the whole network: on fewer pixels in less time.
     assert code.count("(112, 112)") == 1
-    made = run(code.replace("(112, 112)", "(56, 56)"))
+    made = run(code.replace("(112, 112)", "(32, 32)"))
     model, corrected, clean = made["model"], made["corrected"], made["clean"]
-    assert made["priorities"]["1.conv1"].shape == (64,) and clean.shape == (40, 3, 56, 56)
+    assert made["priorities"]["1.conv1"].shape == (64,) and clean.shape == (40, 3, 32, 32)
     printed = capsys.readouterr().out.splitlines()[-2:]
     for line, tested in zip(printed, (model, corrected), strict=True):
         right = hits_on(tested, made["levels"], made["truth"])
-        assert made["levels"].shape == (4, 2, 3, 56, 56) and line == str(right.double().mean(1).numpy())
+        assert made["levels"].shape == (4, 2, 3, 32, 32) and line == str(right.double().mean(1).numpy())
         with torch.inference_mode():
             assert torch.equal(right[0], tested(made["new"]).argmax(1) == made["truth"])
     filters = corrected.correction["filters"]["1.conv1"]

@@ -170,8 +170,8 @@ def test_a_worker_cut_off_for_ten_seconds(machines, calm, store, monkeypatch):
     assert done
 
 
-def command(machines, store):
-    return command_of(store, "table1", "table3", "--scheduler", machines.address)
+def command(machines, store, *words):
+    return command_of(store, *(words or ("table1", "table3")), "--scheduler", machines.address)
 
 
 def variables():
@@ -184,7 +184,11 @@ def test_two_clients_share_a_folder_and_not_its_runs(machines, store):
         machines.start_worker()
     clients = [
         subprocess.Popen(
-            command(machines, store), env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(machines, store, "table3", "--methods", *(f"Finetune-{k}" for k in (1, 3, 6, 9))),
+            env=variables(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(2)
     ]
