@@ -207,4 +207,10 @@ def test_book_target_stops_where_a_notebook_failed():
 
 @pytest.mark.parametrize("names, order", [("", ""), ("a", "a"), ("abcd", "adbc"), ("abcde", "aebdc")])
 def test_neighbouring_notebooks_are_not_executed_side_by_side(names, order):
-    assert execute.from_both_ends(list(names)) == list(order)
+    assert execute.in_order(list(names)) == list(order)
+
+
+def test_the_longest_notebook_begins_first():
+    names = execute.page_names()
+    assert execute.LONGEST in names and execute.in_order(names)[:2] == [execute.LONGEST, names[0]]
+    assert sorted(execute.in_order(names)) == sorted(names)
