@@ -188,9 +188,7 @@ def execute_all(names, inputs, output, jobs, environment):
     context = multiprocessing.get_context("spawn")
     failures = []
     pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
-    running = {
-        pool.submit(execute, name, inputs[name], output, threads, environment): name for name in in_order(names)
-    }
+    running = {pool.submit(execute, name, inputs[name], output, threads, environment): name for name in in_order(names)}
     for future in as_completed(running):
         try:
             run = future.result()
