@@ -51,15 +51,20 @@ def main() -> None:
     entries = []
     for precision in ("float32", "float64"):
         newest, oldest = (made[precision, name] for name in INSTRUCTIONS)
-        apart = _apart(newest, oldest)
+        distance = apart(newest, oldest)
         answers = int((newest["answers"] != oldest["answers"]).sum())
         times = [newest["seconds"].item()]
         entries.append(
             entry(
-                f"{precision}, newest instructions", times, options.iterations, "s/iteration", apart=apart, answers=answers
+                f"{precision}, newest instructions",
+                times,
+                options.iterations,
+                "s/iteration",
+                apart=distance,
+                answers=answers,
             )
         )
-        print(f"{precision}: weights apart by {apart:.1e} of their size, {answers} of {TESTED} answers differ.")
+        print(f"{precision}: weights apart by {distance:.1e} of their size, {answers} of {TESTED} answers differ.")
     capability = torch.backends.cpu.get_cpu_capability()
     # One processor's name stands for several kinds: of two AMD EPYC only one had AVX-512.
     write(f"rounding-{capability.lower()}", entries, "cpu", oldest=OLDEST, iterations=options.iterations, images=IMAGES)
@@ -91,7 +96,7 @@ def _trained_apart(
     return load_file(end)
 
 
-def _apart(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+def apart(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
     """The largest difference of two networks' weights, layer by layer, over that layer's largest weight."""
     names = [name for name in first if name.endswith("weight")]
     return max(((first[n] - second[n]).abs().max() / first[n].abs().max()).item() for n in names)

@@ -29,7 +29,7 @@ INPUTS = {  # what every page depends on, besides its own source
 }
 
 WRITTEN = ("status", "scaling")  # pages that this script writes itself
-LONGEST = "section5_1_cifar100"  # a third of the seconds of all pages
+LONGEST = "section5_1_cifar100"  # with any profile; status.md has the seconds
 
 
 class Failed(Exception):

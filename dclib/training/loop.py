@@ -127,13 +127,21 @@ def _in_precision(model: nn.Module, precision: str) -> Iterator[None]:
     """Within, a model that trains in "float64" is of that type; autocast leaves parameters as they are."""
     if precision not in PRECISIONS:
         raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}.")
-    own = next(model.parameters()).dtype
-    if precision == "float64":
-        model.double()
+    if precision != "float64":
+        yield
+        return
+    own = {name: tensor.dtype for name, tensor in _tensors(model)}
+    model.double()
     try:
         yield
     finally:
-        model.to(own)
+        for name, tensor in _tensors(model):  # each its own: a network may hold several
+            tensor.data = tensor.data.to(own[name])
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 def keep_freed_memory() -> None:

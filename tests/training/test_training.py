@@ -3,19 +3,14 @@
 import copy
 import json
 import math
-import os
-import platform
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from support import ROOT, data_of, refused, small_net
+from plain_training import recorded, train_by_hand
+from support import data_of, refused, small_net
 from torch import nn
-from torch.nn import functional as F
 
 from dclib.correction import UnitDesign, correct
 from dclib.datasets import Split
@@ -194,38 +189,6 @@ def test_clean_training_sees_clean_images_only():
 # ---------------------------------------------------------------- steps
 
 
-def train_by_hand(model, batches, s, penalty=lambda model: 0.0):
-    """SGD with Nesterov momentum as Keras has it, on a loss with its penalties written out; gives the losses."""
-    losses = []
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    velocity = [torch.zeros_like(p) for p in parameters]
-    model.train()
-    for i, (images, labels) in enumerate(batches):
-        loss = F.cross_entropy(model(images), labels) + penalty(model)
-        rate = s.rate(i)
-        for p, v, g in zip(parameters, velocity, torch.autograd.grad(loss, parameters)):
-            v.mul_(0.9).sub_(rate * g)  # the rate is inside: a velocity keeps its size when the rate falls
-            p.data += 0.9 * v - rate * g
-        losses.append(loss.item())
-    return losses
-
-
-def recorded(model, data, s, into=None, precision="float32"):
-    """Train `model`; returns the images and labels of each iteration, and puts the curve into `into`."""
-    inputs = []
-    hook = model.register_forward_pre_hook(lambda m, i: inputs.append(i[0].clone()) if m.training else None)
-    progress = train(model, data, data_of(6, seed=1), s, seed=1, precision=precision)
-    hook.remove()
-    if into is not None:
-        into += progress.curve
-    whole = data.images.float()
-
-    def label(image):
-        return data.labels[(whole == image).flatten(1).all(1)][0]
-
-    return [(batch, torch.stack([label(image) for image in batch])) for batch in inputs]
-
-
 def check_equal(model, other):
     for (name, value), expected in zip(model.state_dict().items(), other.state_dict().values()):
         assert torch.allclose(value.double(), expected.double(), rtol=1e-3, atol=1e-5), name
@@ -313,67 +276,6 @@ def test_the_curve_has_the_mean_loss_since_the_last_look():
     losses = train_by_hand(by_hand, recorded(model, data_of(), s, into=curve), s)
     expected = [np.mean(losses[:2]), np.mean(losses[2:4]), losses[4]]
     assert [c["loss"] for c in curve] == pytest.approx(expected, rel=1e-4)
-
-
-def test_bfloat16_trains_too():
-    model = small_net()
-    before = copy.deepcopy(model.state_dict())
-    progress = train(model, data_of(), data_of(6, 1), schedule(iterations=2), seed=1, precision="bfloat16")
-    assert math.isfinite(progress.curve[-1]["loss"]) and not torch.equal(model.conv1.weight, before["conv1.weight"])
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
-
-
-def test_double_precision_is_of_the_whole_training():
-    model, by_hand = small_net(), small_net()
-    s = schedule(iterations=6, evaluate_every=6)
-    shown = recorded(model, data_of(), s, precision="float64")
-    assert {images.dtype for images, _ in shown} == {torch.float64}
-    train_by_hand(by_hand.double(), shown, s)
-    for (name, ours), theirs in zip(model.state_dict().items(), by_hand.float().state_dict().values()):
-        assert ours.dtype == theirs.dtype, name  # the network's own again
-        if ours.is_floating_point():  # to one rounding, which single precision would have made at every step
-            torch.testing.assert_close(ours, theirs, rtol=1.2e-7, atol=1e-12)
-
-
-def test_a_network_is_in_its_own_precision_whatever_happens():
-    model = small_net()
-    with pytest.raises(loop.Diverged):
-        train(model, data_of(), data_of(6, 1), schedule(learning_rate=1e300), seed=1, precision="float64")
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
-    with refused("precision", "float32, bfloat16, float64", "'half'"):
-        train(model, data_of(), data_of(6, 1), schedule(), seed=1, precision="half")
-
-
-_TRAINED = """
-import sys, torch
-from support import data_of, small_net
-from safetensors.torch import load_file, save_file
-from dclib.training import Schedule, train
-torch.set_num_threads(1)
-start, end = sys.argv[1:]
-s = Schedule(60, 10, 0.1, (), 60, augmentation="rotate-shift-flip")
-for precision in ("float32", "float64"):
-    model = small_net()
-    model.load_state_dict(load_file(start))  # fresh weights are normal numbers, which processors round otherwise too
-    train(model, data_of(), data_of(6, 1), s, seed=1, precision=precision)
-    save_file({n: v.contiguous() for n, v in model.state_dict().items()}, f"{end} {precision}")
-"""
-
-
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variables are for x86-64 processors")
-def test_processors_train_the_same_network_in_double_precision(tmp_path):
-    oldest = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/kit")])
-    save_file(small_net().state_dict(), tmp_path / "start")
-    for name, variables in {"newest": {}, "oldest": oldest}.items():
-        command = [sys.executable, "-c", _TRAINED, tmp_path / "start", tmp_path / name]
-        subprocess.run(command, env=os.environ | {"PYTHONPATH": path} | variables, check=True)
-    apart = {}
-    for precision in ("float32", "float64"):
-        newest, oldest = (load_file(tmp_path / f"{name} {precision}") for name in ("newest", "oldest"))
-        weights = [name for name in newest if name.endswith("weight")]
-        apart[precision] = max(((newest[n] - oldest[n]).abs().max() / newest[n].abs().max()).item() for n in weights)
-    assert apart["float32"] > 1e-5 and apart["float64"] < 1e-6
 
 
 # ---------------------------------------------------------------- which network is kept
