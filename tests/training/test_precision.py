@@ -82,7 +82,8 @@ for precision in ("float32", "float64"):
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the variables are for x86-64 processors")
 def test_processors_train_the_same_network_in_double_precision(tmp_path):
-    rounding = pytest.importorskip("benchmarks.rounding")
+    from benchmarks import rounding
+
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests/kit")])
     save_file(small_net().state_dict(), tmp_path / "start")
     for name, variables in rounding.INSTRUCTIONS.items():
