@@ -39,7 +39,9 @@ ALONE = {"table1": "blur", "table2": "awgn"}
 def tracked() -> set[str] | None:
     """The ids of the records that git tracks; None outside of git, where all records came with the checkout."""
     try:
-        listed = subprocess.run(["git", "ls-files", "data/results"], cwd=ROOT, capture_output=True, text=True, check=True)
+        # Records alone: what lies in folders beside them, a checkpoint of an unfinished run say, is not published.
+        kept = ":(glob)data/results/*.json"
+        listed = subprocess.run(["git", "ls-files", kept], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return {Path(name).stem for name in listed.stdout.split()} or None
