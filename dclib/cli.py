@@ -2,13 +2,14 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from dclib.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for input that the user can mend, 130 when interrupted."""
+    """Run one command; returns the exit code: 0, 2 for input that the user can mend, 130 or 143 when interrupted or terminated."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a pipe on Windows, or the C locale, has no sign for all that we print
             stream.reconfigure(errors="replace")
@@ -19,9 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"dclib: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("\ndclib: stopped; the same command goes on from here.", file=sys.stderr)
-        return 130
+        number = stopped.args[0] if stopped.args else signal.SIGINT
+        return 128 + number  # as shells say it
     except BrokenPipeError:  # the reader of our output left early, e.g. `| head`; the flush at exit is to be silent too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

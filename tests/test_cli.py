@@ -1,6 +1,7 @@
 """The command line: it works from an empty folder to a table, and every bad input is one line and exit code 2."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -148,12 +149,13 @@ def test_records_travel(capsys, folders, store):
     assert Store(folders / "there").weights(baseline(profile("smoke"))).exists()
 
 
-def test_interrupted(capsys, monkeypatch):
+@pytest.mark.parametrize("by, code", [((), 130), ((signal.SIGINT,), 130), ((signal.SIGTERM,), 143)])
+def test_interrupted(capsys, monkeypatch, by, code):
     def interrupt(*_, **__):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*by)
 
     monkeypatch.setattr(runner, "sweep", interrupt)
-    assert cli.main(["run", *SMOKE]) == 130
+    assert cli.main(["run", *SMOKE]) == code
     assert "the same command goes on" in capsys.readouterr().err
 
 

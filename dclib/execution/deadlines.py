@@ -7,6 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: What asks a sweep to end: the keyboard's Ctrl-C, and what batch systems, containers and `kill` send before they kill.
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
 
 class Deadline:
     """A moment on the clock of `time.monotonic()`, and like a number compared with it: ``time.monotonic() > deadline``.
@@ -17,7 +20,7 @@ class Deadline:
 
     def __init__(self, budget: float | None = None) -> None:
         self._at = float("inf") if budget is None else time.monotonic() + budget
-        self.interrupted = False
+        self.ended_by: signal.Signals | None = None
 
     def __lt__(self, moment: float) -> bool:
         return self._at < moment
@@ -36,21 +39,22 @@ class Deadline:
         self._at = float("-inf")
 
     @contextmanager
-    def brought_forward_by_interrupt(self) -> Iterator[None]:
-        """During the block a first Ctrl-C brings the deadline forward; a second one interrupts as ever."""
+    def brought_forward_by_signals(self) -> Iterator[None]:
+        """During the block a first signal of `ENDING` brings the deadline forward; a second one interrupts as Ctrl-C does."""
 
-        def interrupt(*_) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
+        def end(number: int, _) -> None:
+            if self.ended_by is not None:
+                raise KeyboardInterrupt(number)
+            self.ended_by = signal.Signals(number)
             self.bring_forward()
             print("\ndclib: stopping with a checkpoint; once more stops at once.", file=sys.stderr, flush=True)
 
         if threading.current_thread() is not threading.main_thread():  # where no signal arrives
             yield
             return
-        before = signal.signal(signal.SIGINT, interrupt)
+        before = {number: signal.signal(number, end) for number in ENDING}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)

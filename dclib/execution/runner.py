@@ -71,14 +71,14 @@ def sweep(
         nice: how far jobs stand back behind other processes, 0 to 19; 10 where there are several jobs.
         scheduler: the address of a scheduler of dask.distributed, whose workers then make the runs; `device` may be "" for
             each worker's own choice.
-        gentle: a first Ctrl-C ends the sweep with checkpoints, only a second one at once.
+        gentle: a first Ctrl-C or SIGTERM ends the sweep with checkpoints, only a second one at once.
 
     Killed at any moment, the same call goes on: finished runs are found, the others resume from their checkpoints.
 
     Raises:
         InputError: at once, for bad input; at the end, where trainings diverged or processes died of a run: these are
             said, and left out with what needs them.
-        KeyboardInterrupt: after Ctrl-C.
+        KeyboardInterrupt: after Ctrl-C, or with the number of the signal after another one.
     """
     if scheduler is None:
         check_device(device)
@@ -96,15 +96,15 @@ def sweep(
         line.clear()
         say(text)
 
-    with deadline.brought_forward_by_interrupt() if gentle and distributed.world_size() == 1 else nullcontext():
+    with deadline.brought_forward_by_signals() if gentle and distributed.world_size() == 1 else nullcontext():
         if not shared:
             ended = _alone(queue, store, device, deadline, line, speak, threads)
         else:
             terms = Terms(store.folder, device, threads or 1, 10 if nice is None else nice)
             ended = _share(queue, deadline, line, speak, terms, scheduler)
     line.clear()
-    if deadline.interrupted:
-        raise KeyboardInterrupt
+    if deadline.ended_by is not None:
+        raise KeyboardInterrupt(deadline.ended_by)
     return ended
 
 

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 import torch
 
 from dclib.errors import InputError
-from dclib.execution.deadlines import Deadline
+from dclib.execution.deadlines import ENDING, Deadline
 from dclib.execution.obtaining import BusyError, obtain
 from dclib.execution.progress import Progress
 from dclib.execution.queueing import Queue
@@ -171,14 +171,15 @@ class _Worker:
 
 @contextmanager
 def inherited(threads: int) -> Iterator[None]:
-    """What a process has from its start: Ctrl-C is for its parent to answer, and libraries read their threads at once.
+    """What a process has from its start: signals to end are for its parent to answer, and libraries read their threads at once.
 
-    Blocked, an interrupt waits for the parent until the block's end; ignored, it would be lost.
+    Who ends a whole group of processes, as a terminal or a batch system does, ends the workers by way of their parent, which
+    takes their checkpoints. Blocked, a signal waits for the parent until the block's end; ignored, it would be lost.
     """
     blocks = hasattr(signal, "pthread_sigmask")  # not on Windows
     if blocks:
         resource_tracker.ensure_running()  # for whoever starts it first has its interrupts unblocked
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocks else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING) if blocks else None
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ |= dict.fromkeys(_THREADS, str(threads))
     try:
@@ -195,7 +196,8 @@ def inherited(threads: int) -> Iterator[None]:
 
 def work(connection: Connection, terms: Terms) -> None:
     """Make one run after the other, as the other end of `connection` says, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     if terms.nice and hasattr(os, "nice"):
         os.nice(terms.nice)
     torch.set_num_threads(terms.threads)

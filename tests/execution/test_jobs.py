@@ -87,8 +87,9 @@ def wait_for_the_end_of(group):
 
 
 @pytest.mark.slow
-def test_interrupted_from_the_keyboard(store):
-    """Ctrl-C reaches all processes of the terminal; the same command goes on."""
+@pytest.mark.parametrize("ending, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_to_end_reach_all_processes(store, ending, code):
+    """Ctrl-C those of a terminal, SIGTERM those of a batch system's job; the same command goes on."""
     command = command_of(store, "table1", "table3", "--jobs", "2", "--nice", "0")
     settings = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
@@ -96,9 +97,9 @@ def test_interrupted_from_the_keyboard(store):
     )
     assert "2 jobs with 1 thread each" in process.stdout.readline()
     assert "accuracy" in process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, ending)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Traceback" not in err and "the same command goes on" in err
+    assert process.returncode == code and "Traceback" not in err and "the same command goes on" in err
     wait_for_the_end_of(process.pid)
     assert 0 < len(store.records()) < len(queue(("table1", "table3"), profile("smoke")))
     assert not list(store.folder.rglob("*.partial"))
@@ -271,7 +272,10 @@ def test_an_interrupt_while_a_process_starts_is_not_lost(monkeypatch, interrupti
         with workers.inherited(3):
             os.kill(os.getpid(), signal.SIGINT)
             assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "3"
-    assert os.environ["OMP_NUM_THREADS"] == "7" and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert os.environ["OMP_NUM_THREADS"] == "7" and not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {
+        signal.SIGINT,
+        signal.SIGTERM,
+    }
 
 
 # ---------------------------------------------------------------- what a worker answers
@@ -354,23 +358,27 @@ def test_a_deadline_is_compared_like_a_number():
     assert now > deadline and deadline.passed
 
 
-def test_a_first_interrupt_waits_for_the_checkpoint_and_a_second_does_not(capsys):
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_waits_for_the_checkpoint_and_a_second_does_not(capsys, first, second):
     deadline = Deadline()
-    before = signal.getsignal(signal.SIGINT)
-    with deadline.brought_forward_by_interrupt():
-        signal.raise_signal(signal.SIGINT)
-        assert deadline.passed and deadline.interrupted and "once more" in capsys.readouterr().err
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with deadline.brought_forward_by_signals():
+        signal.raise_signal(first)
+        assert deadline.passed and deadline.ended_by == first and "once more" in capsys.readouterr().err
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            signal.raise_signal(second)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_an_interrupted_sweep_has_its_checkpoint(store, monkeypatch):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_has_its_checkpoint(store, monkeypatch, ending):
     def interrupted(run, store, deadline, **_):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(ending)
         assert time.monotonic() > deadline
         raise OutOfTime
 
     monkeypatch.setattr(runner, "obtain", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         sweep(some_runs(), store, progress=False, gentle=True)
+    assert stopped.value.args == (ending,)
