@@ -1,7 +1,5 @@
 """Image folders: order, squashing, splits, damaged files, and the cache of decoded images."""
 
-import hashlib
-import json
 import logging
 import os
 from pathlib import Path
@@ -9,40 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from image_folders import SYNSETS, encoded, files, picture, squashed, write, write_imagenet
+from image_folders import SYNSETS, TRAIN, encoded, files, load_tiny, picture, squashed, write
 from PIL import Image
 from support import ROOT, refused
 
 from dclib import datasets
-from dclib.datasets import Split, Subset, cache, cache_folder, folders
+from dclib.datasets import Split, Subset, folders
 
-TRAIN, VAL = 5, 2
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    """An empty data folder, with a cache of its own beside it."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    monkeypatch.setenv("DCLIB_DATA", str(folder))
-    monkeypatch.setenv("DCLIB_CACHE", str(tmp_path / "cache"))
-    return folder
-
-
-@pytest.fixture
-def tiny(folder):
-    return write_imagenet(folder / "imagenet20", TRAIN, VAL)
-
-
-def load(seed=0, validation=2):
-    return datasets.imagenet("imagenet20", seed=seed, validation=validation)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 # ---------------------------------------------------------------- content
 
 
 def test_images_are_squashed_in_canonical_order(tiny):
-    data = load()
+    data = load_tiny()
     expected = torch.stack([squashed(path) for path in files(tiny, "val")])
     assert torch.equal(data.test.images, expected) and data.test.images.dtype == torch.uint8
     assert data.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -59,7 +38,7 @@ def test_validation_images_come_from_the_training_folder_by_seed(tiny):
         assert [i // TRAIN for i in found] == split.labels.tolist()
         return found
 
-    splits = [load(seed) for seed in (3, 3, 4)]
+    splits = [load_tiny(seed) for seed in (3, 3, 4)]
     held_out, kept = places(splits[0].validation), places(splits[0].train)
     assert sorted(held_out + kept) == list(range(3 * TRAIN)) and kept == sorted(kept)
     assert splits[0].validation.labels.bincount().tolist() == [2, 2, 2]
@@ -68,20 +47,20 @@ def test_validation_images_come_from_the_training_folder_by_seed(tiny):
 
 
 def test_fingerprint_covers_pixels_and_labels(tiny):
-    before = load().fingerprint
+    before = load_tiny().fingerprint
     path = files(tiny, "val")[0]
     content = path.read_bytes()
     path.write_bytes(encoded(picture(999)))
-    changed = load().fingerprint
+    changed = load_tiny().fingerprint
     path.write_bytes(content)
     path.rename(tiny / "val" / "n02" / "a.JPEG")
-    moved = load().fingerprint
+    moved = load_tiny().fingerprint
     assert len({before, changed, moved}) == 3
 
 
 def test_names_of_the_synsets(tiny):
     (tiny / "imagenet_synsets.txt").write_text("n01_tench\nn03_great_white_shark\nn99_other\n")
-    assert load().classes == ("tench", "n02", "great_white_shark")
+    assert load_tiny().classes == ("tench", "n02", "great_white_shark")
 
 
 def test_labels_among_all_1000_classes(tiny, monkeypatch):
@@ -111,13 +90,13 @@ def test_a_list_of_other_synsets_is_refused(tiny, monkeypatch, lines, found):
 def test_every_kind_of_image_becomes_rgb(tiny, mode, kind):
     path = files(tiny, "val")[0]
     path.write_bytes(encoded(picture(5, mode=mode), kind))
-    assert torch.equal(load().test.images[0], squashed(path))
+    assert torch.equal(load_tiny().test.images[0], squashed(path))
 
 
 def test_load_by_name(tiny, monkeypatch):
     monkeypatch.setitem(folders.VALIDATION, "imagenet20", 3)
     data = datasets.load("imagenet20", seed=1)
-    assert torch.equal(data.validation.images, load(seed=1, validation=3).validation.images)
+    assert torch.equal(data.validation.images, load_tiny(seed=1, validation=3).validation.images)
     (tiny.parent / "imagenet").symlink_to(tiny)
     monkeypatch.setitem(folders.VALIDATION, "imagenet", 1)
     assert datasets.load("imagenet").fingerprint == data.fingerprint  # the same pixels under another name
@@ -158,18 +137,18 @@ def test_damaged_image_is_named_and_skipped(tiny, caplog, damage):
     expected = [squashed(path) for path in files(tiny, "val") if path != broken]
     broken.write_bytes(damage(broken.read_bytes()))
     with caplog.at_level(logging.WARNING):
-        data = load()
+        data = load_tiny()
     assert [str(broken) in record.getMessage() for record in caplog.records] == [True]
     assert data.skipped == ("val/n02/n02_0.JPEG",) and data.test.labels.tolist() == [0, 0, 1, 2, 2]
     assert torch.equal(data.test.images, torch.stack(expected))
-    assert load().skipped == data.skipped  # from the cache
+    assert load_tiny().skipped == data.skipped  # from the cache
 
 
 def test_damaged_training_images_move_no_label(tiny):
     broken = [files(tiny, "train")[i] for i in (0, 7)]
     for path in broken:
         path.write_bytes(b"")
-    data = load()
+    data = load_tiny()
     assert len(data.skipped) == 2 and len(data.train) + len(data.validation) == 13
     originals = [(squashed(path), SYNSETS.index(path.parent.name)) for path in files(tiny, "train") if path not in broken]
     for split in (data.train, data.validation):
@@ -184,14 +163,14 @@ def test_empty_class(tiny):
     for path in (tiny / "train" / "n02").iterdir():
         path.unlink()
     with refused("n02", "train", "image files"):
-        load()
+        load_tiny()
 
 
 def test_class_with_nothing_but_damaged_images(tiny):
     for path in (tiny / "val" / "n03").iterdir():
         path.write_bytes(b"no image")
     with refused("n03", "val", "intact"):
-        load()
+        load_tiny()
 
 
 @pytest.mark.parametrize(
@@ -212,118 +191,19 @@ def test_missing_folder(folder, read, word):
 def test_classes_that_differ_between_train_and_val(tiny):
     (tiny / "val" / "n02").rename(tiny / "val" / "n07")
     with refused("n02, n07"):
-        load()
+        load_tiny()
 
 
 @pytest.mark.parametrize("validation", [TRAIN, TRAIN + 1, 0, -1])
 def test_validation_that_leaves_nothing(tiny, validation):
     with refused(str(validation)):
-        load(validation=validation)
+        load_tiny(validation=validation)
 
 
 def test_sun397_without_any_class(folder):
     write(folder / "SUN397" / "ClassName.txt", b"")
     with refused("at least one class"):
         datasets.sun397()
-
-
-# ---------------------------------------------------------------- the cache
-
-
-@pytest.fixture
-def decoding(monkeypatch):
-    """Counts the images that are decoded."""
-    seen = []
-    real = cache._decode
-    monkeypatch.setattr(cache, "_decode", lambda path, **how: seen.append(path) or real(path, **how))
-    return seen
-
-
-def test_images_are_decoded_once(tiny, decoding):
-    first = load()
-    assert len(decoding) == 3 * (TRAIN + VAL)
-    again = load(seed=1)
-    assert len(decoding) == 3 * (TRAIN + VAL) and torch.equal(again.test.images, first.test.images)
-    assert again.fingerprint == first.fingerprint
-
-
-def test_any_change_of_a_file_decodes_its_folder_again(tiny, decoding):
-    load()
-    decoding.clear()
-    path = files(tiny, "val")[4]
-    os.utime(path, ns=(0, 1_000_000_007))
-    load()
-    assert len(decoding) == 3 * VAL
-    path.unlink()
-    assert len(load().test) == 3 * VAL - 1
-
-
-def damage_header(header, array):
-    content = json.loads(header.read_text())
-    header.write_text(json.dumps(content | {"fingerprint": "0" * 64}))
-
-
-BROKEN = {
-    "altered header": damage_header,
-    "cut header": lambda header, array: header.write_bytes(header.read_bytes()[:40]),
-    "no header": lambda header, array: header.unlink(),
-    "another header": lambda header, array: header.write_text("[1, 2]"),
-    "cut array": lambda header, array: array.write_bytes(array.read_bytes()[:-1]),
-    "no array": lambda header, array: array.unlink(),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_broken_cache_is_made_again(tiny, decoding, case):
-    expected = load()
-    images = expected.test.images.clone()
-    (header,) = cache_folder().glob("imagenet20-val-*.json")
-    BROKEN[case](header, header.with_suffix(".npy"))
-    decoding.clear()
-    found = load()
-    assert len(decoding) == 3 * VAL
-    assert torch.equal(found.test.images, images) and found.fingerprint == expected.fingerprint
-
-
-def test_interrupted_decoding_leaves_nothing_behind(tiny, monkeypatch):
-    real = cache._decode
-
-    def interrupted(path, **how):
-        if path.name == "n02_3.JPEG":
-            raise KeyboardInterrupt
-        return real(path, **how)
-
-    monkeypatch.setattr(cache, "_decode", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        load()
-    assert [path.suffix for path in cache_folder().iterdir()] == [".lock"]
-
-
-def test_array_file_is_plain_numpy_and_mapped(tiny):
-    data = load()
-    (array,) = cache_folder().glob("imagenet20-val-*.npy")
-    assert np.array_equal(np.load(array), data.test.images.numpy())
-    maps = Path("/proc/self/maps")
-    if maps.exists():
-        (line,) = [line for line in maps.read_text().splitlines() if str(array) in line]
-        assert line.split()[1] == "r--s"  # read-only and shared: counts against no limit of memory
-
-
-def test_cache_lies_with_the_data_unless_that_is_read_only(folder, monkeypatch):
-    monkeypatch.delenv("DCLIB_CACHE")
-    assert cache_folder() == folder / "cache"
-    folder.chmod(0o555)
-    assert cache_folder() == Path.home() / ".cache" / "dclib" / "cache"
-    folder.chmod(0o755)
-    monkeypatch.setenv("DCLIB_CACHE", "~/elsewhere")
-    assert cache_folder() == Path.home() / "elsewhere"
-
-
-def test_cache_folder_that_cannot_be_made(tiny, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("DCLIB_CACHE", str(tmp_path / "file" / "cache"))
-    with refused("DCLIB_CACHE", "GB"):
-        load()
 
 
 # ---------------------------------------------------------------- rows of a large tensor
@@ -382,100 +262,3 @@ def test_real_caltech101_and_sun397(folder):
     objects, scenes = datasets.caltech101(), datasets.sun397()
     assert objects.classes == ("anchor", "cup") and objects.images.labels.bincount().tolist() == [40, 40]
     assert scenes.classes == ("a/aquarium", "o/ocean") and scenes.images.labels.bincount().tolist() == [45, 45]
-
-
-# ---------------------------------------------------------------- grey images with more than 8 bits
-
-GREY = np.add.outer(np.arange(32.0), np.arange(32.0)) / 62  # 0..1, from one corner to the other
-DEEP = {
-    "16-bit PNG": ("a.png", "PNG", (65535 * GREY).astype(np.uint16)),
-    "16-bit TIFF": ("a.tif", "TIFF", (65535 * GREY).astype(np.uint16)),
-    "float TIFF": ("a.tiff", "TIFF", GREY.astype(np.float32)),
-    "16-bit TIFF, big end": ("a.tif", "TIFF", (65535 * GREY).astype(">u2")),
-    "16-bit PGM": ("a.pgm", "PPM", (65535 * GREY).astype(np.uint16)),
-    "8-bit PNG": ("a.png", "PNG", np.rint(255 * GREY).astype(np.uint8)),
-}
-UNKNOWN = {
-    "int32 TIFF": ("a.tif", "TIFF", (2**31 * 0.9 * GREY).astype(np.int32)),
-    "small int32 TIFF": ("a.tif", "TIFF", (255 * GREY).astype(np.int32)),
-    "float TIFF to 255": ("a.tif", "TIFF", (255 * GREY).astype(np.float32)),
-    "float TIFF from -1": ("a.tif", "TIFF", (2 * GREY - 1).astype(np.float32)),
-    "float TIFF with NaN": ("a.tif", "TIFF", np.where(GREY > 0.9, np.nan, GREY).astype(np.float32)),
-}
-
-
-def written(path, case):
-    name, kind, values = case
-    write(path / name, encoded(Image.fromarray(values), kind))
-    return path / name
-
-
-@pytest.mark.parametrize("case", DEEP)
-def test_grey_values_are_scaled_by_their_depth(case, tmp_path):
-    pixels, _ = cache._decode(written(tmp_path, DEEP[case]))
-    plain = np.asarray(Image.fromarray(np.rint(255 * GREY).astype(np.uint8)).resize((256, 256), Image.Resampling.BILINEAR))
-    assert np.abs(pixels.astype(int) - plain).max() <= 1 and pixels.min() == 0 and pixels.max() == 255
-
-
-def test_a_graymap_has_a_maximum_of_its_own(tmp_path):
-    path = tmp_path / "a.pgm"
-    path.write_bytes(b"P5 32 32 4095 " + (4095 * GREY).astype(">u2").tobytes())
-    pixels, _ = cache._decode(path)
-    assert pixels.min() == 0 and pixels.max() == 255 and abs(pixels.mean() - 127.5) < 1
-
-
-@pytest.mark.parametrize("case", UNKNOWN)
-def test_grey_values_of_unknown_scale_are_skipped_by_name(case, folder, caplog):
-    root = folder / "caltech101" / "101_ObjectCategories"
-    for i in range(2):
-        write(root / "ab"[i] / "ok.jpg", encoded(picture(i)))
-    name = written(root / "b", UNKNOWN[case]).name
-    found = datasets.caltech101()
-    assert found.skipped == (f"b/{name}",) and len(found.images) == 2
-    assert name in caplog.text and "mode" in caplog.text
-
-
-def test_caches_of_jpeg_files_keep_their_names(tmp_path):
-    """Their pixels are the ones that they were: nobody has to decode ImageNet again."""
-    for name in ("a.JPEG", "b.png"):
-        write(tmp_path / name, encoded(picture(0), "JPEG" if name.startswith("a") else "PNG"))
-        os.utime(tmp_path / name, ns=(10**18, 10**18))
-    size = (tmp_path / "a.JPEG").stat().st_size
-    expected = hashlib.sha256(f"1 256\na.JPEG {size} {10**18}".encode()).hexdigest()[:16]
-    assert cache._key(tmp_path, ["a.JPEG"]) == expected
-    size = (tmp_path / "b.png").stat().st_size
-    assert cache._key(tmp_path, ["b.png"]) != hashlib.sha256(f"1 256\nb.png {size} {10**18}".encode()).hexdigest()[:16]
-
-
-# ---------------------------------------------------------------- names in other bytes than UTF-8's
-
-
-def latin(name):
-    return os.fsdecode(name.encode("latin-1"))
-
-
-def test_file_names_in_latin_1(folder, caplog):
-    root = folder / "caltech101" / "101_ObjectCategories"
-    try:
-        for i in range(4):
-            write(root / "ab"[i // 2] / latin(f"caf\xe9 {i}.jpg"), encoded(picture(i)))
-    except OSError:
-        pytest.skip("this file system takes names in UTF-8 alone")
-    whole = datasets.caltech101()
-    assert len(whole.images) == 4 and not whole.skipped
-    path = root / "b" / latin("caf\xe9 3.jpg")
-    path.write_bytes(path.read_bytes()[:100])
-    rest = datasets.caltech101()
-    assert rest.skipped == (f"b/{path.name}",) and datasets.caltech101().fingerprint == rest.fingerprint != whole.fingerprint
-    json.dumps(rest.skipped).encode()  # as a record names it
-
-
-def test_class_names_in_latin_1(folder):
-    try:
-        for i, name in enumerate((latin("d\xfcne"), "see")):
-            write(folder / "SUN397" / name[0] / name / "1.jpg", encoded(picture(i)))
-    except OSError:
-        pytest.skip("this file system takes names in UTF-8 alone")
-    write(folder / "SUN397" / "ClassName.txt", "/d/d\xfcne\n/s/see\n".encode("latin-1"))
-    found = datasets.sun397()
-    assert found.images.labels.tolist() == [0, 1] and found.classes == (latin("d/d\xfcne"), "s/see")

@@ -7,7 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dclib import datasets
+
 SYNSETS = ("n01", "n02", "n03")
+#: Images of each class in the folder of the fixture `tiny`.
+TRAIN, VAL = 5, 2
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Image.Image:
@@ -37,6 +41,11 @@ def write_imagenet(root: Path, train: int, val: int) -> Path:
                 seed += 1
                 write(root / part / synset / f"{synset}_{number}.JPEG", encoded(picture(seed, (30 + seed, 70 - seed))))
     return root
+
+
+def load_tiny(seed: int = 0, validation: int = 2) -> datasets.Dataset:
+    """The data set of the fixture `tiny`."""
+    return datasets.imagenet("imagenet20", seed=seed, validation=validation)
 
 
 def files(root: Path, part: str) -> list[Path]:
