@@ -63,7 +63,7 @@ pdf: book
 test: .venv/installed
 	@mkdir -p $(LOGS)
 	@echo "Running the tests. The full log goes to $(LOGS)/test.log."
-	@set -o pipefail; $(BIN)/python -m pytest -q -n 2 --dist loadfile 2>&1 | tee $(LOGS)/test.log
+	@set -o pipefail; $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder 2>&1 | tee $(LOGS)/test.log
 
 # Files that git tracks: what lies beside them is nobody's to correct. mypy is asked where pyproject.toml configures it.
 lint: .venv/installed

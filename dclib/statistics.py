@@ -10,6 +10,7 @@ where the network named the right class; level 0 is the clean image.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy
@@ -127,7 +128,7 @@ def resample_means(values, resamples: int = RESAMPLES, seed: int = 0) -> np.ndar
     """Bootstrap means of per-image values, all rows resampled together.
 
     values: [rows, images], for example the mean correctness of each image in two networks. Returns
-    [resamples, rows]. Equal seeds give equal draws.
+    [resamples, rows], which cannot be written into: equal seeds give equal draws, and who asks again gets the same array.
 
     A bootstrap mean depends only on how often each distinct column was drawn, and those counts are
     multinomial. Correctness averaged over 7 levels takes 8 values, so a resample draws 8 numbers instead of
@@ -141,15 +142,22 @@ def resample_means(values, resamples: int = RESAMPLES, seed: int = 0) -> np.ndar
         )
     if resamples < 1:
         raise ValueError(f"Expected at least 1 resample, got {resamples}; {RESAMPLES} is the default.")
-    images = values.shape[1]
     distinct, counts = np.unique(values, axis=1, return_counts=True)
+    return _resampled(distinct.tobytes(), len(values), tuple(counts.tolist()), resamples, seed)
+
+
+@lru_cache(maxsize=128)  # many claims compare the same networks; some 160 kB each
+def _resampled(distinct: bytes, rows: int, counts: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
+    """Means over resamples of columns, of which each is there so many times."""
+    columns, images = np.frombuffer(distinct).reshape(rows, len(counts)), sum(counts)
     generator = np.random.default_rng(seed)
     block = max(1, 4_000_000 // len(counts))  # bounds the weights to 32 MB; blocks do not change the draws
-    means = np.empty((resamples, len(values)))
+    means = np.empty((resamples, rows))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        weights = generator.multinomial(images, counts / images, size=size)
-        means[start : start + size] = weights @ distinct.T / images
+        weights = generator.multinomial(images, np.array(counts) / images, size=size)
+        means[start : start + size] = weights @ columns.T / images
+    means.setflags(write=False)
     return means
 
 

@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from support import ROOT
 
+pytestmark = pytest.mark.slow
+
 #: A network and images for the README's lines, which take any.
 BEFORE = """
 import torch

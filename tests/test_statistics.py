@@ -65,6 +65,16 @@ def test_resample_means_equals_a_loop_with_the_same_draws():
         assert means == pytest.approx(np.mean(sample, axis=0))
 
 
+def test_equal_resamples_are_drawn_once_and_stay_as_they_are():
+    values = bits(1, 60, seed=3).astype(float)
+    first = statistics.resample_means(values, resamples=20, seed=5)
+    assert statistics.resample_means(values[:, ::-1], resamples=20, seed=5) is first  # the order of images is no matter
+    assert not np.array_equal(statistics.resample_means(values, resamples=20, seed=6), first)
+    assert np.array_equal(statistics.resample_means(values, resamples=21, seed=5)[:20], first)
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 1
+
+
 def test_bootstrap_interval_equals_drawing_images_one_by_one():
     a, b = bits(7, 300, 0.55, seed=1), bits(7, 300, 0.5, seed=2)
     result = statistics.bootstrap_interval(a, b, resamples=4000)

@@ -13,6 +13,7 @@ from dclib.correction.correcting import correct
 from dclib.correction.units import CorrectionUnit, UnitDesign
 from dclib.errors import InputError
 from dclib.files import whole
+from dclib.models import shapes_alone
 from dclib.tensors import UNREADABLE, read, reason, sealed
 
 
@@ -122,7 +123,7 @@ def _check_units(designs: dict[str, UnitDesign], filters: dict[str, list[int]], 
         prefix = f"{layer}.unit."
         held = {name.removeprefix(prefix): value.shape for name, value in state.items() if name.startswith(prefix)}
         if len(design.kernels) <= len(held):
-            with torch.device("meta"):
+            with shapes_alone():
                 unit = CorrectionUnit(len(filters.get(layer, ())), design)
             described = {name: value.shape for name, value in unit.state_dict().items()}
         if len(design.kernels) > len(held) or described != held:

@@ -3,13 +3,21 @@
 from collections.abc import Iterator
 from functools import lru_cache, partial
 
-import torch
 from torch import nn
 
 from dclib.correction import CorrectionUnit, correct
 from dclib.experiments.imagenet import ALEXNET_FILTERS, ALEXNET_UNITS
 from dclib.experiments.run import Run
-from dclib.models import AlexNet, AllConvNet, ResNet8, count_parameters, multiply_adds, selected_copy, trainable_copy
+from dclib.models import (
+    AlexNet,
+    AllConvNet,
+    ResNet8,
+    count_parameters,
+    multiply_adds,
+    selected_copy,
+    shapes_alone,
+    trainable_copy,
+)
 from dclib.published import efficientnet_lite0
 
 #: Side of conv1..conv5's output for a 227x227 image.
@@ -33,7 +41,7 @@ def trained_parameters(run: Run) -> int:
     """How many parameters a run trains, counted from its network; needs no record."""
     if run.network == "EfficientNet-Lite0":
         return _trained_of_published(run)
-    with torch.device("meta"):  # AlexNet's dense layers are large, and only counted: they get no memory
+    with shapes_alone():  # AlexNet's dense layers are large, and only counted: they get no memory
         made = {"AlexNet": AlexNet, "ResNet-8": partial(ResNet8, width=run.width)}
         whole = made.get(run.network, partial(AllConvNet, width=run.width))(run.classes)
     for module in whole.modules():

@@ -17,7 +17,7 @@ from torch import nn
 
 from dclib.correction import CRITICALLY_WIDE, UnitDesign
 from dclib.figures.style import COLOURS, GREY, STYLE, WIDTH
-from dclib.models import AlexNet, AllConvNet
+from dclib.models import AlexNet, AllConvNet, shapes_alone
 
 _ROW, _HEIGHT = 1.0, 0.66  # distance of two rows, height of a block
 _TRAINED, _NARROW, _WIDE, _POINTWISE = (tuple(0.3 * c + 0.7 for c in COLOURS[i]) for i in (1, 0, 2, 3))
@@ -146,7 +146,7 @@ class _Step:
 
 def _paper_network(kind: type[nn.Module]) -> nn.Module:
     """The paper's network without numbers in it."""
-    with torch.device("meta"):
+    with shapes_alone():
         return kind()
 
 

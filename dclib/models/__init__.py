@@ -14,6 +14,7 @@ from dclib.models.networks import (
 )
 from dclib.models.norms import KerasBatchNorm2d
 from dclib.models.running import evaluation_mode, images_at_once, predicted_classes, unwrapped
+from dclib.models.shapes import shapes_alone
 from dclib.models.surgery import (
     FrozenBatchNorm1d,
     FrozenBatchNorm2d,
@@ -58,6 +59,7 @@ __all__ = [
     "predicted_classes",
     "replace_module",
     "selected_copy",
+    "shapes_alone",
     "trace",
     "trainable_copy",
     "unwrapped",

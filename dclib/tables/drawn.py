@@ -15,7 +15,7 @@ from dclib.execution import data_for, network
 from dclib.experiments import FRACTIONS, imagenet, profile, rows, target_of
 from dclib.experiments.profiles import PREFERRED
 from dclib.figures import diagrams
-from dclib.models import AlexNet
+from dclib.models import AlexNet, shapes_alone
 from dclib.results import Record, Store, unpack_filters
 from dclib.tables import joint
 from dclib.verdicts import judgement, measures, susceptibility
@@ -138,7 +138,7 @@ def _corrected_architectures(profile_name: str, store: Store) -> Panels:
 
 
 def _alexnet() -> AlexNet:
-    with torch.device("meta"):  # a network without numbers, for its shape
+    with shapes_alone():
         return AlexNet()
 
 

@@ -8,7 +8,7 @@ from dclib.execution.forecast import Forecast, duration
 from dclib.execution.scaling import Machine, Training, clients_link, longest_chain, makespan
 from dclib.execution.sitting import SITTING
 from dclib.experiments import HALVES, Run, profile, queue, trained_parameters
-from dclib.models import AlexNet, AllConvNet, multiply_adds
+from dclib.models import AlexNet, AllConvNet, multiply_adds, shapes_alone
 from dclib.results import Record, Store
 
 MACHINES, GPUS = (1, 2, 5, 10, 20, 50, 100), (1, 8, 64)
@@ -198,7 +198,7 @@ def _multiply_adds(classes: int) -> int:
 
 
 def _alexnet(classes: int) -> AlexNet:
-    with torch.device("meta"):  # only counted: it gets no memory
+    with shapes_alone():  # only counted: it gets no memory
         return AlexNet(classes)
 
 

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 from generated_networks import SPOILERS, Generated, Spoiled, plans
 from hypothesis import HealthCheck, Phase, given, settings
@@ -13,6 +14,8 @@ from support import check_sentence, refused, settled
 from dclib.correction import UnitDesign, correct
 from dclib.errors import InputError
 from dclib.ranking import swap_accuracy
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "derandomize": True,

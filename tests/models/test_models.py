@@ -23,6 +23,7 @@ from dclib.models import (
     count_parameters,
     named_conv,
     selected_copy,
+    shapes_alone,
     trainable_copy,
 )
 
@@ -342,3 +343,17 @@ def test_selected_copy_refuses_weights_that_are_computed(how):
         prune.random_unstructured(net[0], "weight", amount=0.5)
     with refused("'0'", "remove"):
         selected_copy(net, {"0": [1]})
+
+
+# ---------------------------------------------------------------- shapes alone
+
+
+def test_networks_without_numbers_have_the_shapes_of_those_with():
+    with shapes_alone():
+        narrow = AllConvNet(10, width=8)
+    expected = AllConvNet(10, width=8).state_dict()
+    assert {name: value.shape for name, value in narrow.state_dict().items()} == {k: v.shape for k, v in expected.items()}
+    assert {value.device.type for value in narrow.state_dict().values()} == {"meta"}
+    assert count_parameters(narrow) == count_parameters(AllConvNet(10, width=8))
+    assert torch.randn(2).device.type == "cpu" and nn.init.ones_(torch.empty(2)).tolist() == [1, 1]
+    assert nn.init.kaiming_normal_(torch.zeros(4, 4)).abs().sum() > 0  # as ever behind the block

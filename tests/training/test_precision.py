@@ -15,6 +15,8 @@ from support import ROOT, data_of, refused, small_net
 
 from dclib.training import Schedule, loop, train
 
+pytestmark = pytest.mark.slow
+
 
 def schedule(**changes):
     return Schedule(
