@@ -274,7 +274,7 @@ def test_two_kinds_of_processors_of_one_name_are_told_apart():
 def test_a_process_that_makes_runs_waits_for_no_package_that_it_may_not_need():
     """Each of these takes seconds to import, in every worker: they come with the kind of run that uses them."""
     code = "import sys, dclib.execution.workers, dclib.execution.missing; from dclib.models import *; "
-    code += "shapes_alone().__enter__(); AllConvNet(); AlexNet(); print(*sys.modules)"
+    code += "block = shapes_alone(); block.__enter__(); AllConvNet(); AlexNet(); print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout.split()
