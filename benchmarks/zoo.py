@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -98,15 +99,26 @@ def settled(model: nn.Module, side: int) -> nn.Module:
     return model.eval()
 
 
-def layer_of(model: nn.Module) -> str:
-    """A convolution to rank: the one with the fewest filters, which are four or more; the first of several."""
-    sizes = {name: module.out_channels for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
-    if not sizes:
+def layer_of(model: nn.Module, side: int) -> str:
+    """A convolution to rank: the one with the fewest filters, which are four or more, of those that give maps of several
+    pixels; the first of several."""
+    convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    if not convolutions:
         raise InputError(
             f"{type(model).__name__}: expected a network with convolutions, got one without any; there is nothing "
             "to correct."
         )
-    return min((name for name in sizes), key=lambda name: (sizes[name] < 4, sizes[name]))
+    single = set()  # those that weigh channels, as in squeeze-and-excitation
+
+    def look(name: str) -> Callable[[nn.Module, tuple, torch.Tensor], None]:
+        return lambda _, inputs, output: single.add(name) if output.shape[-1] == 1 else None
+
+    handles = [module.register_forward_hook(look(name)) for name, module in convolutions.items()]
+    with torch.inference_mode():
+        model(torch.randn(1, 3, side, side))
+    for handle in handles:
+        handle.remove()
+    return min(convolutions, key=lambda name: (name in single, (count := convolutions[name].out_channels) < 4, count))
 
 
 def naive(model: nn.Module, layer: str, clean: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
@@ -245,7 +257,7 @@ def tried(library: str, name: str, folder: Path) -> dict:
         settled(model, side)
         found |= {"side": side, "parameters": sum(p.numel() for p in model.parameters())}
         next_step("rank")
-        found |= rank(model, layer := layer_of(model), side)
+        found |= rank(model, layer := layer_of(model, side), side)
         next_step("train")
         network = train(model, layer, side)
         images = torch.randn(2, 3, side, side)
