@@ -1,4 +1,4 @@
-"""Write the tables of the pages on faults and on other people's networks, from the newest results of `benchmarks/`.
+"""Write the tables of the pages on faults, other people's networks and speed, from the results of `benchmarks/`.
 
     python scripts/trials.py        (make trials)
 
@@ -7,7 +7,10 @@ A table stands between two marks of its page. What has no result says so. A test
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
+
+import speeds
 
 from dclib.files import write_whole
 
@@ -91,15 +94,19 @@ def _cell(text: str) -> str:
     return "`" + short.replace("|", "/").replace("`", "'") + "`"
 
 
-PAGES = {ROOT / "book/faults.md": ("faults", faults), ROOT / "book/zoo.md": ("zoo", zoo)}
+#: What stands between the marks of each page.
+PAGES = {
+    ROOT / "book/faults.md": lambda: faults(newest("faults")),
+    ROOT / "book/zoo.md": lambda: zoo(newest("zoo")),
+    ROOT / "benchmarks/README.md": partial(speeds.tables, RESULTS),
+}
 
 
 def written(page: Path) -> str:
     """The page as the results have it now."""
-    suite, table = PAGES[page]
     before, mark, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     assert mark, page
-    return before + BEGIN + "\n" + table(newest(suite)) + END + rest.partition(END)[2]
+    return before + BEGIN + "\n" + PAGES[page]() + END + rest.partition(END)[2]
 
 
 def main() -> int:

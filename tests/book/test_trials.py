@@ -1,6 +1,9 @@
-"""The pages on faults and on other people's networks say what the results say, and nothing where there are none."""
+"""The pages on faults, other people's networks and speed say what the results say, and nothing where there are none."""
+
+import json
 
 import pytest
+import speeds
 import trials
 
 
@@ -11,6 +14,20 @@ def test_committed_pages_are_what_the_results_give(page):
 
 def test_without_results_the_pages_name_the_commands():
     assert trials.faults(None).count("not run yet") == 5 and "make zoo" in trials.zoo(None)
+
+
+def test_losses_in_speed_stand_first(tmp_path):
+    assert speeds.tables(tmp_path) == "*Not run yet.*\n"
+    made_on = {"device": "a machine", "commit": "abc"}
+    for name, ratio in (("a", 2.0), ("b", 0.5), ("c", 1.0)):
+        entry = {"name": name, "unit": "s", "median": 1.0, "lowest": 0.9, "highest": 1.25, "ratio": ratio}
+        content = {"suite": "blur", "environment": made_on, "entries": [entry, {"name": "without"}]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    lines = speeds.tables(tmp_path).splitlines()
+    assert "1 of 3 below 1." in lines
+    rows = [line for line in lines if "`abc`" in line]
+    assert [row.split(" | ")[2] for row in rows] == ["b", "c", "a"]
+    assert rows[0] == "| 0.50 | blur | b | 1 (0.9 to 1.25) s | a machine, `abc` |"
 
 
 def test_rows_say_what_was_found():
