@@ -86,16 +86,17 @@ def build(library: str, name: str) -> tuple[nn.Module, int]:
 
 def settled(model: nn.Module, side: int) -> nn.Module:
     """`model` in evaluation mode, as if it had been trained: no scale is what it begins with, and statistics are those of
-    images, without which an image is lost on its way through many a fresh network."""
+    images, without which an image is lost on its way through many a fresh network, or every rounding grows."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
+            module.momentum = None  # the mean over all batches
+            module.reset_running_stats()
         if getattr(module, "gamma", None) is not None and isinstance(module.gamma, nn.Parameter):
             nn.init.uniform_(module.gamma, 0.1, 0.5)  # layers that begin as if they were not there
         if getattr(module, "layer_scale", None) is not None and isinstance(module.layer_scale, nn.Parameter):
             nn.init.uniform_(module.layer_scale, 0.1, 0.5)
     with torch.inference_mode():
-        model.train()(torch.randn(8, 3, side, side))
+        model.train()(torch.randn(16, 3, side, side) * (1 + torch.rand(16, 1, 1, 1) / 2))  # as strong as distorted ones, too
     return model.eval()
 
 
@@ -163,10 +164,14 @@ def between(scores: torch.Tensor) -> float:
 
 
 def asked(model: nn.Module, score: float) -> nn.Module:
-    """`model`, which answers 1 where its score is higher than `score`, else 0."""
-    head = nn.Linear(CLASSES, 2).double()
+    """`model`, which answers 1 where its score is higher than `score`, else 0.
+
+    A third logit, far below, lets its logits be as far apart as those of others: ranking measures rounding by that.
+    """
+    head = nn.Linear(CLASSES, 3).double()
     with torch.no_grad():
-        head.weight.copy_(torch.stack((torch.zeros(CLASSES), weights()))), head.bias.copy_(torch.tensor([score, 0.0]))
+        head.weight.zero_(), head.weight[1].copy_(weights())
+        head.bias.copy_(torch.tensor([score, 0.0, -10 * abs(score) - 10]))
     return nn.Sequential(model, head).eval()
 
 
