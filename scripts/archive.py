@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -214,9 +216,20 @@ def filled(folder: Path) -> ROCrate:
     return crate
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what the validator warns of, and for its time alone."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@quiet()
 def faults_of(crate: Path) -> list[str]:
     """What is wrong with an unpacked crate, by the rules that must hold. Their vocabulary is fetched once, and then kept."""
-    logging.disable(logging.WARNING)
     no_answer = InputError(
         f"make archive: expected {CONTEXT}, by which the archive is checked, got no answer; connect this "
         "machine once, and it is kept (rocrate-validator cache warm)."

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 
 import pytest
 from support import ROOT, refused
@@ -83,6 +84,13 @@ def test_rules_see_what_is_missing(crate, tmp_path):
             del entity["license"], entity["datePublished"]
     (tmp_path / "ro-crate-metadata.json").write_text(json.dumps(whole))
     assert archive.faults_of(tmp_path)
+
+
+def test_others_may_warn_again_afterwards(tmp_path, caplog):
+    with pytest.raises(Exception):  # no crate at all
+        archive.faults_of(tmp_path / "none")
+    logging.getLogger("others").warning("of something")
+    assert "of something" in caplog.text
 
 
 def test_without_a_book_or_a_checkout(tmp_path, monkeypatch):
