@@ -332,8 +332,11 @@ def main() -> None:
     path = measure.FOLDER / measure.file_name("zoo", made_on)
     packages = ("torch", "torchvision", "onnxruntime", *(("timm",) if options.library == "timm" else ()))
     content = json.loads(path.read_text()) if path.exists() else {"suite": "zoo", "versions": {}, "networks": {}}
-    until = time.monotonic() + options.seconds
-    for name in options.only or names(options.library):
+    until, known = time.monotonic() + options.seconds, names(options.library)
+    content["known"] = content.get("known", {}) | {options.library: len(known)}
+    content.setdefault("environment", made_on)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    for name in options.only or known:
         key = f"{options.library}/{name}"
         if time.monotonic() > until or (key in content["networks"] and not (options.again or options.only)):
             continue

@@ -61,31 +61,43 @@ def _shown(value: object) -> str:
 
 
 def zoo(content: dict | None) -> str:
-    """A row for each network: whether it works, or what was said, and what it took."""
+    """For each library how many of its networks were tried, and a row for each: whether it works, or what was said."""
     if content is None:
         return "*Not run yet*; `make zoo` makes it.\n"
-    networks = list(content["networks"].values())
-    states = {state: sum(n["state"] == state for n in networks) for state in ("works", "refused", "fails", "not run")}
-    lines = [
-        ", ".join(f"{count} {state}" for state, count in states.items() if count) + f", of {len(networks)} tried.",
-        "",
-        "| network | result | layer | filters | seconds | peak memory, MB |",
-        "|---|---|---|---:|---:|---:|",
-    ]
-    for n in sorted(networks, key=lambda n: (n["library"] != "torchvision", n["name"])):
-        why = (
-            f"{n['state']} at *{n['step']}*: {_cell(n['why'])}"
-            if "step" in n
-            else (f"{n['state']}: {_cell(n['why'])}" if "why" in n else n["state"])
-        )
-        seconds = sum(n.get("seconds", {}).values())
-        layer = f"`{n['layer']}`" if "layer" in n else "–"
-        lines.append(
-            f"| {n['library']} `{n['name']}` | {why} | {layer} | "
-            f"{n.get('filters', '–')} | {f'{seconds:.0f}' if seconds else '–'} | {n.get('peak_megabytes', '–')} |"
-        )
+    lines = []
+    for library, known in content["known"].items():
+        networks = [n for n in content["networks"].values() if n["library"] == library]
+        states = {state: sum(n["state"] == state for n in networks) for state in ("works", "refused", "fails", "not run")}
+        said = ", ".join(f"{count} {words}" for words, count in _counted(states))
+        rest = f"; the other {known - len(networks)} are not tried yet" if len(networks) < known else ""
+        lines += [
+            f"**{library}**: {len(networks)} of {known} networks tried: {said}{rest}.",
+            "",
+            "| network | result | filters | seconds | memory, MB |",
+            "|---|---|---:|---:|---:|",
+            *(_network(n) for n in sorted(networks, key=lambda n: n["name"])),
+            "",
+        ]
     versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
-    return "\n".join([*lines, "", f"{versions}; {content['environment']['device']}, one thread.", ""])
+    return "\n".join([*lines, f"{versions}; {content['environment']['device']}, one thread.", ""])
+
+
+def _counted(states: dict[str, int]) -> list[tuple[str, int]]:
+    words = {"works": "works" if states["works"] == 1 else "work", "not run": "not run within the limits"}
+    return [(words.get(state, state), count) for state, count in states.items() if count]
+
+
+def _network(n: dict) -> str:
+    why = (
+        f"{n['state']} at *{n['step']}*: {_cell(n['why'])}"
+        if "step" in n
+        else (f"{n['state']}: {_cell(n['why'])}" if "why" in n else n["state"])
+    )
+    seconds = sum(n.get("seconds", {}).values())
+    return (
+        f"| `{n['name']}` | {why} | {n.get('filters', '–')} | {f'{seconds:.0f}' if seconds else '–'} | "
+        f"{n.get('peak_megabytes', '–')} |"
+    )
 
 
 def _cell(text: str) -> str:

@@ -65,14 +65,15 @@ def test_rows_say_what_was_found():
     text = trials.zoo(
         {
             "networks": {k: v | {"name": k, "library": "timm"} for k, v in networks.items()},
+            "known": {"timm": 5},
             "versions": {"torch": "2"},
             "environment": made_on,
         }
     )
     for row in (
-        "1 works, 1 fails, 1 not run, of 3 tried.",
-        "| timm `works` | works | `a.b` | 8 | 1 | 7 |",
-        "| timm `fails` | fails at *onnx*: `a / b 'c'` | – | – | – | – |",
+        "**timm**: 3 of 5 networks tried: 1 works, 1 fails, 1 not run within the limits; the other 2 are not tried yet.",
+        "| `works` | works | 8 | 1 | 7 |",
+        "| `fails` | fails at *onnx*: `a / b 'c'` | – | – | – |",
         "not run: `large`",
         "torch 2; a machine",
     ):
