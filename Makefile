@@ -25,7 +25,7 @@ help:
 	@echo "make lint    look for mistakes in code and spelling"
 	@echo "make archive pack book, records, networks, sources and how each record was made (install .[archive] first)"
 	@echo "make front   write the picture and the table that README and the book open with, from the records"
-	@echo "make zoo     take torchvision's networks through all of dclib; half an hour, and it goes on where it was stopped"
+	@echo "make zoo     take torchvision's networks through all of dclib; two hours, and it goes on where it was stopped"
 	@echo "make trials  write the tables on faults, other people's networks and speed, from benchmarks/results"
 	@echo "make smoke   execute every notebook on tiny data, without building the book"
 	@echo "make references  make tests/references again, after a notebook's source or outputs were changed on purpose"
