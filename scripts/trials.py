@@ -73,7 +73,7 @@ def zoo(content: dict | None) -> str:
         lines += [
             f"**{library}**: {len(networks)} of {known} networks tried: {said}{rest}.",
             "",
-            "| network | result | filters | seconds | memory, MB |",
+            "| network | result | filters | seconds | MB |",
             "|---|---|---:|---:|---:|",
             *(_network(n) for n in sorted(networks, key=lambda n: n["name"])),
             "",
