@@ -5,6 +5,8 @@
 
 A stand-in moreover
 
+- has not fallen below its baseline: a training that made its network worse did not work at this scale, and what a training
+  that works would reach it cannot tell. At the paper's own scale a fall is a finding.
 - has been trained to the end: in the last quarter of its training it gains no more than a tenth (`FLAT`) of all that the
   training gained, in validation accuracy averaged over levels. A steady rise gains a quarter of it there, and may yet cross
   another's; a rate that decays to nothing still gains a little. Less than the authors' spread is no rise, and a fall no
@@ -63,6 +65,9 @@ def _reasons(training: Training) -> Iterator[str]:
         start = float(np.mean(training.baseline.accuracy))
         if max(low, -high) <= POINT:
             yield f"not clearly more than {POINT:g} away from the baseline, {show(value, (low, high))}"
+        elif high < 0 and training.stand_in:
+            yield f"clearly below its baseline, {show(value, (low, high))}: its training did not work at this scale"
+            return
     if not training.stand_in:
         return
     rise = last_rise(training.curve)

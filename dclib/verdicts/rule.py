@@ -31,8 +31,9 @@ saw. But a claim is about methods, and the unit of a method is a training:
   their own (dclib.verdicts.measures); where there is none, a value holds in direction at best.
 
 What may judge. A claim about a method for which another one was run (a deconvolution for NCSR) cannot be judged. Trained
-networks pass one gate, whatever the claim asks (dclib.verdicts.gate): each has clearly left its baseline, and a stand-in has a
-validation curve that is flat in the last quarter of its training and at least 1,000 test images. Networks that are
+networks pass one gate, whatever the claim asks (dclib.verdicts.gate): each has clearly left its baseline, and a stand-in has
+not fallen below it, has a validation curve that is flat in the last quarter of its training and at least 1,000 test images.
+Networks that are
 narrower than the paper's, or have fewer classes, judge no size, only on which side of "no effect" one lies; a short
 training at the paper's own width judges sizes, and is named.
 
