@@ -12,6 +12,11 @@ KINDS = {
         "images a second of two processes beside those of one with two threads.",
         "the other way",
     ),
+    ("of_limit",): (
+        "The whole book, built from a clone, as a share of what a service for reproducible preprints allows: 8 hours on two "
+        "cores, 7.5 GB of memory, 10 GB of disk, of which the environment takes the most.",
+        "build",
+    ),
     ("of_operations",): (
         "Images a second as a share of what the count of operations allows at the rate of the first network of its group.",
         "training",
