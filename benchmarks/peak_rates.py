@@ -1,6 +1,7 @@
 """Which peak rate each family of networks learns best with in a short schedule, by held-out training images alone.
 
 usage: python -m benchmarks.peak_rates PROFILE [--half cifar100] [--share 0.5] [--results FOLDER]
+       python -m benchmarks.peak_rates small --half efficientnet --share 0.25
 
 Every family of a half of the paper tries equally many rates, with equal images and equal schedules: the profile's own
 shape with `share` of its iterations, and where units are trained with filters drawn at random. The rates of
@@ -19,13 +20,14 @@ from dclib import experiments
 from dclib.errors import InputError
 from dclib.execution import obtain
 from dclib.execution.environment import environment
-from dclib.execution.inputs import data_for, untrained, validation_images
-from dclib.experiments import Run, imagenet, shortened
+from dclib.execution.inputs import data_for, untrained
+from dclib.execution.makers import taught
+from dclib.experiments import Run, efficientnet, imagenet, shortened
 from dclib.results import Store
 from dclib.training import Diverged, train
 
 #: Candidates per family, in equal number, each about three times the one before: for CIFAR-100's half, for its miniature,
-#: whose few images ask less of a rate, and for ImageNet's half.
+#: whose few images ask less of a rate, for ImageNet's half, and for our own study of EfficientNet-Lite0.
 CANDIDATES = {
     "miniature": {"Finetune": (0.001, 0.003, 0.01, 0.03), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
     "cifar100": {"Finetune": (0.003, 0.01, 0.03, 0.1), "Deepcorr": (0.03, 0.1, 0.3, 1.0)},
@@ -34,9 +36,16 @@ CANDIDATES = {
         "Deepcorr-5": (0.03, 0.1, 0.3, 1.0, 3.0),
         "Deepcorr-5-no-bn": (0.0001, 0.0003, 0.001, 0.003, 0.01),
     },
+    "efficientnet": {
+        "Finetune": (0.003, 0.01, 0.03),
+        "Deepcorr without labels": (0.03, 0.1, 0.3),
+        "Deepcorr with labels": (0.03, 0.1, 0.3),
+    },
 }
 #: The networks of a family of CIFAR-100's half that try a rate: few and many layers.
 DEPTHS = (1, 6)
+#: Validation images of each class that choose a rate of EfficientNet-Lite0: more than the few that a training looks at.
+LOOKED_AT = 10
 
 
 def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[Run]]]:
@@ -49,6 +58,8 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
                 s = experiments.profile(profile).imagenet
                 run = imagenet.finetune(s, "blur") if family == "Finetune-8" else imagenet.deepcorrect(s, family, "blur")
                 runs = [run]
+            elif half == "efficientnet":
+                runs = [replace(efficientnet.method_run(family, "blur"), validation_images=LOOKED_AT)]
             else:
                 runs = [experiments.method_run(experiments.profile(profile), f"{family}-{k}", "blur") for k in DEPTHS]
             found[family][rate] = [_trial(run, share, rate) for run in runs]
@@ -64,12 +75,13 @@ def _trial(run: Run, share: float, rate: float) -> Run:
 
 def held_out(run: Run, store: Store) -> float | None:
     """The best validation accuracy of a training, mean over levels; None where it diverged."""
-    data = data_for(run)
+    network = untrained(run, store)
+    trained, validation = taught(run, network, data_for(run))
     try:
         progress = train(
-            untrained(run, store),
-            data.train,
-            validation_images(run, data),
+            network,
+            trained,
+            validation,
             run.schedule,
             seed=run.seed,
             distortion=run.distortion,
@@ -86,7 +98,7 @@ def main() -> None:
     parser.add_argument(
         "profile", choices=[name for name, p in experiments.PROFILES.items() if p().finetune.shape == "one-cycle"]
     )
-    parser.add_argument("--half", choices=("cifar100", "imagenet"), default="cifar100")
+    parser.add_argument("--half", choices=("cifar100", "imagenet", "efficientnet"), default="cifar100")
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--family", help="try this family alone, and keep what is written of the others")
     parser.add_argument("--results")

@@ -10,7 +10,7 @@ from torch import nn
 
 from dclib import datasets, paper, published, restoration, transfer
 from dclib.correction import unit_shares
-from dclib.datasets import Split
+from dclib.datasets import Dataset, Split
 from dclib.distortions import Distort, blurs
 from dclib.errors import InputError
 from dclib.evaluation import distorted_copies, hits_on, places_on
@@ -62,14 +62,20 @@ def _make_training(run: Run, inputs: Inputs, device: torch.device, parts: Parts)
     return outcome | left_out(inputs.data, test)
 
 
+def taught(run: Run, model: nn.Module, data: Dataset) -> tuple[Split, Split]:
+    """What a run trains on and looks at, with the labels that teach it: the frozen network's own answers if unlabelled."""
+    trained, validation = training_images(run, data), validation_images(run, data)
+    if run.unlabelled:
+        trained = Split(trained.images, answers(model, trained.images))
+        validation = Split(validation.images, answers(model, validation.images).argmax(1))
+    return trained, validation
+
+
 def train_network(run: Run, inputs: Inputs, device: torch.device, parts: Parts) -> Progress:
     """Train `inputs.network`, which ends in evaluation mode."""
     model, report, began = inputs.network.to(device), parts.report, time.monotonic()
     said = report and (lambda done, loss: report(done, run.schedule.iterations, f"loss {loss:.3f}"))
-    data, validation = training_images(run, inputs.data), validation_images(run, inputs.data)
-    if run.unlabelled:
-        data = Split(data.images, answers(model, data.images))
-        validation = Split(validation.images, answers(model, validation.images).argmax(1))
+    data, validation = taught(run, model, inputs.data)
     answered = time.monotonic() - began
     distortion, sigmas = _trained_under(run)
     progress = train(

@@ -118,6 +118,15 @@ def finetune(distortion: str, seed: int = 0) -> Run:
     return _retrained(f"Finetune-{len(FILTERS)}", distortion, seed)
 
 
+def method_run(label: str, distortion: str, seed: int = 0) -> Run:
+    """The run behind a row: "Baseline", "Finetune", "Deepcorr with labels" or "Deepcorr without labels"."""
+    if label == "Baseline":
+        return baseline_under(distortion, seed)
+    if label == "Finetune":
+        return finetune(distortion, seed)
+    return deepcorrect(distortion, seed, unlabelled=label == "Deepcorr without labels")
+
+
 def twenty_of_1000(s: ImageNetHalf) -> tuple[StandIn, ...]:
     """What these runs have that the paper's have not."""
     return (StandIn("EfficientNet-Lite0 with all 1,000 classes", ", retrained and tested on images of 20 of them"),)
@@ -125,14 +134,8 @@ def twenty_of_1000(s: ImageNetHalf) -> tuple[StandIn, ...]:
 
 def method_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
     """The published network, corrected without and with labels, and fine-tuned, per level; profile small alone has them."""
-    seed = seeds[0]
-    made = {
-        "Baseline": baseline_under(distortion, seed),
-        "Deepcorr without labels": deepcorrect(distortion, seed, unlabelled=True),
-        "Deepcorr with labels": deepcorrect(distortion, seed),
-        "Finetune": finetune(distortion, seed),
-    }
-    return {label: [run] for label, run in made.items()} if s.name == "small" else {}
+    labels = ("Baseline", "Deepcorr without labels", "Deepcorr with labels", "Finetune")
+    return {label: [method_run(label, distortion, seeds[0])] for label in labels} if s.name == "small" else {}
 
 
 def convolution_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:
