@@ -4,6 +4,7 @@ from torch import nn
 
 from dclib import execution, experiments, published
 from dclib.errors import InputError
+from dclib.experiments import PREFERRED
 from dclib.results import Store
 
 
@@ -14,7 +15,8 @@ def load_model(name: str, *, distortion: str = "blur", profile: str | None = Non
         name: "baseline", "finetune-k", "deepcorr-k" or "deepcorr-kc" for CIFAR-100; "efficientnet-lite0" for ImageNet, which
             others published and none of the further arguments changes. In any case of letters.
         distortion: what it was trained against, "blur" or "awgn"; the baseline is the same for both.
-        profile: "paper", or "small" for the labelled stand-in; the first of the two that is there when None.
+        profile: "paper", or a labelled stand-in: "short-training" at the paper's width, "small" at a third of it. None takes
+            the first of them that is published.
         seed: of its training.
 
     Returns:
@@ -28,15 +30,19 @@ def load_model(name: str, *, distortion: str = "blur", profile: str | None = Non
     if name.strip().lower() == "efficientnet-lite0":
         return published.efficientnet_lite0()
     method, store = name.strip().capitalize(), Store()
-    for name in ("paper", "small") if profile is None else (profile,):
+    recorded = None
+    for name in PREFERRED if profile is None else (profile,):
         run = experiments.method_run(experiments.profile(name), method, distortion, seed)
         run = run.base if run.kind == "evaluate" else run
         if store.weights(run).exists():
             network = execution.network(run, store)
             network.profile = name
             return network
+        recorded = name if store.get(run) else recorded
+    # A record without its weights is made again only when that is asked for; the last profile is the quickest.
+    again = " --recompute" if recorded else ""
     raise InputError(
-        f"load_model: expected a published network, got {method} for {distortion}, which is not in "
-        f"{store.folder}; make it with `dclib run table{3 if distortion == 'blur' else 4} --profile "
-        f"{profile or 'small'}`, or let DCLIB_RESULTS name the data/results of a checkout."
+        f"load_model: expected a published network, got {method} for {distortion}, seed {seed}, which is not in "
+        f"{store.folder}; make it with `dclib run table{3 if distortion == 'blur' else 4} --methods {method} --seeds {seed} "
+        f"--profile {profile or recorded or 'small'}{again}`, or let DCLIB_RESULTS name the data/results of a checkout."
     )
