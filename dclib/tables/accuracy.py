@@ -108,7 +108,7 @@ def beside(target: str, profile_name: str, store: Store, seeds: tuple[int, ...] 
     p = profile(profile_name)
     gathered, published = collect(target, profile_name, store, seeds), of_authors(target, profile_name, store)
     of = target_of(target)
-    heads = _heads(of.distortion, LEVELS[of.levels][of.distortion])
+    heads = level_heads(of.distortion, LEVELS[of.levels][of.distortion])
     lines, index = [], []
     for row in gathered:
         index.append((row.method, "paper"))
@@ -168,7 +168,7 @@ def of_records(records: dict[str, Record], caption: str) -> Styler:
     """Accuracies per level of records by name, all under one distortion; best bold, second best underlined."""
     first = next(iter(records.values())).description
     values = {name: [*record.accuracy, record.accuracy.mean()] for name, record in records.items()}
-    heads = [*_heads(first["distortion"], first["sigmas"]), "parameters"]
+    heads = [*level_heads(first["distortion"], first["sigmas"]), "parameters"]
     cells = {
         name: [f"{v:.4f}" for v in line] + [_count(records[name].outcome.get("parameters_trained"))]
         for name, line in values.items()
@@ -217,7 +217,8 @@ def dress(style: Styler, caption: str, name: str) -> Styler:
     )
 
 
-def _heads(distortion: str, sigmas: Sequence[float]) -> list[str]:
+def level_heads(distortion: str, sigmas: Sequence[float]) -> list[str]:
+    """Columns of a table of accuracies: clean, every level, their mean."""
     symbol = "σ_b" if distortion == "blur" else "σ_n"
     return ["clean", *(f"{symbol} = {s:g}" for s in sigmas), "average"]
 

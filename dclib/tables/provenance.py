@@ -19,13 +19,13 @@ def training(runs: Iterable[Run], store: Store) -> str:
     comes from the records of the baselines and is left out while there is none.
     """
     trained = _trained(runs)
-    baselines = [run for run in trained if run.base is None]
-    others = [run for run in trained if run.base is not None]
+    baselines = [run for run in trained if run.base is None and not run.from_published]
+    others = [run for run in trained if run not in baselines]
     said = []
     if baselines:
         said.append("baseline " + ", ".join(filter(None, (_length(baselines), _clean(baselines, store)))))
     if others:
-        said.append(f"each other network {_length(others)}{_share(others)}")
+        said.append(f"each {'other' if baselines else 'retrained'} network {_length(others)}{_share(others)}")
     if trained:
         said.append(_augmentation(trained))
     return "; ".join(said)
@@ -88,8 +88,10 @@ def _share(others: list[Run]) -> str:
 
 
 def _augmentation(trained: list[Run]) -> str:
-    """Which augmentation, and the paper's where it is another one."""
+    """Which augmentation, and for the paper's networks the paper's where it is another one."""
     own = sorted({run.schedule.augmentation for run in trained})
+    if trained[0].network not in ("AllConvNet", "AlexNet"):
+        return f"augmentation {' and '.join(own)}"
     whole = profile("paper").imagenet if trained[0].network == "AlexNet" else profile("paper")
     released = {whole.baseline.augmentation, whole.finetune.augmentation}
     return f"augmentation {' and '.join(own)}" + (

@@ -14,7 +14,7 @@ from dclib.experiments.profiles import PREFERRED
 from dclib.results import Record, Store
 from dclib.statistics import paired_t_test
 from dclib.tables import joint, neighbours
-from dclib.tables.accuracy import NOT_RUN, beside
+from dclib.tables.accuracy import NOT_RUN, beside, level_heads
 
 _NONE = "–"
 
@@ -64,6 +64,9 @@ def _framed(lines: list[tuple], columns: list[str]) -> pd.DataFrame:
 def _averages(target: str, profile_name: str, store: Store) -> pd.DataFrame:
     """Tables 5, 9, 13, 14 and 15, and our own studies: the mean over levels, and how many filters of each layer."""
     of, found = target_of(target), _recorded(target, profile_name, store)
+    if not of.labels and (heads := _common_heads(target, profile_name)):
+        here = _here(target, profile_name)
+        return _framed([(label, here, _per_level(records)) for label, records in found.items()], heads)
     printed = {" ".join(row[name] for name in of.labels): row for row in paper.table(of.table)["rows"]} if of.labels else {}
     layers = [f"conv{i + 1}" for i in range(len(next(iter(printed.values())).get("corrected", ())))] if printed else []
     lines = []
@@ -73,6 +76,24 @@ def _averages(target: str, profile_name: str, store: Store) -> pd.DataFrame:
         if label in found:
             lines.append((label, _here(target, profile_name), _average(found[label], layers)))
     return _framed(lines, ["average", *layers])
+
+
+def _common_heads(target: str, profile_name: str) -> list[str]:
+    """The columns of a study of our own whose rows are all tested at the same levels of one distortion; else empty."""
+    runs = [run for row in rows(target, profile(profile_name)).values() for run in row]
+    levels = {(run.distortion, run.sigmas) for run in runs}
+    if len(levels) > 1 or any(run.kind not in ("train", "evaluate") or run.conditions for run in runs):
+        return []
+    ((distortion, sigmas),) = levels
+    return level_heads(distortion, sigmas) if distortion else []
+
+
+def _per_level(records: list[Record]) -> list[str]:
+    """Accuracy per level and its mean, each the mean over seeds."""
+    if not records:
+        return [NOT_RUN]
+    accuracy = np.mean([record.accuracy for record in records], axis=0)
+    return [f"{value:.4f}" for value in (*accuracy, accuracy.mean())]
 
 
 def _average(records: list[Record], layers: list[str]) -> list[str]:

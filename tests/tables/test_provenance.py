@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dclib import experiments, tables
-from dclib.experiments import imagenet, profile
+from dclib.experiments import efficientnet, imagenet, profile
 from dclib.results import Record, pack_bits
 from dclib.tables import provenance
 
@@ -92,3 +92,11 @@ def test_source_lines_say_how_long_was_trained(store, target):
     put(store, runs[0], 0.5)
     line = tables.source_line(target, "small", store)
     assert provenance.training(runs[:1], store) in line and "baseline" in line
+
+
+def test_a_published_network_was_not_trained_here(store):
+    """EfficientNet-Lite0 is retrained from weights that others made: no row of it is a baseline that saw images here."""
+    runs = [efficientnet.method_run(label, "blur") for label in ("Baseline", "Finetune", "Deepcorr without labels")]
+    for run in runs:
+        put(store, run, 0.5)
+    assert provenance.training(runs, store) == "each retrained network 4,800 images seen; augmentation none"

@@ -111,6 +111,18 @@ def test_a_study_of_our_own_has_no_line_of_the_papers(store):
     assert set(table.index.get_level_values(1)) == {"here, smoke"} and set(table["average"]) == {NOT_RUN}
 
 
+def test_a_study_at_one_distortions_levels_shows_each(store):
+    """The clean column and the six levels stand apart, so that a gain on blurred images is seen beside what clean ones lose."""
+    described = rows("efficientnet_noise", profile("small"))
+    falling = np.arange(100) < 100 * np.linspace(0.7, 0.1, 7)[:, None]
+    store.put(record(described["Finetune"][0], falling))
+    table = frame("efficientnet_noise", "small", store)
+    assert list(table.columns) == ["clean", *(f"σ_n = {sigma}" for sigma in (10, 20, 40, 60, 80, 100)), "average"]
+    own = table.loc[("Finetune", "here, small")]
+    assert [float(cell) for cell in own] == [0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.4]
+    assert table.loc[("Baseline", "here, small"), "clean"] == NOT_RUN
+
+
 def test_a_figure_is_no_table(store):
     with refused("'figure4'"):
         frame("figure4", "small", store)
