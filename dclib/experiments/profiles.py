@@ -242,11 +242,12 @@ def _photographs(
     width: int,
     baseline: int,
     retrain: int,
+    looks: int,
     batch: int,
     per_class: int,
     seeds: tuple[int, ...],
 ) -> Profile:
-    finetune, deepcorrect = _retraining(retrain, batch, 4, 0.001, 0.1)
+    finetune, deepcorrect = _retraining(retrain, batch, looks, 0.001, 0.1)
     return Profile(
         name,
         "photographs",
@@ -255,7 +256,7 @@ def _photographs(
         width // 2,
         width,
         UnitDesign(width=16, input_batchnorm=True, batchnorm_momentum=0.1),
-        _one_cycle(baseline, batch, 0.1, 4, l2=RELEASED_L2),
+        _one_cycle(baseline, batch, 0.1, looks, l2=RELEASED_L2),
         finetune,
         deepcorrect,
         per_class,
@@ -326,8 +327,8 @@ def _authors() -> Profile:
 
 
 PROFILES = {
-    "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 50, 1, (0,)),
-    "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 200, 64, 128, 5, (0,)),
+    "smoke": lambda: _photographs("smoke", (12, 6, 8), 8, 8, 4, 2, 50, 1, (0,)),
+    "miniature": lambda: _photographs("miniature", (250, 20, 60), 24, 200, 64, 4, 128, 5, (0,)),
     "small": _small,
     "short-training": _short_training,
     "imagenet20": _imagenet20,
