@@ -7,9 +7,9 @@ A table stands between two marks of its page. What has no result says so. A test
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 
+import rates
 import speeds
 
 from dclib.files import write_whole
@@ -110,7 +110,7 @@ def _cell(text: str) -> str:
 PAGES = {
     ROOT / "book/faults.md": lambda: faults(newest("faults")),
     ROOT / "book/zoo.md": lambda: zoo(newest("zoo")),
-    ROOT / "benchmarks/README.md": partial(speeds.tables, RESULTS),
+    ROOT / "benchmarks/README.md": lambda: speeds.tables(RESULTS) + "\n" + rates.table(RESULTS),
 }
 
 

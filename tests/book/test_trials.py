@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import rates
 import speeds
 import trials
 
@@ -28,6 +29,15 @@ def test_losses_in_speed_stand_first(tmp_path):
     rows = [line for line in lines if "`abc`" in line]
     assert [row.split(" | ")[2] for row in rows] == ["b", "c", "a"]
     assert rows[0] == "| 0.50 | blur | b | 1 (0.9 to 1.25) s | a machine, `abc` |"
+
+
+def test_the_best_peak_rate_is_marked(tmp_path):
+    """Networks of a family are averaged; a rate at which one of them diverged is out, however good the other was."""
+    assert rates.table(tmp_path) == "*Not run yet.*\n"
+    tried = {"A-1, peak 0.3": 0.9, "A-6, peak 0.3": None, "A-1, peak 0.03": 0.2, "A-6, peak 0.03": 0.4, "A-1, peak 0.1": 0.5}
+    content = {"families": {"A": tried}, "profile": "small", "half": "cifar100"}
+    (tmp_path / "peak-rates-small-cifar100-machine.json").write_text(json.dumps(content))
+    assert "| small, cifar100 | A | 0.03: 0.300, **0.1: 0.500**, 0.3: diverged |" in rates.table(tmp_path).splitlines()
 
 
 def test_rows_say_what_was_found():

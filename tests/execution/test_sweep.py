@@ -220,7 +220,7 @@ def test_the_record_says_what_was_done_and_where(calm):
             assert record.hits.shape == (levels, 19 * 8)
             assert record.outcome["accuracy"] == record.accuracy.tolist()
             assert record.outcome["correct_count"] == record.hits.sum(1).tolist()
-    assert len(store.get(baseline(profile("smoke"))).outcome["curve"]) == 4
+    assert len(store.get(baseline(profile("smoke"))).outcome["curve"]) == 2
 
 
 def test_networks_come_back_with_their_accuracy(calm):
