@@ -5,6 +5,7 @@
 
 import functools
 import http.server
+import re
 import threading
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -147,6 +148,12 @@ def test_no_link_is_broken(visits, address):
             if not there or (anchor and path in visits and unquote(anchor) not in visits[path].ids):
                 broken.setdefault(name, []).append(link.removeprefix(address))
     nothing(broken)
+
+
+def test_commands_can_be_copied():
+    """Markdown sets the two hyphens of an option as a dash where a command stands in HTML and not in backticks."""
+    pages = (path for path in BOOK.rglob("*.html") if not {"_static", "_modules"} & set(path.parts))
+    nothing({path.name: re.findall(r"[\s>]–[a-z]{2,}", path.read_text(encoding="utf-8")) for path in pages})
 
 
 def test_every_image_is_shown_and_has_an_alternative_text(visits):
