@@ -30,19 +30,21 @@ def load_model(name: str, *, distortion: str = "blur", profile: str | None = Non
     if name.strip().lower() == "efficientnet-lite0":
         return published.efficientnet_lite0()
     method, store = name.strip().capitalize(), Store()
-    recorded = None
+    described: dict[str, tuple[str, experiments.Run]] = {}  # two profiles may share a run: the first one names it
     for name in PREFERRED if profile is None else (profile,):
         run = experiments.method_run(experiments.profile(name), method, distortion, seed)
         run = run.base if run.kind == "evaluate" else run
+        described.setdefault(run.id, (name, run))
+    for name, run in described.values():
         if store.weights(run).exists():
             network = execution.network(run, store)
             network.profile = name
             return network
-        recorded = name if store.get(run) else recorded
+    recorded = [name for name, run in described.values() if store.get(run)]
     # A record without its weights is made again only when that is asked for; the last profile is the quickest.
     again = " --recompute" if recorded else ""
     raise InputError(
         f"load_model: expected a published network, got {method} for {distortion}, seed {seed}, which is not in "
         f"{store.folder}; make it with `dclib run table{3 if distortion == 'blur' else 4} --methods {method} --seeds {seed} "
-        f"--profile {profile or recorded or 'small'}{again}`, or let DCLIB_RESULTS name the data/results of a checkout."
+        f"--profile {recorded[-1] if recorded else profile or 'small'}{again}`, or let DCLIB_RESULTS name the data/results of a checkout."
     )

@@ -50,3 +50,6 @@ def test_a_record_without_its_weights_has_to_be_made_again(store):
         load_model("deepcorr-2", seed=5)
     with refused("--seeds 5 --profile paper`"):
         load_model("deepcorr-2", seed=5, profile="paper")
+    store.put(record(method_run(profile("paper"), "Deepcorr-3", "blur", 5), accuracy=[0.1] * 7))
+    with refused("--seeds 5 --profile paper --recompute`"):  # and not imagenet20, which has the same run
+        load_model("deepcorr-3", seed=5)
