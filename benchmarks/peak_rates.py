@@ -4,7 +4,7 @@ usage: python -m benchmarks.peak_rates PROFILE [--half cifar100] [--share 0.5] [
        python -m benchmarks.peak_rates small --half efficientnet --share 0.25
 
 Every family of a half of the paper tries equally many rates, with equal images and equal schedules: the profile's own
-shape with `share` of its iterations, and where units are trained with filters drawn at random. The rates of
+shape with `share` of its iterations, and filters drawn at random where units would wait for a ranking. The rates of
 `dclib.experiments` are the best ones here. No test image is seen. The baseline is read from the results folder, or made.
 Trials that the suite's file holds at the same share are kept, so a stopped suite goes on and a wider one tries what is new.
 """
@@ -59,7 +59,7 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
                 run = imagenet.finetune(s, "blur") if family == "Finetune-8" else imagenet.deepcorrect(s, family, "blur")
                 runs = [run]
             elif half == "efficientnet":
-                runs = [replace(efficientnet.method_run(family, "blur"), validation_images=LOOKED_AT)]
+                runs = [replace(efficientnet.ROWS[family]("blur"), validation_images=LOOKED_AT)]
             else:
                 runs = [experiments.method_run(experiments.profile(profile), f"{family}-{k}", "blur") for k in DEPTHS]
             found[family][rate] = [_trial(run, share, rate) for run in runs]
@@ -69,7 +69,7 @@ def trials(half: str, profile: str, share: float) -> dict[str, dict[float, list[
 def _trial(run: Run, share: float, rate: float) -> Run:
     schedule = replace(shortened(run.schedule, share), learning_rate=rate)
     schedule = replace(schedule, evaluate_every=schedule.iterations)  # one look, at the end of the cycle
-    drawn = {"selection": replace(run.selection, order="random"), "ranking": None} if run.selection else {}
+    drawn = {"selection": replace(run.selection, order="random"), "ranking": None} if run.ranking else {}
     return replace(run, schedule=schedule, **drawn)
 
 

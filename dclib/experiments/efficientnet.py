@@ -5,6 +5,7 @@ imagenet20: 20 of the 1,000 classes, with which units are trained and the networ
 """
 
 from dataclasses import replace
+from functools import partial
 
 from dclib import datasets
 from dclib.correction import UnitDesign
@@ -118,13 +119,13 @@ def finetune(distortion: str, seed: int = 0) -> Run:
     return _retrained(f"Finetune-{len(FILTERS)}", distortion, seed)
 
 
-def method_run(label: str, distortion: str, seed: int = 0) -> Run:
-    """The run behind a row: "Baseline", "Finetune", "Deepcorr with labels" or "Deepcorr without labels"."""
-    if label == "Baseline":
-        return baseline_under(distortion, seed)
-    if label == "Finetune":
-        return finetune(distortion, seed)
-    return deepcorrect(distortion, seed, unlabelled=label == "Deepcorr without labels")
+#: The rows of a table: what makes the run of each, from a distortion and a seed.
+ROWS = {
+    "Baseline": baseline_under,
+    "Deepcorr without labels": partial(deepcorrect, unlabelled=True),
+    "Deepcorr with labels": deepcorrect,
+    "Finetune": finetune,
+}
 
 
 def twenty_of_1000(s: ImageNetHalf) -> tuple[StandIn, ...]:
@@ -134,8 +135,7 @@ def twenty_of_1000(s: ImageNetHalf) -> tuple[StandIn, ...]:
 
 def method_rows(s: ImageNetHalf, seeds: tuple[int, ...], distortion: str) -> dict[str, list[Run]]:
     """The published network, corrected without and with labels, and fine-tuned, per level; profile small alone has them."""
-    labels = ("Baseline", "Deepcorr without labels", "Deepcorr with labels", "Finetune")
-    return {label: [method_run(label, distortion, seeds[0])] for label in labels} if s.name == "small" else {}
+    return {label: [make(distortion, seeds[0])] for label, make in ROWS.items()} if s.name == "small" else {}
 
 
 def convolution_rows(s: ImageNetHalf, seeds: tuple[int, ...]) -> dict[str, list[Run]]:

@@ -17,7 +17,7 @@ FILES = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("peak
 def chosen_rates(name, half):
     """{family: its peak rate in the profile}, or in the study of EfficientNet-Lite0."""
     if half == "efficientnet":
-        return {label: efficientnet.method_run(label, "blur").schedule.learning_rate for label in CANDIDATES[half]}
+        return {label: efficientnet.ROWS[label]("blur").schedule.learning_rate for label in CANDIDATES[half]}
     p = profile(name).imagenet if half == "imagenet" else profile(name)
     schedules = {"Finetune": p.finetune, "Finetune-8": p.finetune, "Deepcorr": p.deepcorrect, "Deepcorr-5": p.deepcorrect}
     if half == "imagenet":

@@ -8,22 +8,22 @@ import pytest
 
 from benchmarks import book
 
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="du's bytes and shared pages are those of Linux")
 
+
+@on_linux
 def test_disk_counts_blocks_and_follows_no_link(tmp_path):
     (tmp_path / "kept" / "deep").mkdir(parents=True)
     (tmp_path / "kept" / "deep" / "a").write_bytes(b"1" * 100_000)
     (tmp_path / "elsewhere").write_bytes(b"1" * 1_000_000)
     (tmp_path / "kept" / "link").symlink_to(tmp_path / "elsewhere")
-    said = int(
-        subprocess.run(["du", "-s", "-B1", "kept"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()[
-            0
-        ]
-    )
+    measured = subprocess.run(["du", "-s", "-B1", "kept"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    said = int(measured.stdout.split()[0])
     directories = 2 * (tmp_path / "kept").lstat().st_blocks * 512  # du counts them too
     assert 100_000 <= book.disk(tmp_path / "kept") == pytest.approx(said, abs=directories + 8192)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shared pages are counted on Linux alone")
+@on_linux
 def test_memory_of_a_process_includes_its_children(tmp_path):
     """A child of a child holds 60 MB, which another process could not have by chance."""
     inner = "held = bytearray(b'x') * 60_000_000; print('ready', flush=True); input()"

@@ -96,7 +96,7 @@ def test_source_lines_say_how_long_was_trained(store, target):
 
 def test_a_published_network_was_not_trained_here(store):
     """EfficientNet-Lite0 is retrained from weights that others made: no row of it is a baseline that saw images here."""
-    runs = [efficientnet.method_run(label, "blur") for label in ("Baseline", "Finetune", "Deepcorr without labels")]
+    runs = [efficientnet.ROWS[label]("blur") for label in ("Baseline", "Finetune", "Deepcorr without labels")]
     for run in runs:
         put(store, run, 0.5)
     assert provenance.training(runs, store) == "each retrained network 4,800 images seen; augmentation none"
